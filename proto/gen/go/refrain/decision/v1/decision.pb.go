@@ -2120,6 +2120,170 @@ func (x *DecisionLogged) GetReserved() bool {
 	return false
 }
 
+// Token is what an item or a delivery carries so that what becomes of it can be routed and attributed,
+// even if its record was lost. It is signed by the generation's secret; see package identity.
+type Token struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The generation of partitions.
+	Generation uint32 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The customer's home partition.
+	Partition uint32 `protobuf:"varint,3,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The customer.
+	Customer []byte `protobuf:"bytes,4,opt,name=customer,proto3" json:"customer,omitempty"`
+	// The decision's id, for items.
+	Decision string `protobuf:"bytes,5,opt,name=decision,proto3" json:"decision,omitempty"`
+	// The proposal's id, for deliveries and for items that come from one.
+	Proposal string `protobuf:"bytes,6,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	// The action.
+	Action string `protobuf:"bytes,7,opt,name=action,proto3" json:"action,omitempty"`
+	// The treatment.
+	Treatment string `protobuf:"bytes,8,opt,name=treatment,proto3" json:"treatment,omitempty"`
+	// The channel or placement.
+	Channel string `protobuf:"bytes,9,opt,name=channel,proto3" json:"channel,omitempty"`
+	// The rank, from 1.
+	Rank uint32 `protobuf:"varint,10,opt,name=rank,proto3" json:"rank,omitempty"`
+	// The propensity.
+	Propensity float64 `protobuf:"fixed64,11,opt,name=propensity,proto3" json:"propensity,omitempty"`
+	// The catalog revision.
+	Revision string `protobuf:"bytes,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Outcomes after this are refused.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The topic, for one-click unsubscribe.
+	Topic         string `protobuf:"bytes,14,opt,name=topic,proto3" json:"topic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Token) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Token) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Token) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Token) GetCustomer() []byte {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+func (x *Token) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
+func (x *Token) GetProposal() string {
+	if x != nil {
+		return x.Proposal
+	}
+	return ""
+}
+
+func (x *Token) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Token) GetTreatment() string {
+	if x != nil {
+		return x.Treatment
+	}
+	return ""
+}
+
+func (x *Token) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Token) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *Token) GetPropensity() float64 {
+	if x != nil {
+		return x.Propensity
+	}
+	return 0
+}
+
+func (x *Token) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *Token) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Token) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
 var File_refrain_decision_v1_decision_proto protoreflect.FileDescriptor
 
 const file_refrain_decision_v1_decision_proto_rawDesc = "" +
@@ -2289,7 +2453,28 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\bdecision\x18\x03 \x01(\v2!.refrain.decision.v1.DecisionMadeR\bdecision\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
 	"\brevision\x18\x05 \x01(\tR\brevision\x12\x1a\n" +
-	"\breserved\x18\x06 \x01(\bR\breserved*\x88\x01\n" +
+	"\breserved\x18\x06 \x01(\bR\breserved\"\xa2\x03\n" +
+	"\x05Token\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\rR\n" +
+	"generation\x12\x1c\n" +
+	"\tpartition\x18\x03 \x01(\rR\tpartition\x12\x1a\n" +
+	"\bcustomer\x18\x04 \x01(\fR\bcustomer\x12\x1a\n" +
+	"\bdecision\x18\x05 \x01(\tR\bdecision\x12\x1a\n" +
+	"\bproposal\x18\x06 \x01(\tR\bproposal\x12\x16\n" +
+	"\x06action\x18\a \x01(\tR\x06action\x12\x1c\n" +
+	"\ttreatment\x18\b \x01(\tR\ttreatment\x12\x18\n" +
+	"\achannel\x18\t \x01(\tR\achannel\x12\x12\n" +
+	"\x04rank\x18\n" +
+	" \x01(\rR\x04rank\x12\x1e\n" +
+	"\n" +
+	"propensity\x18\v \x01(\x01R\n" +
+	"propensity\x12\x1a\n" +
+	"\brevision\x18\f \x01(\tR\brevision\x129\n" +
+	"\n" +
+	"expires_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x14\n" +
+	"\x05topic\x18\x0e \x01(\tR\x05topic*\x88\x01\n" +
 	"\x0eProposalStatus\x12\x1f\n" +
 	"\x1bPROPOSAL_STATUS_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PROPOSAL_STATUS_OPEN\x10\x01\x12\x1a\n" +
@@ -2319,7 +2504,7 @@ func file_refrain_decision_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_decision_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_refrain_decision_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_refrain_decision_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_refrain_decision_v1_decision_proto_goTypes = []any{
 	(ProposalStatus)(0),           // 0: refrain.decision.v1.ProposalStatus
 	(Resolution)(0),               // 1: refrain.decision.v1.Resolution
@@ -2346,31 +2531,32 @@ var file_refrain_decision_v1_decision_proto_goTypes = []any{
 	(*ContactBasis)(nil),          // 22: refrain.decision.v1.ContactBasis
 	(*EntryRefused)(nil),          // 23: refrain.decision.v1.EntryRefused
 	(*DecisionLogged)(nil),        // 24: refrain.decision.v1.DecisionLogged
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(*v1.Property)(nil),           // 26: refrain.event.v1.Property
-	(*v11.Reason)(nil),            // 27: refrain.reason.v1.Reason
-	(*v12.ConsentRecord)(nil),     // 28: refrain.profile.v1.ConsentRecord
-	(*v12.Endpoint)(nil),          // 29: refrain.profile.v1.Endpoint
-	(*v12.Zone)(nil),              // 30: refrain.profile.v1.Zone
+	(*Token)(nil),                 // 25: refrain.decision.v1.Token
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*v1.Property)(nil),           // 27: refrain.event.v1.Property
+	(*v11.Reason)(nil),            // 28: refrain.reason.v1.Reason
+	(*v12.ConsentRecord)(nil),     // 29: refrain.profile.v1.ConsentRecord
+	(*v12.Endpoint)(nil),          // 30: refrain.profile.v1.Endpoint
+	(*v12.Zone)(nil),              // 31: refrain.profile.v1.Zone
 }
 var file_refrain_decision_v1_decision_proto_depIdxs = []int32{
 	3,  // 0: refrain.decision.v1.State.enrollments:type_name -> refrain.decision.v1.Enrollment
 	4,  // 1: refrain.decision.v1.State.proposals:type_name -> refrain.decision.v1.Proposal
 	7,  // 2: refrain.decision.v1.State.placements:type_name -> refrain.decision.v1.PlacementState
 	8,  // 3: refrain.decision.v1.State.entries:type_name -> refrain.decision.v1.EntryMemory
-	25, // 4: refrain.decision.v1.Enrollment.entered_at:type_name -> google.protobuf.Timestamp
-	25, // 5: refrain.decision.v1.Enrollment.wake_at:type_name -> google.protobuf.Timestamp
-	26, // 6: refrain.decision.v1.Enrollment.event:type_name -> refrain.event.v1.Property
+	26, // 4: refrain.decision.v1.Enrollment.entered_at:type_name -> google.protobuf.Timestamp
+	26, // 5: refrain.decision.v1.Enrollment.wake_at:type_name -> google.protobuf.Timestamp
+	27, // 6: refrain.decision.v1.Enrollment.event:type_name -> refrain.event.v1.Property
 	5,  // 7: refrain.decision.v1.Proposal.labels:type_name -> refrain.decision.v1.Label
-	25, // 8: refrain.decision.v1.Proposal.valid_from:type_name -> google.protobuf.Timestamp
-	25, // 9: refrain.decision.v1.Proposal.valid_until:type_name -> google.protobuf.Timestamp
+	26, // 8: refrain.decision.v1.Proposal.valid_from:type_name -> google.protobuf.Timestamp
+	26, // 9: refrain.decision.v1.Proposal.valid_until:type_name -> google.protobuf.Timestamp
 	6,  // 10: refrain.decision.v1.Proposal.cause:type_name -> refrain.decision.v1.Cause
 	0,  // 11: refrain.decision.v1.Proposal.status:type_name -> refrain.decision.v1.ProposalStatus
-	25, // 12: refrain.decision.v1.Proposal.made_at:type_name -> google.protobuf.Timestamp
-	26, // 13: refrain.decision.v1.Proposal.context:type_name -> refrain.event.v1.Property
-	25, // 14: refrain.decision.v1.Proposal.superseded_at:type_name -> google.protobuf.Timestamp
-	25, // 15: refrain.decision.v1.PlacementState.closes_at:type_name -> google.protobuf.Timestamp
-	25, // 16: refrain.decision.v1.EntryMemory.at:type_name -> google.protobuf.Timestamp
+	26, // 12: refrain.decision.v1.Proposal.made_at:type_name -> google.protobuf.Timestamp
+	27, // 13: refrain.decision.v1.Proposal.context:type_name -> refrain.event.v1.Property
+	26, // 14: refrain.decision.v1.Proposal.superseded_at:type_name -> google.protobuf.Timestamp
+	26, // 15: refrain.decision.v1.PlacementState.closes_at:type_name -> google.protobuf.Timestamp
+	26, // 16: refrain.decision.v1.EntryMemory.at:type_name -> google.protobuf.Timestamp
 	10, // 17: refrain.decision.v1.Fact.enrollment_started:type_name -> refrain.decision.v1.EnrollmentStarted
 	11, // 18: refrain.decision.v1.Fact.step_entered:type_name -> refrain.decision.v1.StepEntered
 	12, // 19: refrain.decision.v1.Fact.enrollment_ended:type_name -> refrain.decision.v1.EnrollmentEnded
@@ -2384,25 +2570,26 @@ var file_refrain_decision_v1_decision_proto_depIdxs = []int32{
 	4,  // 27: refrain.decision.v1.ProposalMade.proposal:type_name -> refrain.decision.v1.Proposal
 	15, // 28: refrain.decision.v1.DecisionMade.candidates:type_name -> refrain.decision.v1.Candidate
 	16, // 29: refrain.decision.v1.Candidate.score:type_name -> refrain.decision.v1.Score
-	27, // 30: refrain.decision.v1.Candidate.reasons:type_name -> refrain.reason.v1.Reason
+	28, // 30: refrain.decision.v1.Candidate.reasons:type_name -> refrain.reason.v1.Reason
 	4,  // 31: refrain.decision.v1.DispatchTreatment.proposal:type_name -> refrain.decision.v1.Proposal
 	18, // 32: refrain.decision.v1.DispatchTreatment.treatments:type_name -> refrain.decision.v1.TreatmentRef
-	27, // 33: refrain.decision.v1.WithdrawProposal.reason:type_name -> refrain.reason.v1.Reason
+	28, // 33: refrain.decision.v1.WithdrawProposal.reason:type_name -> refrain.reason.v1.Reason
 	1,  // 34: refrain.decision.v1.ProposalResolved.resolution:type_name -> refrain.decision.v1.Resolution
-	27, // 35: refrain.decision.v1.ProposalResolved.reasons:type_name -> refrain.reason.v1.Reason
+	28, // 35: refrain.decision.v1.ProposalResolved.reasons:type_name -> refrain.reason.v1.Reason
 	22, // 36: refrain.decision.v1.BasisUpdated.basis:type_name -> refrain.decision.v1.ContactBasis
-	28, // 37: refrain.decision.v1.ContactBasis.consents:type_name -> refrain.profile.v1.ConsentRecord
-	29, // 38: refrain.decision.v1.ContactBasis.endpoints:type_name -> refrain.profile.v1.Endpoint
-	30, // 39: refrain.decision.v1.ContactBasis.zone:type_name -> refrain.profile.v1.Zone
-	27, // 40: refrain.decision.v1.ContactBasis.closed:type_name -> refrain.reason.v1.Reason
-	27, // 41: refrain.decision.v1.EntryRefused.reason:type_name -> refrain.reason.v1.Reason
+	29, // 37: refrain.decision.v1.ContactBasis.consents:type_name -> refrain.profile.v1.ConsentRecord
+	30, // 38: refrain.decision.v1.ContactBasis.endpoints:type_name -> refrain.profile.v1.Endpoint
+	31, // 39: refrain.decision.v1.ContactBasis.zone:type_name -> refrain.profile.v1.Zone
+	28, // 40: refrain.decision.v1.ContactBasis.closed:type_name -> refrain.reason.v1.Reason
+	28, // 41: refrain.decision.v1.EntryRefused.reason:type_name -> refrain.reason.v1.Reason
 	14, // 42: refrain.decision.v1.DecisionLogged.decision:type_name -> refrain.decision.v1.DecisionMade
-	25, // 43: refrain.decision.v1.DecisionLogged.at:type_name -> google.protobuf.Timestamp
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	26, // 43: refrain.decision.v1.DecisionLogged.at:type_name -> google.protobuf.Timestamp
+	26, // 44: refrain.decision.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_refrain_decision_v1_decision_proto_init() }
@@ -2428,7 +2615,7 @@ func file_refrain_decision_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_decision_v1_decision_proto_rawDesc), len(file_refrain_decision_v1_decision_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
