@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc"
 
 	"refrain.dev/pkg/log"
-	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 )
@@ -25,8 +24,6 @@ type Deps struct {
 	Store state.Store
 	// Generation fixes partitions and secrets.
 	Generation log.Generation
-	// Catalogs are the definitions, loaded by revision.
-	Catalogs *source.Catalogs
 	// Runner runs the service's stage: freely on the wall clock, or step by step under the replay clock.
 	Runner stage.Runner
 	// Clock is the time for whatever is not a fold.

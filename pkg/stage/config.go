@@ -1,0 +1,57 @@
+package stage
+
+import (
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// Config says which stage it is and how it works.
+type Config struct {
+	// Spec of the stage in the log.
+	Spec log.StageSpec
+	// Generation of the log.
+	Generation log.Generation
+	// Owner says which partitions this process owns.
+	Owner func(partition int) bool
+	// Replica names the process in records.
+	Replica string
+	// Batch is the greatest number of inputs in a record; default 256.
+	Batch int
+	// StopWithin bounds the graceful drain; default 10 s.
+	StopWithin time.Duration
+}
+
+// Ports is what a stage needs from outside.
+type Ports struct {
+	Broker log.Broker
+	KV     log.KV
+	Store  state.Store
+	Clock  Clock
+	Logger *slog.Logger
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
+	// Caller makes the fold's calls; nil if it makes none.
+	Caller Caller
+	// Preparer makes a revision ready; nil if nothing has to be.
+	Preparer Preparer
+	// Ready is told once, when every owned partition has caught up; may be nil.
+	Ready func()
+}
+
+// Request is an RPC input.
+type Request struct {
+	// ID is made by the caller; a repeat with the same id must have one effect, which the fold sees to.
+	ID string
+	// Key of the row it is about.
+	Key string
+	// At is when the caller asked.
+	At time.Time
+	// Body for the fold.
+	Body any
+}
