@@ -34,6 +34,10 @@ type Meta struct {
 	Now time.Time
 	// Revision is the catalog revision of the last applied record.
 	Revision string
+	// Unfinished says that a batch after Applied is written in part: rows may already be those of the
+	// next record, while everything above is still that of Applied. Whoever reads another stage's rows
+	// treats them as unknown; the owner applies the record again. Apply does not look at it.
+	Unfinished bool
 }
 
 // Position is a sequence and an index inside it.
@@ -68,9 +72,9 @@ type Write struct {
 	Key string
 	// Value is the new state; nil leaves it as it is.
 	Value []byte
-	// Deleted removes the row.
+	// Deleted removes the row and its wake-up, whatever Value and Wake say.
 	Deleted bool
-	// Wake is the row's earliest wake-up, zero for none; it is looked at only if Value or Deleted is set.
+	// Wake is the row's earliest wake-up, zero for none; it is looked at only if Value is set.
 	Wake time.Time
 	// Deltas in order.
 	Deltas []Delta
@@ -78,7 +82,8 @@ type Write struct {
 
 // Batch is one record on its way into the store.
 type Batch struct {
-	// Prev is what Meta.Applied must be before; otherwise *FencedError.
+	// Prev is what Meta.Applied must be before; otherwise *FencedError, unless this very record is
+	// applied already (its answer was lost), which is success and changes nothing.
 	Prev uint64
 	// Meta is the meta after the batch. Origins are complete; Senders holds only those that changed.
 	Meta Meta
@@ -150,7 +155,8 @@ type Store interface {
 	// reader or a later writer that finds a part unfinished sees Applied as before. Applying the same
 	// batch again after a failure continues where it stopped.
 	Apply(ctx context.Context, shard Shard, b Batch) error
-	// Due returns index entries at or before until, ordered by (at, key).
+	// Due returns index entries at or before until, ordered by (at, key). Wake-ups are rounded up to the
+	// microsecond, so none is returned early; wake-ups after 2255 are indexed there.
 	Due(ctx context.Context, shard Shard, until time.Time, limit int) ([]Due, error)
 	// Unschedule removes an index entry if it still has that time: the row does not know it.
 	Unschedule(ctx context.Context, shard Shard, due Due) error
