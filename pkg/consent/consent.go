@@ -1,0 +1,206 @@
+// Package consent says what a customer permits. Statements are kept one per channel and topic, the
+// latest by event time; whether a contact is permitted follows from the most specific statement.
+//
+// The order is channel and topic, then the channel with any topic, then the topic on any channel, then
+// any and any ("*"). A withdrawal is stronger than its place in that order: it also ends every narrower
+// permission inside it that is not newer. Whoever says "no more mail" after having said yes to one
+// newsletter gets no newsletter.
+package consent
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+)
+
+// Any stands for every channel or every topic.
+const Any = "*"
+
+// State is what the statements about a channel and topic amount to.
+type State int
+
+// The states.
+const (
+	// Missing: nobody said anything.
+	Missing State = iota
+	// Given: the contact is permitted.
+	Given
+	// Withdrawn: the customer said no.
+	Withdrawn
+	// Expired: there was a permission and its time is over.
+	Expired
+)
+
+// String returns the state's name in lower case.
+func (s State) String() string {
+	switch s {
+	case Given:
+		return "given"
+	case Withdrawn:
+		return "withdrawn"
+	case Expired:
+		return "expired"
+	case Missing:
+		return "missing"
+	}
+	return "unknown"
+}
+
+// Code is the reason code of a state that does not permit contact; unspecified for Given.
+func (s State) Code() reasonv1.Code {
+	switch s {
+	case Missing:
+		return reasonv1.Code_CODE_CONSENT_MISSING
+	case Withdrawn:
+		return reasonv1.Code_CODE_UNSUBSCRIBED
+	case Expired:
+		return reasonv1.Code_CODE_CONSENT_EXPIRED
+	case Given:
+	}
+	return reasonv1.Code_CODE_UNSPECIFIED
+}
+
+// Evaluate says what records permit on a channel for a topic at now, and which record says so; the
+// record is nil if nothing is known. Records may be in any order and may hold several statements about
+// the same channel and topic (from several leaves): then the most restrictive counts. A permission that
+// has expired counts as absent; Expired is answered only if nothing else is known.
+func Evaluate(records []*profilev1.ConsentRecord, channel, topic string, now time.Time) (State, *profilev1.ConsentRecord) {
+	var best, expired *profilev1.ConsentRecord
+	for _, r := range records {
+		if !covers(r.GetConsent(), channel, topic) {
+			continue
+		}
+		if given(r) && over(r, now) {
+			expired = r
+			continue
+		}
+		if best == nil || rank(r) > rank(best) || rank(r) == rank(best) && Restricts(r, best) {
+			best = r
+		}
+	}
+	switch {
+	case best == nil && expired == nil:
+		return Missing, nil
+	case best == nil:
+		return Expired, expired
+	case !given(best):
+		return Withdrawn, best
+	}
+	if w := withdrawal(records, best); w != nil {
+		return Withdrawn, w
+	}
+	return Given, best
+}
+
+// Put adds a statement and returns the new list, sorted by channel and topic, and whether it changed.
+// Per channel and topic the latest by event time stays; at equal times a withdrawal beats a permission.
+// The order in which statements arrive does not matter. The argument is not changed.
+func Put(records []*profilev1.ConsentRecord, r *profilev1.ConsentRecord) ([]*profilev1.ConsentRecord, bool) {
+	i, found := slices.BinarySearchFunc(records, r, compareKeys)
+	if !found {
+		return slices.Insert(slices.Clone(records), i, r), true
+	}
+	if !replaces(r, records[i]) {
+		return records, false
+	}
+	out := slices.Clone(records)
+	out[i] = r
+	return out, true
+}
+
+// Merge joins the statements of several leaves: one per channel and topic, the most restrictive, sorted.
+func Merge(lists ...[]*profilev1.ConsentRecord) []*profilev1.ConsentRecord {
+	var out []*profilev1.ConsentRecord
+	for _, list := range lists {
+		for _, r := range list {
+			i, found := slices.BinarySearchFunc(out, r, compareKeys)
+			switch {
+			case !found:
+				out = slices.Insert(out, i, r)
+			case Restricts(r, out[i]):
+				out[i] = r
+			}
+		}
+	}
+	return out
+}
+
+// Restricts says whether a permits less than b: a withdrawal less than a permission, a permission that
+// ends sooner less than one that ends later. Of two equal ones the newer counts.
+func Restricts(a, b *profilev1.ConsentRecord) bool {
+	if given(a) != given(b) {
+		return !given(a)
+	}
+	if c := ends(a).Compare(ends(b)); c != 0 {
+		return c < 0
+	}
+	return at(a).After(at(b))
+}
+
+func replaces(r, old *profilev1.ConsentRecord) bool {
+	if c := at(r).Compare(at(old)); c != 0 {
+		return c > 0
+	}
+	if given(r) != given(old) {
+		return !given(r)
+	}
+	if c := ends(r).Compare(ends(old)); c != 0 {
+		return c < 0
+	}
+	return r.GetCause() < old.GetCause()
+}
+
+// withdrawal finds a withdrawal that contains the permission p and is not older.
+func withdrawal(records []*profilev1.ConsentRecord, p *profilev1.ConsentRecord) *profilev1.ConsentRecord {
+	for _, r := range records {
+		if !given(r) && covers(r.GetConsent(), p.GetConsent().GetChannel(), p.GetConsent().GetTopic()) && !at(r).Before(at(p)) {
+			return r
+		}
+	}
+	return nil
+}
+
+func covers(c *eventv1.Consent, channel, topic string) bool {
+	return (c.GetChannel() == Any || c.GetChannel() == channel) && (c.GetTopic() == Any || c.GetTopic() == topic)
+}
+
+// rank orders by how specific a statement is.
+func rank(r *profilev1.ConsentRecord) int {
+	n := 0
+	if r.GetConsent().GetChannel() != Any {
+		n += 2
+	}
+	if r.GetConsent().GetTopic() != Any {
+		n++
+	}
+	return n
+}
+
+func given(r *profilev1.ConsentRecord) bool {
+	return r.GetConsent().GetState() == eventv1.ConsentState_CONSENT_STATE_GIVEN
+}
+
+func over(r *profilev1.ConsentRecord, now time.Time) bool {
+	return r.GetConsent().GetExpiresAt() != nil && !now.Before(r.GetConsent().GetExpiresAt().AsTime())
+}
+
+// ends is when a permission ends by itself; one without an end lasts longer than all others.
+func ends(r *profilev1.ConsentRecord) time.Time {
+	if r.GetConsent().GetExpiresAt() == nil {
+		return time.Unix(1<<40, 0)
+	}
+	return r.GetConsent().GetExpiresAt().AsTime()
+}
+
+func at(r *profilev1.ConsentRecord) time.Time { return r.GetAt().AsTime() }
+
+func compareKeys(a, b *profilev1.ConsentRecord) int {
+	if c := strings.Compare(a.GetConsent().GetChannel(), b.GetConsent().GetChannel()); c != 0 {
+		return c
+	}
+	return strings.Compare(a.GetConsent().GetTopic(), b.GetConsent().GetTopic())
+}
