@@ -67,8 +67,8 @@ func visit(a *celast.AST, see func(celast.Expr)) {
 
 func syntaxError(issues *cel.Issues) error {
 	for _, i := range issues.Errors() {
-		message := strings.TrimPrefix(oneLine(i.Message), "Syntax error: ")
-		return fmt.Errorf("syntax error at character %d: %s", i.Location.Column()+1, message)
+		message, _, _ := strings.Cut(strings.TrimPrefix(oneLine(i.Message), "Syntax error: "), " expecting {")
+		return fmt.Errorf("syntax error at character %d: %s", max(i.Location.Column()+1, 1), message)
 	}
 	return errors.New("syntax error")
 }
@@ -105,9 +105,6 @@ func overloadMessage(message string) string {
 		if text, ok := operators.FindReverse(op); ok && text != "" {
 			message = strings.ReplaceAll(message, "'"+op+"'", "'"+text+"'")
 		}
-	}
-	if strings.Contains(message, "(int, double)") || strings.Contains(message, "(double, int)") {
-		message += " (write double(…) around the whole number)"
 	}
 	return message
 }

@@ -3,11 +3,11 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
-	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
 )
@@ -65,18 +65,9 @@ func (e *Env) Compile(src string, s Scope, w Want) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	parsed, issues := env.Parse(src)
-	if issues.Err() != nil {
-		return nil, syntaxError(issues)
-	}
-	if err := checkNames(parsed.NativeRep(), s); err != nil {
+	checked, err := e.check(env, src, s)
+	if err != nil {
 		return nil, err
-	}
-	// The checker rewrites what it is given, and messages need the tree as it was written.
-	written := celast.Copy(parsed.NativeRep())
-	checked, issues := env.Check(parsed)
-	if issues.Err() != nil {
-		return nil, e.explain(issues, written, s)
 	}
 	if err := checkResult(checked.OutputType(), w); err != nil {
 		return nil, err
@@ -131,6 +122,9 @@ func (e *Env) scope(s Scope) (*cel.Env, error) {
 
 // checkSource refuses what the parser should not even see.
 func checkSource(src string) error {
+	if strings.TrimSpace(src) == "" {
+		return errors.New("the expression is empty")
+	}
 	if !utf8.ValidString(src) {
 		return errors.New("not valid UTF-8")
 	}
