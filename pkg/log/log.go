@@ -44,6 +44,20 @@ var ErrBusy = errors.New("an append is open on this chain")
 // ErrZeroExpectation says that somebody expected an empty chain. Nobody may: chains begin with genesis.
 var ErrZeroExpectation = errors.New("expectation 0 is never allowed")
 
+// ErrLost says that another's record stands where this process wanted to append: it is no longer the
+// chain's owner. Nothing is said about what it appended
+// before; records of its own may stand further on.
+var ErrLost = errors.New("the chain has another owner")
+
+// ErrLogLostData says that the log ends before a position that was acknowledged. Whoever sees it halts.
+var ErrLogLostData = errors.New("the log lost data")
+
+// ErrGone says that messages after a reader's position may have been purged.
+var ErrGone = errors.New("messages after the position are gone")
+
+// ErrClosed says that a feed was closed or its connection ended for good.
+var ErrClosed = errors.New("feed is closed")
+
 // ConflictError says that the chain's last record is not the expected one (JetStream error 10071).
 type ConflictError struct {
 	// Last is the sequence of the chain's last record as the broker named it; 0 if the chain is empty,

@@ -1,0 +1,340 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"refrain.dev/pkg/fault"
+)
+
+// Memory is a Site in memory that answers as JetStream with three replicas does: sequences are shared by
+// the subjects of a stream, a conflict names the last sequence, and a repeated append is never recognised.
+// What is stored is copied, and every reader gets a copy of its own. After Append or Publish returns, every
+// open feed has the message; so a single goroutine can drive it deterministically. It is safe for
+// concurrent use.
+type Memory struct {
+	now    func() time.Time
+	faults Faults
+
+	mu      sync.Mutex
+	number  uint64
+	streams map[string]*memStream
+	bySubj  map[string]*memStream
+	kv      map[string]kvEntry
+	kvSeq   uint64
+	delayed []delayed
+}
+
+type memStream struct {
+	cfg      StreamConfig
+	last     uint64
+	bytes    uint64
+	messages []Message // all that are left, by sequence
+	subjects map[string][]Message
+	tails    map[string][]*memTail
+}
+
+type delayed struct {
+	due  uint64 // number of the operation before which it lands; 0: only by Land
+	land func()
+}
+
+// MemoryOption changes how a Memory works.
+type MemoryOption func(*Memory)
+
+// WithFaults lets f decide what goes wrong.
+func WithFaults(f Faults) MemoryOption { return func(m *Memory) { m.faults = f } }
+
+// WithClock sets where the stored times come from; the default is the machine's clock.
+func WithClock(now func() time.Time) MemoryOption { return func(m *Memory) { m.now = now } }
+
+// NewMemory returns an empty Memory without streams; Provision makes them.
+func NewMemory(opts ...MemoryOption) *Memory {
+	m := &Memory{
+		now: time.Now, streams: map[string]*memStream{}, bySubj: map[string]*memStream{}, kv: map[string]kvEntry{},
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// SetFaults replaces the fault hook; nil ends all faults.
+func (m *Memory) SetFaults(f Faults) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.faults = f
+}
+
+// Land does what is still to land late, in the order in which it was sent, and returns how much it was.
+func (m *Memory) Land() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	late := m.delayed
+	m.delayed = nil
+	for _, d := range late {
+		d.land()
+	}
+	return len(late)
+}
+
+// do runs one operation under the lock and under the faults. write says that it changes something.
+func (m *Memory) do(ctx context.Context, op Op, write bool, run func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.number++
+	op.Number = m.number
+	m.landDue()
+	f := Fault{}
+	if m.faults != nil {
+		f = m.faults(op)
+	}
+	switch {
+	case f.Effect == LostAfter:
+		_ = run()
+	case f.Effect == Late && write:
+		d := delayed{land: func() { _ = run() }}
+		if f.After > 0 {
+			d.due = m.number + f.After
+		}
+		m.delayed = append(m.delayed, d)
+	case f.Effect == Pass && f.Err == nil:
+		return wrapOp(op, run())
+	}
+	return wrapOp(op, f.answer())
+}
+
+func (m *Memory) landDue() {
+	m.delayed = slices.DeleteFunc(m.delayed, func(d delayed) bool {
+		due := d.due != 0 && d.due <= m.number
+		if due {
+			d.land()
+		}
+		return due
+	})
+}
+
+func (m *Memory) stream(subject string) (*memStream, error) {
+	s, ok := m.bySubj[subject]
+	if !ok {
+		return nil, fault.New(fault.Unavailable, "no stream stores %s", subject)
+	}
+	return s, nil
+}
+
+// Append implements Broker.
+func (m *Memory) Append(ctx context.Context, subject string, expect uint64, data []byte) (sequence uint64, err error) {
+	if expect == 0 {
+		return 0, fault.As(fault.Invalid, ErrZeroExpectation)
+	}
+	data = bytes.Clone(data)
+	err = m.do(ctx, Op{Name: "append", Subject: subject, Expect: expect, Data: data}, true, func() error {
+		s, err := m.stream(subject)
+		if err != nil {
+			return err
+		}
+		if last := s.lastOf(subject); last != expect {
+			return &ConflictError{Last: last}
+		}
+		sequence, err = s.store(subject, data, m.now())
+		return err
+	})
+	return sequenceUnless(err, sequence), err
+}
+
+// Publish implements Broker.
+func (m *Memory) Publish(ctx context.Context, subject string, data []byte) (sequence uint64, err error) {
+	data = bytes.Clone(data)
+	err = m.do(ctx, Op{Name: "publish", Subject: subject, Data: data}, true, func() error {
+		s, err := m.stream(subject)
+		if err != nil {
+			return err
+		}
+		sequence, err = s.store(subject, data, m.now())
+		return err
+	})
+	return sequenceUnless(err, sequence), err
+}
+
+func sequenceUnless(err error, sequence uint64) uint64 {
+	if err != nil {
+		return 0
+	}
+	return sequence
+}
+
+// Last implements Broker.
+func (m *Memory) Last(ctx context.Context, subject string) (Message, error) {
+	return m.read(ctx, Op{Name: "last", Subject: subject}, func(s *memStream) (Message, bool) {
+		of := s.subjects[subject]
+		if len(of) == 0 {
+			return Message{}, false
+		}
+		return of[len(of)-1], true
+	})
+}
+
+// Get implements Broker.
+func (m *Memory) Get(ctx context.Context, subject string, sequence uint64) (Message, error) {
+	return m.read(ctx, Op{Name: "get", Subject: subject}, func(s *memStream) (Message, bool) {
+		i := after(s.messages, sequence-1)
+		if sequence == 0 || i == len(s.messages) || s.messages[i].Sequence != sequence {
+			return Message{}, false
+		}
+		return s.messages[i], true
+	})
+}
+
+// Next implements Broker.
+func (m *Memory) Next(ctx context.Context, subject string, position uint64) (Message, error) {
+	return m.read(ctx, Op{Name: "next", Subject: subject}, func(s *memStream) (Message, bool) {
+		of := s.subjects[subject]
+		i := after(of, position)
+		if i == len(of) {
+			return Message{}, false
+		}
+		return of[i], true
+	})
+}
+
+func (m *Memory) read(ctx context.Context, op Op, find func(*memStream) (Message, bool)) (msg Message, err error) {
+	err = m.do(ctx, op, false, func() error {
+		s, err := m.stream(op.Subject)
+		if err != nil {
+			return err
+		}
+		found, ok := find(s)
+		if !ok {
+			return fault.As(fault.NotFound, ErrNotFound)
+		}
+		msg = found.clone()
+		return nil
+	})
+	if err != nil {
+		return Message{}, err
+	}
+	return msg, nil
+}
+
+// Purge implements Broker.
+func (m *Memory) Purge(ctx context.Context, subject string, below uint64) error {
+	return m.do(ctx, Op{Name: "purge", Subject: subject}, true, func() error {
+		s, err := m.stream(subject)
+		if err != nil {
+			return err
+		}
+		if last := s.lastOf(subject); below > last {
+			return errPurgeLast(below, last)
+		}
+		s.drop(func(msg Message) bool { return msg.Subject == subject && msg.Sequence < below })
+		return nil
+	})
+}
+
+// Usage implements Broker.
+func (m *Memory) Usage(ctx context.Context, subject string) (u Usage, err error) {
+	err = m.do(ctx, Op{Name: "usage", Subject: subject}, false, func() error {
+		s, err := m.stream(subject)
+		if err != nil {
+			return err
+		}
+		u = Usage{
+			Bytes: s.bytes, MaxBytes: uint64(max(s.cfg.MaxBytes, 0)), //nolint:gosec // not negative
+			Messages: uint64(len(s.messages)), LastSequence: s.last,
+		}
+		return nil
+	})
+	return u, err
+}
+
+func errPurgeLast(below, last uint64) error {
+	return fault.New(fault.Invalid, "purge below %d would remove the last message, %d", below, last)
+}
+
+// after returns the index of the first message with a sequence greater than position.
+func after(of []Message, position uint64) int {
+	return sort.Search(len(of), func(i int) bool { return of[i].Sequence > position })
+}
+
+func (msg Message) clone() Message {
+	msg.Data = bytes.Clone(msg.Data)
+	return msg
+}
+
+// size is what a message costs in a stream: about what JetStream's file store counts.
+func (msg Message) size() uint64 { return uint64(len(msg.Subject) + len(msg.Data) + 30) }
+
+func (s *memStream) lastOf(subject string) uint64 {
+	of := s.subjects[subject]
+	if len(of) == 0 {
+		return 0
+	}
+	return of[len(of)-1].Sequence
+}
+
+func (s *memStream) store(subject string, data []byte, now time.Time) (uint64, error) {
+	msg := Message{Subject: subject, Sequence: s.last + 1, Data: data, Time: now}
+	if s.cfg.MaxMessage > 0 && len(data) > int(s.cfg.MaxMessage) {
+		return 0, errTooLarge(len(data))
+	}
+	if s.cfg.MaxBytes > 0 && s.bytes+msg.size() > uint64(s.cfg.MaxBytes) {
+		return 0, fault.As(fault.Unavailable, ErrFull)
+	}
+	s.last++
+	s.bytes += msg.size()
+	s.messages = append(s.messages, msg)
+	s.subjects[subject] = append(s.subjects[subject], msg)
+	for _, t := range s.tails[subject] {
+		signal(t.wake)
+	}
+	return msg.Sequence, nil
+}
+
+func errTooLarge(size int) error {
+	return fault.New(fault.Invalid, "message of %d bytes is larger than a stream takes", size)
+}
+
+func (s *memStream) drop(gone func(Message) bool) {
+	keep := make([]Message, 0, len(s.messages))
+	subjects := map[string]struct{}{}
+	for _, msg := range s.messages {
+		if gone(msg) {
+			s.bytes -= msg.size()
+			subjects[msg.Subject] = struct{}{}
+			continue
+		}
+		keep = append(keep, msg)
+	}
+	s.messages = keep
+	for subject := range subjects {
+		of := make([]Message, 0, len(s.subjects[subject]))
+		for _, msg := range s.subjects[subject] {
+			if !gone(msg) {
+				of = append(of, msg)
+			}
+		}
+		s.subjects[subject] = of
+	}
+}
+
+func signal(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+func wrapOp(op Op, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", op.Name, op.Subject, err)
+}

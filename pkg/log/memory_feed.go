@@ -1,0 +1,178 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"refrain.dev/pkg/fault"
+)
+
+type memFeed struct {
+	tails map[string]*memTail
+}
+
+// memTail reads straight from the stream; nothing is buffered but the message at its head.
+type memTail struct {
+	memory  *Memory
+	stream  *memStream
+	subject string
+	wake    chan struct{}
+
+	mu       sync.Mutex
+	position uint64
+	head     *Message
+	err      error
+}
+
+// Feed implements Broker.
+func (m *Memory) Feed(ctx context.Context, from map[string]uint64) (Feed, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := &memFeed{tails: make(map[string]*memTail, len(from))}
+	var of *memStream
+	for _, subject := range sortedKeys(from) {
+		s, err := m.stream(subject)
+		if err != nil {
+			return nil, fmt.Errorf("feed: %w", err)
+		}
+		if of != nil && of != s {
+			return nil, errTwoStreams(of.cfg.Name, s.cfg.Name)
+		}
+		of = s
+		position := from[subject]
+		t := &memTail{memory: m, stream: s, subject: subject, wake: make(chan struct{}, 1), position: position}
+		t.err = s.unreadable(position)
+		f.tails[subject] = t
+		signal(t.wake)
+	}
+	for subject, t := range f.tails {
+		of.tails[subject] = append(of.tails[subject], t)
+	}
+	return f, nil
+}
+
+// unreadable says why nothing can be read from after position; nil if it can. The message at a reader's
+// position is kept by every trimmer, so its absence means that what follows may be gone too.
+func (s *memStream) unreadable(position uint64) error {
+	i := after(s.messages, position-1)
+	switch {
+	case position == 0:
+		return nil
+	case position > s.last:
+		return errBeyond(position, s.last)
+	case i == len(s.messages) || s.messages[i].Sequence != position:
+		return errGone(position)
+	default:
+		return nil
+	}
+}
+
+func errTwoStreams(a, b string) error {
+	return fault.New(fault.Invalid, "feed: a feed reads one stream, not %s and %s", a, b)
+}
+
+func errBeyond(position, last uint64) error {
+	return fmt.Errorf("%w: the stream ends at %d, the position is %d", ErrLogLostData, last, position)
+}
+
+func errGone(position uint64) error {
+	return fmt.Errorf("%w: %d was purged", ErrGone, position)
+}
+
+func sortedKeys(from map[string]uint64) []string {
+	keys := make([]string, 0, len(from))
+	for k := range from {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Tail implements Feed.
+func (f *memFeed) Tail(subject string) Tail {
+	if t, ok := f.tails[subject]; ok {
+		return t
+	}
+	return deadTail{err: errNotInFeed(subject)}
+}
+
+func errNotInFeed(subject string) error {
+	return fault.New(fault.Invalid, "%s is not in the feed", subject)
+}
+
+// Close implements Feed.
+func (f *memFeed) Close() {
+	for _, t := range f.tails {
+		t.mu.Lock()
+		t.head = nil
+		if t.err == nil {
+			t.err = ErrClosed
+		}
+		t.mu.Unlock()
+		t.memory.mu.Lock()
+		t.stream.tails[t.subject] = slices.DeleteFunc(t.stream.tails[t.subject], func(o *memTail) bool { return o == t })
+		t.memory.mu.Unlock()
+		signal(t.wake)
+	}
+}
+
+// Peek implements Tail.
+func (t *memTail) Peek() (Message, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.head != nil {
+		return *t.head, true
+	}
+	if t.err != nil {
+		return Message{}, false
+	}
+	t.memory.mu.Lock()
+	defer t.memory.mu.Unlock()
+	of := t.stream.subjects[t.subject]
+	i := after(of, t.position)
+	if i == len(of) {
+		return Message{}, false
+	}
+	if i == 0 && t.position > 0 {
+		if err := t.stream.unreadable(t.position); err != nil {
+			t.err = err
+			return Message{}, false
+		}
+	}
+	head := of[i].clone()
+	t.head = &head
+	return head, true
+}
+
+// Pop implements Tail.
+func (t *memTail) Pop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.head != nil {
+		t.position = t.head.Sequence
+		t.head = nil
+	}
+}
+
+// Wake implements Tail.
+func (t *memTail) Wake() <-chan struct{} { return t.wake }
+
+// Err implements Tail.
+func (t *memTail) Err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+// deadTail is the tail of a subject that the feed does not read.
+type deadTail struct{ err error }
+
+func (deadTail) Peek() (Message, bool) { return Message{}, false }
+func (deadTail) Pop()                  {}
+func (deadTail) Wake() <-chan struct{} { return nil }
+func (d deadTail) Err() error          { return d.err }
