@@ -2,7 +2,10 @@ package run
 
 import (
 	"log/slog"
+	"net"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
@@ -36,4 +39,28 @@ type Deps struct {
 	Owner func(partition int) bool
 	// Replica names this process in records and logs.
 	Replica string
+	// NATS is the connection under the log, for what is not on a stream; nil where there is none.
+	NATS *nats.Conn
+	// Stamper says when arrivals arrive; nil means by Clock.
+	Stamper Stamper
+	// Listening is told what a component listens on, such as ("ingest-http", 127.0.0.1:8080); may be nil.
+	Listening func(name string, at net.Addr)
+}
+
+// Stamper says when something arrives. The wall clock's answer is now; the replay clock's follows from
+// the events themselves.
+type Stamper interface {
+	// Arrive returns the arrival times of items that happened at the given times. done must be called
+	// exactly once, when the items are stored or given up: until then no instant after theirs is released.
+	Arrive(at []time.Time) (received []time.Time, done func())
+	// Skew says whether publishers' clocks are corrected by when they say they sent; the replay clock takes
+	// times as they are.
+	Skew() bool
+}
+
+// Heard tells Listening, if there is anybody to tell.
+func (d Deps) Heard(name string, at net.Addr) {
+	if d.Listening != nil {
+		d.Listening(name, at)
+	}
 }
