@@ -1,0 +1,105 @@
+package decide
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/journey"
+)
+
+// The bounds of one customer's state.
+const (
+	// MaxProposals is how many proposals are open, chosen or being withdrawn at once; one more is
+	// suppressed with PLACEMENT_FULL.
+	MaxProposals = 64
+	// MaxEnrollments is how many enrollments run at once; one more is refused with PLACEMENT_FULL.
+	MaxEnrollments = 32
+	// MaxEntries is how many entries are remembered for re-entry; the oldest is forgotten first.
+	MaxEntries = 256
+)
+
+// Rules is the part of one catalog that deciding needs. It is read only and may be shared.
+type Rules struct {
+	// Revision of the catalog; every reason names it.
+	Revision string
+	// Actions by name.
+	Actions map[string]*Action
+	// Placements sorted by name.
+	Placements []*Placement
+	// Journeys that may be entered, sorted by name.
+	Journeys []*journey.Definition
+	// Pull names the channels that are only filled on request: the mesh never chooses them.
+	Pull map[string]bool
+}
+
+// Placement returns a placement by name, nil if there is none.
+func (r Rules) Placement(name string) *Placement {
+	for _, p := range r.Placements {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// mesh returns the first placement filled by the mesh that takes the action, nil if none does.
+func (r Rules) mesh(a *Action) *Placement {
+	for _, p := range r.Placements {
+		if p.ByMesh && len(p.Treatments(a, r.Pull)) > 0 {
+			return p
+		}
+	}
+	return nil
+}
+
+// Env is what deciding may know beside state, input and rules.
+type Env struct {
+	// Now is the stage's time.
+	Now time.Time
+	// Traits of the customer, sorted by name.
+	Traits []*profilev1.Trait
+	// ProfileVersion is the version of the profile that the traits are from.
+	ProfileVersion uint64
+	// Pinned holds the definitions that the running enrollments are pinned to, by hash.
+	Pinned map[string]*journey.Definition
+}
+
+// turn is one input at work on a copy of the state.
+type turn struct {
+	s     *decisionv1.State
+	rules Rules
+	env   Env
+	facts []*decisionv1.Fact
+}
+
+func newTurn(s *decisionv1.State, r Rules, env Env) *turn {
+	return &turn{s: s.CloneVT(), rules: r, env: env}
+}
+
+func (t *turn) fact(f *decisionv1.Fact) { t.facts = append(t.facts, f) }
+
+func (t *turn) customer() string { return hex.EncodeToString(t.s.GetCustomer()) }
+
+func (t *turn) journeyEnv() journey.Env {
+	return journey.Env{
+		Now: t.env.Now, Tenant: t.s.GetTenant(), Customer: t.s.GetCustomer(),
+		Traits: t.env.Traits, Revision: t.rules.Revision,
+	}
+}
+
+func (t *turn) definition(e *decisionv1.Enrollment) (*journey.Definition, error) {
+	d, ok := t.env.Pinned[e.GetJourneyHash()]
+	if !ok {
+		return nil, fmt.Errorf("find journey %s of enrollment %s: no catalog has its content %s", e.GetJourney(), e.GetId(), e.GetJourneyHash())
+	}
+	return d, nil
+}
+
+func (t *turn) reason(code reasonv1.Code, rule string, evidence ...string) *reasonv1.Reason {
+	return &reasonv1.Reason{Code: code, Rule: rule, Revision: t.rules.Revision, Evidence: evidence}
+}
