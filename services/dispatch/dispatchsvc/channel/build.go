@@ -1,0 +1,64 @@
+package channel
+
+import (
+	"fmt"
+	"net/netip"
+
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+)
+
+// Options is what adapters need beside their definition.
+type Options struct {
+	// DataDir is where relative paths of the file adapter lead.
+	DataDir string
+	// NATSURL is used by channels that name no server.
+	NATSURL string
+	// Secret gives the value that a definition names by secret_env; nil if there are none.
+	Secret func(name string) (string, bool)
+	// Allow lists address ranges that may be called beside public ones.
+	Allow []netip.Prefix
+}
+
+// Build makes the adapter that a channel's definition asks for. It connects to nothing. Building twice
+// gives two adapters, which must not be used for one file beside each other without need.
+func Build(def *definitionv1.Channel, o Options) (Adapter, error) {
+	config := def.GetConfig()
+	g := guard{allow: o.Allow}
+	secret, err := o.secret(config)
+	if err != nil {
+		return nil, err
+	}
+	var a Adapter
+	switch def.GetAdapter() {
+	case "webhook":
+		a, err = newWebhook(config, secret, g)
+	case "smtp":
+		a, err = newSMTP(config, secret, g)
+	case "nats":
+		a, err = newNATS(config, o.NATSURL)
+	case "file":
+		a, err = newFile(config, o.DataDir)
+	default:
+		return nil, fmt.Errorf("adapter %q carries nothing", def.GetAdapter())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("build %s adapter: %w", def.GetAdapter(), err)
+	}
+	return a, nil
+}
+
+// LooksUp says whether channels with this adapter can be asked what became of a proposal.
+func LooksUp(def *definitionv1.Channel) bool { return def.GetAdapter() == "file" }
+
+func (o Options) secret(config map[string]string) (string, error) {
+	name := config["secret_env"]
+	if name == "" {
+		return config["secret"], nil
+	}
+	if o.Secret != nil {
+		if value, ok := o.Secret(name); ok && value != "" {
+			return value, nil
+		}
+	}
+	return "", fmt.Errorf("secret_env: %s is not set", name)
+}

@@ -1,0 +1,124 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/delivery"
+)
+
+// natsAdapter publishes JSON on a subject. With stream: "true" the subject belongs to a JetStream stream
+// and its acknowledgement is the acceptance; else it is accepted when the server has it.
+type natsAdapter struct {
+	url, subject string
+	stream       bool
+
+	mu   sync.Mutex
+	conn *nats.Conn
+}
+
+func newNATS(config map[string]string, url string) (*natsAdapter, error) {
+	a := &natsAdapter{url: config["url"], subject: config["subject"], stream: config["stream"] == "true"}
+	if a.url == "" {
+		a.url = url
+	}
+	if a.url == "" {
+		return nil, errors.New("url: no server to publish to")
+	}
+	if a.subject == "" || strings.ContainsAny(a.subject, "*> \t\r\n") {
+		return nil, errors.New("subject: want one subject without wildcards")
+	}
+	return a, nil
+}
+
+// Close implements Adapter.
+func (a *natsAdapter) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn != nil {
+		a.conn.Close()
+		a.conn = nil
+	}
+	return nil
+}
+
+// connection connects on first use. While it is down nothing is buffered: what cannot be written is unsent.
+func (a *natsAdapter) connection() (*nats.Conn, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conn != nil && !a.conn.IsClosed() {
+		return a.conn, nil
+	}
+	conn, err := nats.Connect(a.url, nats.Name("refrain-dispatch"), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1))
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	a.conn = conn
+	return conn, nil
+}
+
+// Send implements Adapter.
+func (a *natsAdapter) Send(ctx context.Context, m Message) delivery.Result {
+	data, err := encode(payloadOf(m))
+	if err != nil {
+		return unsent(reasonv1.Code_CODE_RENDER_FAILED, "the payload cannot be encoded")
+	}
+	conn, err := a.connection()
+	if err != nil {
+		return unavailable("no connection")
+	}
+	msg := &nats.Msg{Subject: a.subject, Data: data, Header: nats.Header{}}
+	msg.Header.Set(jetstream.MsgIDHeader, m.Proposal)
+	if a.stream {
+		return publishStream(ctx, conn, msg)
+	}
+	if !conn.IsConnected() {
+		return unavailable("not connected")
+	}
+	if err := conn.PublishMsg(msg); err != nil {
+		return published(err)
+	}
+	if err := conn.FlushWithContext(ctx); err != nil {
+		return unknown()
+	}
+	return accepted("")
+}
+
+// published says what an error of a core publish proves: these are found before anything is written.
+func published(err error) delivery.Result {
+	for _, before := range []error{nats.ErrConnectionClosed, nats.ErrReconnectBufExceeded, nats.ErrConnectionDraining} {
+		if errors.Is(err, before) {
+			return unavailable("not connected")
+		}
+	}
+	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) {
+		return rejected("too large, or not a subject")
+	}
+	return unknown()
+}
+
+func publishStream(ctx context.Context, conn *nats.Conn, msg *nats.Msg) delivery.Result {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return unavailable("no JetStream")
+	}
+	ack, err := js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	if err == nil {
+		return accepted(fmt.Sprintf("%s/%d", ack.Stream, ack.Sequence))
+	}
+	if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
+		return unavailable("no stream takes the subject")
+	}
+	if _, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return unavailable("the stream refused it")
+	}
+	return published(err)
+}
