@@ -1,0 +1,225 @@
+package profile
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/fault"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+)
+
+// link claims the identifiers of an event that do not resolve to the profile yet. They are the profile's
+// at once; an identifier's home that knows better answers with a conflict. A device is claimed again at
+// every identify and alias, since the last login owns it.
+func (d *draft) link(e *eventv1.Event) {
+	byDevice := d.rules.class(e.GetIdentifiers()[0].GetKind()) == event.ClassDevice
+	for i, id := range e.GetIdentifiers() {
+		k, known := d.rules.kinds.Kind(id.GetKind())
+		if !known || k.Class == event.ClassAccount && i > 0 {
+			continue
+		}
+		if byDevice && k.Class != event.ClassDevice {
+			// A device alone speaks for nobody.
+			continue
+		}
+		if d.has(id) {
+			if i > 0 && k.Class == event.ClassDevice && login(e) {
+				d.claim(id, e)
+			}
+			continue
+		}
+		if full := len(d.leaf.GetIdentities()) >= MaxIdentities; full || k.Unique && i > 0 && d.hasKind(id.GetKind()) {
+			d.conflict(&profilev1.IdentityConflict{Kind: id.GetKind(), Claimant: d.p.GetId(), Cause: e.GetId()})
+			continue
+		}
+		d.leaf.Identities = append(d.leaf.GetIdentities(), &profilev1.Identity{Identifier: id, Since: e.GetAt(), Cause: e.GetId()})
+		d.fact(&profilev1.Fact{Fact: &profilev1.Fact_IdentifierLinked{
+			IdentifierLinked: &profilev1.IdentifierLinked{Kind: id.GetKind(), Cause: e.GetId()},
+		}})
+		if i > 0 {
+			d.claim(id, e)
+		}
+	}
+}
+
+func login(e *eventv1.Event) bool {
+	return e.GetKind() == eventv1.Kind_KIND_IDENTIFY || e.GetKind() == eventv1.Kind_KIND_ALIAS
+}
+
+func (d *draft) has(id *eventv1.Identifier) bool {
+	return slices.ContainsFunc(d.leaf.GetIdentities(), func(i *profilev1.Identity) bool { return i.GetIdentifier().EqualVT(id) })
+}
+
+func (d *draft) hasKind(kind string) bool {
+	return slices.ContainsFunc(d.leaf.GetIdentities(), func(i *profilev1.Identity) bool { return i.GetIdentifier().GetKind() == kind })
+}
+
+func (d *draft) claim(id *eventv1.Identifier, e *eventv1.Event) {
+	d.post(d.rules.hasher.Home(e.GetTenant(), id), &profilev1.Letter{Letter: &profilev1.Letter_Claim{Claim: &profilev1.ClaimIdentifier{
+		Identifier: id, Tenant: e.GetTenant(), ProfileId: d.p.GetId(), Cause: e.GetId(), At: e.GetAt(),
+	}}})
+}
+
+func (d *draft) conflict(c *profilev1.IdentityConflict) {
+	d.fact(&profilev1.Fact{Fact: &profilev1.Fact_IdentityConflict{IdentityConflict: c}})
+}
+
+// Claim decides at an identifier's home whether it resolves to the claimant from now on. Row is the
+// identifier's, own the profile that the identifier made; both may be nil. An identifier that nobody has
+// goes to the claimant. A device goes to whoever used it last. An endpoint goes to the claimant if only
+// a profile without a person has it; then that profile, which keeps its id and its past, is closed.
+// Everything else stays where it is and the claimant is told of the conflict.
+func Claim(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *profilev1.ClaimIdentifier, m Moment) Change {
+	home := r.hasher.ID(c.GetTenant(), c.GetIdentifier())
+	owner := row.GetProfileId()
+	class := r.class(c.GetIdentifier().GetKind())
+	switch {
+	case len(owner) == 0:
+		return Change{Row: moved(row, c)}
+	case same(owner, c.GetProfileId()):
+		return Change{}
+	case same(owner, home):
+		if class == event.ClassDevice || class == event.ClassEndpoint && !r.hasPerson(own) {
+			return closed(r, row, own, c, m)
+		}
+	case class == event.ClassDevice && !c.GetAt().AsTime().Before(row.GetSince().AsTime()):
+		return Change{Row: moved(row, c)}
+	}
+	return Change{Letters: []Posted{answer(r, c, &profilev1.Letter{Letter: &profilev1.Letter_Conflict{
+		Conflict: &profilev1.IdentityConflict{
+			Kind: c.GetIdentifier().GetKind(), Owner: owner, Claimant: c.GetProfileId(), Cause: c.GetCause(),
+		},
+	}})}}
+}
+
+func moved(row *profilev1.IdentifierRow, c *profilev1.ClaimIdentifier) *profilev1.IdentifierRow {
+	next := row.CloneVT()
+	if next == nil {
+		next = &profilev1.IdentifierRow{Kind: c.GetIdentifier().GetKind()}
+	}
+	next.MovedFrom = next.GetProfileId()
+	next.ProfileId, next.Since = c.GetProfileId(), c.GetAt()
+	return next
+}
+
+// closed moves an identifier away from the profile that it made and closes that profile.
+func closed(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *profilev1.ClaimIdentifier, m Moment) Change {
+	out := Change{Row: moved(row, c)}
+	if own == nil {
+		return out
+	}
+	to := r.hasher.Partition(c.GetProfileId())
+	d := r.open(own)
+	d.out = out
+	d.p.LinkedTo = c.GetProfileId()
+	d.line(m.Now, "identity_linked", c.GetIdentifier().GetKind(), c.GetCause())
+	letter := &profilev1.Letter{Letter: &profilev1.Letter_Linked{Linked: &profilev1.Linked{
+		ProfileId: own.GetId(), Partition: uint32(r.hasher.Partition(own.GetId())), //nolint:gosec // at most 1024
+		At: c.GetAt(), Cause: c.GetCause(),
+	}}}
+	d.out.Letters = append(d.out.Letters, answer(r, c, letter))
+	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_IdentityLinked{IdentityLinked: &profilev1.IdentityLinked{
+		ProfileId: own.GetId(), LinkedTo: c.GetProfileId(), Partition: uint32(to), Cause: c.GetCause(), //nolint:gosec // at most 1024
+	}}})
+}
+
+// hasPerson says whether a person's identifier resolves to p.
+func (r *Rules) hasPerson(p *profilev1.Profile) bool {
+	for _, leaf := range p.GetLeaves() {
+		for _, i := range leaf.GetIdentities() {
+			if r.class(i.GetIdentifier().GetKind()) == event.ClassPerson {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Adopt notes in the claimant's profile that another one was closed in its favour. Doing it again
+// changes nothing.
+func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Change, error) {
+	if p == nil {
+		return Change{}, fault.New(fault.NotFound, "adopt profile: the claimant does not exist")
+	}
+	for _, known := range p.GetLinked() {
+		if same(known.GetProfileId(), l.GetProfileId()) {
+			return closeGap(r, p, m), nil
+		}
+	}
+	d := r.open(p)
+	d.redriven(m.DeadLetter)
+	d.p.Linked = append(d.p.GetLinked(), l)
+	d.line(m.Now, "identity_adopted", "", l.GetCause())
+	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_IdentityAdopted{IdentityAdopted: &profilev1.IdentityAdopted{Linked: l}}}), nil
+}
+
+// Lose takes an identity that stays with its owner away from the profile that had claimed it.
+func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Moment) (Change, error) {
+	if p == nil {
+		return Change{}, fault.New(fault.NotFound, "take identity back: the claimant does not exist")
+	}
+	if m.DeadLetter != "" && !hasGap(p, m.DeadLetter) {
+		return Change{}, nil
+	}
+	d := r.open(p)
+	d.redriven(m.DeadLetter)
+	if i := d.lost(c); i >= 0 {
+		d.leaf.Identities = slices.Delete(d.leaf.GetIdentities(), i, i+1)
+	}
+	d.conflict(c)
+	d.line(m.Now, "identity_conflict", c.GetKind(), c.GetCause())
+	return d.close(), nil
+}
+
+// lost finds the identity that a conflict is about: the one that its owner made, else the last of its
+// kind that the event linked.
+func (d *draft) lost(c *profilev1.IdentityConflict) int {
+	found := -1
+	for i, identity := range d.leaf.GetIdentities() {
+		id := identity.GetIdentifier()
+		if id.GetKind() != c.GetKind() {
+			continue
+		}
+		if same(d.rules.hasher.ID(d.p.GetTenant(), id), c.GetOwner()) {
+			return i
+		}
+		if identity.GetCause() == c.GetCause() {
+			found = i
+		}
+	}
+	return found
+}
+
+// UpdateAccount makes or updates an account's profile by a group call. Row and p may be nil.
+func UpdateAccount(r *Rules, row *profilev1.IdentifierRow, p *profilev1.Profile, u *profilev1.AccountUpdate, m Moment) Change {
+	id := r.hasher.ID(u.GetTenant(), u.GetAccount())
+	if p == nil {
+		p = newProfile(u.GetTenant(), id, event.ClassAccount)
+	}
+	d := r.open(p)
+	d.redriven(m.DeadLetter)
+	e := &eventv1.Event{
+		Id: u.GetCause(), Tenant: u.GetTenant(), Type: "group", At: u.GetAt(), Traits: u.GetTraits(),
+		Identifiers: []*eventv1.Identifier{u.GetAccount()},
+	}
+	if len(row.GetProfileId()) == 0 {
+		d.out.Row = row.CloneVT()
+		if d.out.Row == nil {
+			d.out.Row = &profilev1.IdentifierRow{}
+		}
+		d.out.Row.Kind, d.out.Row.ProfileId, d.out.Row.Since = u.GetAccount().GetKind(), id, u.GetAt()
+	}
+	d.seen(u.GetAt())
+	d.link(e)
+	d.publish(e, m.Now)
+	return d.close()
+}
+
+// seen widens the time in which the profile was heard of.
+func (d *draft) seen(at *timestamppb.Timestamp) {
+	d.leaf.FirstSeen = earlier(d.leaf.GetFirstSeen(), at)
+	d.leaf.LastSeen = later(d.leaf.GetLastSeen(), at)
+}

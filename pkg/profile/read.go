@@ -1,0 +1,122 @@
+package profile
+
+import (
+	"slices"
+	"strings"
+
+	"refrain.dev/pkg/consent"
+	"refrain.dev/pkg/event"
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+)
+
+// The functions of this file read a profile as one: its leaves merged. What they return may share
+// messages with the profile; do not change it.
+
+// Traits returns what is known, sorted by name: sums and counts of the leaves added up, of first values
+// the earliest, of all others the latest. Traits that were hidden by a null are left out.
+func Traits(p *profilev1.Profile) []*profilev1.Trait {
+	var out []*profilev1.Trait
+	for _, leaf := range p.GetLeaves() {
+		for _, t := range leaf.GetTraits() {
+			i, found := slices.BinarySearchFunc(out, t.GetName(), byName)
+			if found {
+				out[i] = mergeTrait(out[i], t)
+				continue
+			}
+			out = slices.Insert(out, i, t)
+		}
+	}
+	return slices.DeleteFunc(out, func(t *profilev1.Trait) bool { return event.IsNull(t.GetValue()) })
+}
+
+func mergeTrait(a, b *profilev1.Trait) *profilev1.Trait {
+	newer, older := a, b
+	if b.GetObservedAt().AsTime().After(a.GetObservedAt().AsTime()) {
+		newer, older = b, a
+	}
+	if a.GetSource() != b.GetSource() || !strings.HasPrefix(a.GetSource(), traitSource) {
+		return newer
+	}
+	switch a.GetSource()[strings.LastIndexByte(a.GetSource(), '.')+1:] {
+	case string(Count), string(Sum):
+		sum := newer.CloneVT()
+		sum.Value, sum.Count = add(a.GetValue(), b.GetValue()), a.GetCount()+b.GetCount()
+		return sum
+	case string(First):
+		return older
+	}
+	return newer
+}
+
+// Consents returns the permissions, one per channel and topic, sorted; of several leaves the most
+// restrictive. See consent.Evaluate for what they amount to.
+func Consents(p *profilev1.Profile) []*profilev1.ConsentRecord {
+	if len(p.GetLeaves()) == 1 {
+		return p.GetLeaves()[0].GetConsents()
+	}
+	lists := make([][]*profilev1.ConsentRecord, 0, len(p.GetLeaves()))
+	for _, leaf := range p.GetLeaves() {
+		lists = append(lists, leaf.GetConsents())
+	}
+	return consent.Merge(lists...)
+}
+
+// Endpoints returns where the customer is reached: one per channel, the one heard of last, sorted. One
+// that may never be used again, according to any leaf, says so.
+func Endpoints(p *profilev1.Profile) []*profilev1.Endpoint {
+	var all []*profilev1.Endpoint
+	for _, leaf := range p.GetLeaves() {
+		all = append(all, leaf.GetEndpoints()...)
+	}
+	slices.SortStableFunc(all, compareEndpoints)
+	var out []*profilev1.Endpoint
+	for _, ep := range all {
+		if n := len(out); n > 0 && out[n-1].GetChannel() == ep.GetChannel() {
+			if ep.GetAddress() == out[n-1].GetAddress() && out[n-1].GetDoNotContact() == nil && ep.GetDoNotContact() != nil {
+				out[n-1] = ep
+			}
+			continue
+		}
+		out = append(out, ep)
+	}
+	return out
+}
+
+// Zone returns the time zone: one from a trait before one from a device, else the latest; nil if it is
+// not known.
+func Zone(p *profilev1.Profile) *profilev1.Zone {
+	var out *profilev1.Zone
+	for _, leaf := range p.GetLeaves() {
+		if z := leaf.GetZone(); z != nil && (out == nil || strongerZone(z, out)) {
+			out = z
+		}
+	}
+	return out
+}
+
+// Closed says why the customer may not be contacted whatever the policy: the profile is closed, or
+// something about permission is in the dead letters. It returns nil if neither is so.
+func Closed(p *profilev1.Profile) *reasonv1.Reason {
+	if len(p.GetLinkedTo()) > 0 {
+		return &reasonv1.Reason{
+			Code: reasonv1.Code_CODE_IDENTITY_LINKED, Evidence: []string{"profile " + text(p.GetLinkedTo())},
+			Remedy: "contact the profile that it was linked to",
+		}
+	}
+	for _, g := range p.GetGaps() {
+		if g.GetClosesContact() {
+			return &reasonv1.Reason{
+				Code: reasonv1.Code_CODE_GAP, Evidence: []string{"dead letter " + g.GetDeadLetter()},
+				Remedy: "redrive the dead letter: refrain dlq redrive",
+			}
+		}
+	}
+	return nil
+}
+
+// Basis is the part of a profile that contact depends on.
+func Basis(p *profilev1.Profile) *decisionv1.ContactBasis {
+	return &decisionv1.ContactBasis{Consents: Consents(p), Endpoints: Endpoints(p), Zone: Zone(p), Closed: Closed(p)}
+}

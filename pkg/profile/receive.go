@@ -1,0 +1,154 @@
+package profile
+
+import (
+	"encoding/hex"
+	"time"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/identity"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+)
+
+// Arrival is an event at the home of its strongest identifier, with what is known there.
+type Arrival struct {
+	// Event as it came.
+	Event *eventv1.Event
+	// ReceivedAt is when ingest took it.
+	ReceivedAt time.Time
+	// Row of the strongest identifier; nil if it is new.
+	Row *profilev1.IdentifierRow
+	// Profile that this identifier makes or made, which need not be the one it resolves to; nil if none.
+	Profile *profilev1.Profile
+	// Seen says that the event's id came before within the dedupe horizon.
+	Seen bool
+}
+
+// HomeID is the id that an event is stored under: the hash of its strongest identifier, or the profile
+// itself if the event addresses one directly. An event without a usable identifier is an error.
+func HomeID(h identity.Hasher, e *eventv1.Event) ([]byte, error) {
+	if len(e.GetIdentifiers()) == 0 || e.GetTenant() == "" || e.GetAt() == nil {
+		return nil, fault.New(fault.Invalid, "read event: tenant, time or identifiers are missing")
+	}
+	return IdentifierID(h, e.GetTenant(), e.GetIdentifiers()[0])
+}
+
+// IdentifierID is the hash of an identifier, or the id it spells out if it addresses a profile directly.
+func IdentifierID(h identity.Hasher, tenant string, id *eventv1.Identifier) ([]byte, error) {
+	if id.GetKind() != event.KindProfile {
+		return h.ID(tenant, id), nil
+	}
+	raw, err := hex.DecodeString(id.GetValue())
+	if err != nil || len(raw) != identity.IDSize {
+		return nil, fault.New(fault.Invalid, "read identifier: a profile id has %d hex digits", 2*identity.IDSize)
+	}
+	return raw, nil
+}
+
+// Receive judges an event at its home. A repeat has no effect. An identifier that resolves to the
+// profile made here has the event applied; one that is new makes the profile; one that resolves to
+// another profile has the event forwarded by letter, wherever that profile lives, so that forwarded and
+// direct events cannot overtake each other.
+func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
+	home, err := HomeID(r.hasher, a.Event)
+	if err != nil {
+		return Change{}, err
+	}
+	if a.Seen {
+		return closeGap(r, a.Profile, m), nil
+	}
+	row, owner, err := resolve(a, home)
+	if err != nil {
+		return Change{}, err
+	}
+	dropped := see(row, a.ReceivedAt)
+	var out Change
+	if same(owner, home) {
+		p := a.Profile
+		if p == nil {
+			p = r.make(a.Event, home)
+		}
+		out, err = Apply(r, p, a.Event, m)
+	} else {
+		out = closeGap(r, a.Profile, m)
+		out.Letters = append(out.Letters, forward(r, owner, a.Event))
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	out.SeenOn, out.DroppedDays = DayOf(a.ReceivedAt), dropped
+	if !row.EqualVT(a.Row) {
+		out.Row = row
+	}
+	return out, nil
+}
+
+// resolve says to which profile the strongest identifier resolves and returns a row to change.
+func resolve(a Arrival, home []byte) (*profilev1.IdentifierRow, []byte, error) {
+	first := a.Event.GetIdentifiers()[0]
+	row := a.Row.CloneVT()
+	if row == nil {
+		row = &profilev1.IdentifierRow{}
+	}
+	switch {
+	case len(row.GetProfileId()) > 0:
+	case first.GetKind() == event.KindProfile && a.Profile == nil:
+		return nil, nil, fault.New(fault.NotFound, "apply event: nobody has the profile that it addresses")
+	default:
+		row.ProfileId, row.Since = home, a.Event.GetAt()
+		if first.GetKind() != event.KindProfile {
+			row.Kind = first.GetKind()
+		}
+	}
+	if to := a.Profile.GetLinkedTo(); len(to) > 0 {
+		return row, to, nil
+	}
+	return row, row.GetProfileId(), nil
+}
+
+// make returns the empty profile that an identifier creates.
+func (r *Rules) make(e *eventv1.Event, id []byte) *profilev1.Profile {
+	return newProfile(e.GetTenant(), id, r.class(e.GetIdentifiers()[0].GetKind()))
+}
+
+func newProfile(tenant string, id []byte, c event.Class) *profilev1.Profile {
+	class := profilev1.Class_CLASS_CUSTOMER
+	if c == event.ClassAccount {
+		class = profilev1.Class_CLASS_ACCOUNT
+	}
+	return &profilev1.Profile{Tenant: tenant, Id: id, Class: class, Leaves: []*profilev1.Leaf{{ProfileId: id}}}
+}
+
+// Forwarded applies an event that was forwarded to the profile p, or forwards it again if p is closed.
+// A redriven one is applied only while its gap is open, so that redriving twice has one effect.
+func Forwarded(r *Rules, p *profilev1.Profile, l *profilev1.ForwardedEvent, m Moment) (Change, error) {
+	if p == nil {
+		return Change{}, fault.New(fault.NotFound, "apply forwarded event: the profile does not exist")
+	}
+	if m.DeadLetter != "" && !hasGap(p, m.DeadLetter) {
+		return Change{}, nil
+	}
+	if len(p.GetLinkedTo()) > 0 {
+		out := closeGap(r, p, m)
+		out.Letters = append(out.Letters, forward(r, p.GetLinkedTo(), l.GetEvent()))
+		return out, nil
+	}
+	return Apply(r, p, l.GetEvent(), m)
+}
+
+func forward(r *Rules, to []byte, e *eventv1.Event) Posted {
+	return Posted{Partition: r.hasher.Partition(to), Letter: &profilev1.Letter{Letter: &profilev1.Letter_Forwarded{
+		Forwarded: &profilev1.ForwardedEvent{ProfileId: to, Event: e},
+	}}}
+}
+
+// closeGap removes the gap of a redriven input from a profile that the input does not change otherwise.
+func closeGap(r *Rules, p *profilev1.Profile, m Moment) Change {
+	if p == nil || !hasGap(p, m.DeadLetter) {
+		return Change{}
+	}
+	d := r.open(p)
+	d.redriven(m.DeadLetter)
+	return d.close()
+}

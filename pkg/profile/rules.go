@@ -1,0 +1,90 @@
+package profile
+
+import (
+	"time"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/identity"
+)
+
+// Bounds of a profile. A state must stay small, whatever is published.
+const (
+	// MaxIdentities is how many identifiers may resolve to one profile.
+	MaxIdentities = 50
+	// MaxTraits and MaxTraitBytes bound the published traits; what goes beyond is not kept.
+	MaxTraits = 256
+	// MaxTraitBytes is the room for all traits of a leaf together, encoded.
+	MaxTraitBytes = 32 << 10
+	// MaxRelations is how many accounts one person may belong to.
+	MaxRelations = 50
+	// TimelineLength is how many lines a timeline keeps.
+	TimelineLength = 200
+
+	maxAddresses = 10 // per channel, the ones never to use again included
+	maxGaps      = 50 // those that close contact are always kept
+)
+
+// DefaultFreshness is how old an event may be and still start something, where its type does not say.
+const DefaultFreshness = time.Hour
+
+// EventType is what a catalog says of one event type as published.
+type EventType struct {
+	// Name under which it is declared.
+	Name string
+	// Freshness is how old an event may be and still start something.
+	Freshness time.Duration
+}
+
+// Rules is what the decisions of this package rest on beside states and inputs: the generation's hash
+// and one revision of the catalog. It is immutable and safe for concurrent use.
+type Rules struct {
+	hasher   identity.Hasher
+	kinds    *event.Kinds
+	types    map[string]EventType
+	computed map[string][]*TraitRule
+	byName   map[string]*TraitRule
+	endpoint []event.IdentifierKind // kinds of class endpoint
+}
+
+// NewRules puts rules together. Types are by published type; traits must be sorted by name.
+func NewRules(h identity.Hasher, kinds *event.Kinds, types map[string]EventType, traits []*TraitRule) *Rules {
+	r := &Rules{hasher: h, kinds: kinds, types: types, computed: map[string][]*TraitRule{}, byName: map[string]*TraitRule{}}
+	for _, t := range traits {
+		r.byName[t.Name] = t
+		if t.Compute != Published {
+			r.computed[t.Event] = append(r.computed[t.Event], t)
+		}
+	}
+	for _, name := range kinds.Names() {
+		if k, _ := kinds.Kind(name); k.Class == event.ClassEndpoint && k.Channel != "" {
+			r.endpoint = append(r.endpoint, k)
+		}
+	}
+	return r
+}
+
+// DefaultRules are the rules before any catalog was applied: the default kinds and no computed traits.
+func DefaultRules(h identity.Hasher) *Rules {
+	return NewRules(h, event.DefaultKinds(), nil, nil)
+}
+
+// rulesFor returns the computed traits that an event of a published type advances.
+func (r *Rules) rulesFor(published string) []*TraitRule {
+	if t, ok := r.types[published]; ok {
+		return r.computed[t.Name]
+	}
+	return r.computed[published]
+}
+
+func (r *Rules) late(published string, at, now time.Time) bool {
+	freshness := DefaultFreshness
+	if t, ok := r.types[published]; ok {
+		freshness = t.Freshness
+	}
+	return now.Sub(at) > freshness
+}
+
+func (r *Rules) class(kind string) event.Class {
+	k, _ := r.kinds.Kind(kind)
+	return k.Class
+}
