@@ -1,0 +1,150 @@
+package run
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+
+	"refrain.dev/pkg/rpc"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/telemetry"
+)
+
+// process is one service on its own: connections, servers, the service.
+type process struct {
+	name     string
+	cfg      Config
+	settings settings
+	env      Environment
+
+	logger    *slog.Logger
+	telemetry *telemetry.Telemetry
+	stack     Stack
+	health    *Health
+	server    *rpc.Server
+}
+
+// run builds everything, runs it and undoes it, whatever happens in between.
+func (p *process) run(ctx context.Context, build func(context.Context, Deps) (Component, error)) (err error) {
+	if err := p.observe(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, p.stack.Stop(ctx, p.cfg.StopWithin.Std(), p.logger))
+		p.logger.InfoContext(ctx, "stopped")
+	}()
+	p.logger.InfoContext(ctx, "starting", "nats", p.cfg.NATS, "partitions", p.cfg.Partitions)
+	parts, err := p.servers(ctx)
+	if err != nil {
+		return err
+	}
+	// The admin server runs while the rest is built: whoever waits can ask for what.
+	return Together(ctx, p.logger, p.cfg.StopWithin.Std(), append(parts, Part{p.name, Func(func(ctx context.Context) error {
+		return p.serve(ctx, build)
+	})})...)
+}
+
+// observe makes logger and telemetry.
+func (p *process) observe(ctx context.Context) error {
+	level, err := p.cfg.level()
+	if err != nil {
+		return err
+	}
+	host, _ := os.Hostname()
+	p.cfg.Replica = cmp.Or(p.cfg.Replica, host, p.name)
+	p.logger = telemetry.NewLogger(p.env.Stderr, level).With("service", p.name, telemetry.KeyReplica, p.cfg.Replica)
+	p.telemetry, err = telemetry.Start(ctx, telemetry.Config{
+		Service: p.name, Replica: p.cfg.Replica, Prometheus: p.cfg.Prometheus, Getenv: p.getenv,
+	})
+	if err != nil {
+		return err
+	}
+	p.stack.Push("telemetry", p.telemetry.Stop)
+	return nil
+}
+
+func (p *process) getenv(name string) string {
+	for _, entry := range p.env.Env {
+		if k, v, ok := strings.Cut(entry, "="); ok && k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// servers builds the gRPC server and starts to listen for operators.
+func (p *process) servers(ctx context.Context) ([]Part, error) {
+	var err error
+	p.server, err = rpc.NewServer(rpc.ServerConfig{
+		Logger: p.logger, Tracer: p.telemetry.Tracer, Meter: p.telemetry.Meter, StopWithin: p.cfg.StopWithin.Std() / 2,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.health = NewHealth(func(ready bool) {
+		p.server.SetReady("", ready)
+		p.logger.Info("readiness changed", "ready", ready)
+	}, p.name)
+	if p.cfg.Admin == "" {
+		return nil, nil
+	}
+	l, err := Listen(ctx, p.cfg.Admin)
+	if err != nil {
+		return nil, err
+	}
+	p.listening("admin", l.Addr())
+	admin := NewHTTPServer(Admin(p.health, p.telemetry.Metrics), p.logger)
+	return []Part{{"admin", Func(func(ctx context.Context) error {
+		return ServeHTTP(ctx, admin, l, p.cfg.StopWithin.Std()/4)
+	})}}, nil
+}
+
+func (p *process) listening(name string, at net.Addr) {
+	p.logger.Info("listening", telemetry.KeyComponent, name, telemetry.KeyAddress, at.String())
+}
+
+// serve connects, builds the service and runs it with its gRPC server in front.
+func (p *process) serve(ctx context.Context, build func(context.Context, Deps) (Component, error)) error {
+	deps, err := p.connect(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop while waiting
+		}
+		return err
+	}
+	component, err := build(ctx, deps)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	parts := []Part{{p.name, component}}
+	if p.cfg.GRPC != "" {
+		l, err := Listen(ctx, p.cfg.GRPC)
+		if err != nil {
+			return err
+		}
+		p.listening("grpc", l.Addr())
+		parts = append(parts, Part{"grpc", Func(func(ctx context.Context) error { return p.server.ServeUntil(ctx, l) })})
+	}
+	context.AfterFunc(ctx, p.health.Stopping)
+	return Together(ctx, p.logger, p.cfg.StopWithin.Std(), parts...)
+}
+
+// deps is what does not need a connection.
+func (p *process) deps() (Deps, error) {
+	owner, err := ParseOwner(p.cfg.Partitions)
+	if err != nil {
+		return Deps{}, err
+	}
+	return Deps{
+		Logger: p.logger, Tracer: p.telemetry.Tracer, Meter: p.telemetry.Meter,
+		Runner: stage.NewFreeRunner(), Clock: stage.WallClock{},
+		GRPC: p.server, Ready: p.health.Set, Owner: owner, Replica: p.cfg.Replica, Listening: p.listening,
+	}, nil
+}
