@@ -1,0 +1,229 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"refrain.dev/pkg/fault"
+)
+
+// JetStream is a Site on a JetStream account. Reads go to the stream's leader. It is safe for concurrent
+// use and holds nothing that has to be closed but its feeds; the connection is the caller's.
+type JetStream struct {
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	timeout time.Duration
+	limits  feedLimits
+
+	mu      sync.Mutex
+	names   map[string]string           // subject to stream
+	streams map[string]jetstream.Stream // handles by name
+}
+
+// JetStreamOption changes how a JetStream works.
+type JetStreamOption func(*JetStream)
+
+// WithTimeout bounds one request to the broker, after which its answer counts as lost; default 5 s.
+func WithTimeout(d time.Duration) JetStreamOption { return func(j *JetStream) { j.timeout = d } }
+
+// WithTailBuffer bounds what one tail of a feed holds in memory: messages and bytes, whichever comes first.
+// The default is 128 messages and 1 MiB; a single message may be larger.
+func WithTailBuffer(messages, bytes int) JetStreamOption {
+	return func(j *JetStream) { j.limits.messages, j.limits.bytes = messages, bytes }
+}
+
+// NewJetStream returns the Site on the account that nc is connected to.
+func NewJetStream(nc *nats.Conn, opts ...JetStreamOption) (*JetStream, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	j := &JetStream{
+		nc: nc, js: js, timeout: 5 * time.Second, limits: defaultFeedLimits(),
+		names: map[string]string{}, streams: map[string]jetstream.Stream{},
+	}
+	for _, opt := range opts {
+		opt(j)
+	}
+	return j, nil
+}
+
+// Append implements Broker.
+func (j *JetStream) Append(ctx context.Context, subject string, expect uint64, data []byte) (uint64, error) {
+	if expect == 0 {
+		return 0, fault.As(fault.Invalid, fmt.Errorf("append %s: %w", subject, ErrZeroExpectation))
+	}
+	return j.publish(ctx, "append "+subject, &nats.Msg{Subject: subject, Data: data},
+		jetstream.WithExpectLastSequencePerSubject(expect))
+}
+
+// Publish implements Broker.
+func (j *JetStream) Publish(ctx context.Context, subject string, data []byte) (uint64, error) {
+	return j.publish(ctx, "publish "+subject, &nats.Msg{Subject: subject, Data: data})
+}
+
+// publish sends one copy and waits for its answer. The client must not send a second one by itself.
+func (j *JetStream) publish(ctx context.Context, what string, msg *nats.Msg, opts ...jetstream.PublishOpt) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("%s: %w", what, err)
+	}
+	tctx, cancel := context.WithTimeout(ctx, j.timeout)
+	defer cancel()
+	ack, err := j.js.PublishMsg(tctx, msg, append(opts, jetstream.WithRetryAttempts(0))...)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", what, translate(err))
+	}
+	return ack.Sequence, nil
+}
+
+// Last implements Broker.
+func (j *JetStream) Last(ctx context.Context, subject string) (Message, error) {
+	return j.read(ctx, "last", subject, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetLastMsgForSubject(ctx, subject)
+	})
+}
+
+// Get implements Broker.
+func (j *JetStream) Get(ctx context.Context, subject string, sequence uint64) (Message, error) {
+	if sequence == 0 {
+		return Message{}, fault.As(fault.NotFound, fmt.Errorf("get %s 0: %w", subject, ErrNotFound))
+	}
+	return j.read(ctx, "get", subject, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, sequence)
+	})
+}
+
+// Next implements Broker.
+func (j *JetStream) Next(ctx context.Context, subject string, after uint64) (Message, error) {
+	return j.read(ctx, "next", subject, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(subject))
+	})
+}
+
+type getter func(context.Context, jetstream.Stream) (*jetstream.RawStreamMsg, error)
+
+func (j *JetStream) read(ctx context.Context, what, subject string, get getter) (Message, error) {
+	if err := ctx.Err(); err != nil {
+		return Message{}, fmt.Errorf("%s %s: %w", what, subject, err)
+	}
+	tctx, cancel := context.WithTimeout(ctx, j.timeout)
+	defer cancel()
+	s, err := j.streamOf(tctx, subject)
+	if err != nil {
+		return Message{}, fmt.Errorf("%s %s: %w", what, subject, err)
+	}
+	raw, err := get(tctx, s)
+	if err != nil {
+		return Message{}, fmt.Errorf("%s %s: %w", what, subject, translate(err))
+	}
+	return Message{Subject: raw.Subject, Sequence: raw.Sequence, Data: raw.Data, Time: raw.Time}, nil
+}
+
+// Purge implements Broker.
+func (j *JetStream) Purge(ctx context.Context, subject string, below uint64) error {
+	last, err := j.Last(ctx, subject)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("purge %s: %w", subject, err)
+	}
+	if below > last.Sequence {
+		return fmt.Errorf("purge %s: %w", subject, errPurgeLast(below, last.Sequence))
+	}
+	if below <= 1 {
+		return nil
+	}
+	tctx, cancel := context.WithTimeout(ctx, j.timeout)
+	defer cancel()
+	s, err := j.streamOf(tctx, subject)
+	if err == nil {
+		err = translate(s.Purge(tctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(below)))
+	}
+	if err != nil {
+		return fmt.Errorf("purge %s: %w", subject, err)
+	}
+	return nil
+}
+
+// Usage implements Broker.
+func (j *JetStream) Usage(ctx context.Context, subject string) (Usage, error) {
+	info, err := j.info(ctx, subject)
+	if err != nil {
+		return Usage{}, fmt.Errorf("usage of %s: %w", subject, err)
+	}
+	return Usage{
+		Bytes: info.State.Bytes, MaxBytes: uint64(max(info.Config.MaxBytes, 0)), //nolint:gosec // not negative
+		Messages: info.State.Msgs, LastSequence: info.State.LastSeq,
+	}, nil
+}
+
+func (j *JetStream) info(ctx context.Context, subject string) (*jetstream.StreamInfo, error) {
+	tctx, cancel := context.WithTimeout(ctx, j.timeout)
+	defer cancel()
+	s, err := j.streamOf(tctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	info, err := s.Info(tctx)
+	return info, translate(err)
+}
+
+// streamOf returns the handle of the stream that stores subject; both are looked up once.
+func (j *JetStream) streamOf(ctx context.Context, subject string) (jetstream.Stream, error) {
+	j.mu.Lock()
+	s, ok := j.streams[j.names[subject]]
+	j.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	if strings.ContainsAny(subject, "*> ") || subject == "" {
+		return nil, fault.New(fault.Invalid, "%q is not a subject that can be stored", subject)
+	}
+	name, err := j.js.StreamNameBySubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fault.New(fault.Unavailable, "no stream stores %s", subject)
+	}
+	if err != nil {
+		return nil, translate(err)
+	}
+	s, err = j.js.Stream(ctx, name)
+	if err != nil {
+		return nil, translate(err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if old, ok := j.streams[name]; ok {
+		s = old
+	}
+	j.names[subject] = name
+	j.streams[name] = s
+	return s, nil
+}
+
+func (j *JetStream) streamName(ctx context.Context, subject string) (string, error) {
+	tctx, cancel := context.WithTimeout(ctx, j.timeout)
+	defer cancel()
+	if _, err := j.streamOf(tctx, subject); err != nil {
+		return "", err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.names[subject], nil
+}
+
+// forget drops the handle of a stream that is removed.
+func (j *JetStream) forget(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.streams, name)
+	for subject, n := range j.names {
+		if n == name {
+			delete(j.names, subject)
+		}
+	}
+}
