@@ -1,10 +1,12 @@
 package profile
 
 import (
+	"fmt"
 	"time"
 
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/identity"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 // Bounds of a profile. A state must stay small, whatever is published.
@@ -87,4 +89,17 @@ func (r *Rules) late(published string, at, now time.Time) bool {
 func (r *Rules) class(kind string) event.Class {
 	k, _ := r.kinds.Kind(kind)
 	return k.Class
+}
+
+// Normalise returns an identifier as it is hashed and stored. One that addresses a profile directly
+// stays as it is.
+func (r *Rules) Normalise(id *eventv1.Identifier) (*eventv1.Identifier, error) {
+	if id.GetKind() == event.KindProfile {
+		return id, nil
+	}
+	value, err := r.kinds.Normalise(id.GetKind(), id.GetValue())
+	if err != nil {
+		return nil, fmt.Errorf("normalise %s: %w", id.GetKind(), err)
+	}
+	return &eventv1.Identifier{Kind: id.GetKind(), Value: value}, nil
 }

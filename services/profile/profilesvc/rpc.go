@@ -1,0 +1,66 @@
+package profilesvc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"refrain.dev/pkg/rpc"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+)
+
+const defaultTenant = "default"
+
+// server answers ProfileService. Requests were validated in front of it.
+type server struct {
+	profilev1.UnimplementedProfileServiceServer
+
+	engine  *engine
+	metrics *metrics
+}
+
+// GetProfile implements profilev1.ProfileServiceServer.
+func (s *server) GetProfile(ctx context.Context, req *profilev1.GetProfileRequest) (*profilev1.GetProfileResponse, error) {
+	p, partition, err := s.engine.find(ctx, cmp.Or(req.GetTenant(), defaultTenant), req.GetIdentifier(), req.GetAtLeast())
+	s.metrics.read(ctx, "get_profile", err)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return &profilev1.GetProfileResponse{Profile: p, Partition: uint32(partition)}, nil //nolint:gosec // at most 1024
+}
+
+// ListTimeline implements profilev1.ProfileServiceServer.
+func (s *server) ListTimeline(ctx context.Context, req *profilev1.ListTimelineRequest) (*profilev1.ListTimelineResponse, error) {
+	limit := min(int(cmp.Or(req.GetLimit(), usualTimeline)), maxTimeline)
+	p, partition, err := s.engine.find(ctx, cmp.Or(req.GetTenant(), defaultTenant), req.GetIdentifier(), nil)
+	var entries []*profilev1.TimelineEntry
+	if err == nil {
+		entries, err = s.engine.timeline(ctx, p, partition, limit)
+	}
+	s.metrics.read(ctx, "list_timeline", err)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return &profilev1.ListTimelineResponse{Entries: entries}, nil
+}
+
+// explain gives a stale view its code and details; other errors are translated by their kind.
+func explain(err error) error {
+	stale, ok := errors.AsType[*staleError](err)
+	if !ok {
+		return err
+	}
+	st, detailErr := status.New(codes.FailedPrecondition, stale.Error()).WithDetails(
+		&errdetails.ErrorInfo{Reason: "STALE_VIEW", Domain: rpc.Domain},
+		&reasonv1.Reason{Code: reasonv1.Code_CODE_STALE_VIEW, Remedy: "ask again in a moment, or without a position"},
+	)
+	if detailErr != nil {
+		return status.Error(codes.FailedPrecondition, stale.Error())
+	}
+	return st.Err()
+}
