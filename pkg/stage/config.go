@@ -23,6 +23,8 @@ type Config struct {
 	Replica string
 	// Batch is the greatest number of inputs in a record; default 256.
 	Batch int
+	// Final is set for a stage whose states nobody asks for at a position: it records no progress without facts.
+	Final bool
 	// StopWithin bounds the graceful drain; default 10 s.
 	StopWithin time.Duration
 }

@@ -61,6 +61,12 @@ type Input struct {
 	Depth uint32
 	// Traceparent is the span under which the input is decided, if its event is sampled.
 	Traceparent string
+	// Redriven is the Name that a dead letter had before, with FromRedrive; ID is the dead letter's then.
+	Redriven string
+
+	cell     *stagev1.Cell // as it stands in the record, for the dead letters
+	broken   error         // why it cannot be decided
+	poisoned bool          // it could be understood, but its process died of it
 }
 
 // Member names a member of one of the stage's own sets.

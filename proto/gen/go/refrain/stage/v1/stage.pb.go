@@ -758,7 +758,9 @@ type Addressed struct {
 	// The W3C traceparent of the cause, if sampled.
 	Traceparent string `protobuf:"bytes,5,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// When the cause happened.
-	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	At *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	// The row that it comes from: the replay clock delivers what meets in one instant in the order of it.
+	From          string `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -833,6 +835,13 @@ func (x *Addressed) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *Addressed) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
 }
 
 // Letter is one message in a mailbox box.<stage>.<p>: addressed facts of one record of one sender.
@@ -2006,14 +2015,15 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1b.refrain.stage.v1.DeltaKindR\x04kind\x12\x14\n" +
 	"\x05value\x18\x03 \x01(\fR\x05value\x12\x12\n" +
-	"\x04keep\x18\x04 \x01(\rR\x04keep\"\xbd\x01\n" +
+	"\x04keep\x18\x04 \x01(\rR\x04keep\"\xd1\x01\n" +
 	"\tAddressed\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12\x14\n" +
 	"\x05depth\x18\x04 \x01(\rR\x05depth\x12 \n" +
 	"\vtraceparent\x18\x05 \x01(\tR\vtraceparent\x12*\n" +
-	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"p\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04from\x18\a \x01(\tR\x04from\"p\n" +
 	"\x06Letter\x12\x16\n" +
 	"\x06sender\x18\x01 \x01(\tR\x06sender\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x122\n" +

@@ -1,0 +1,300 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// maxDepth is how many mailboxes a cause may pass before it is taken for a loop.
+const maxDepth = 16
+
+// softRecordSize is where a record is closed; hardRecordSize is what none may exceed.
+const (
+	softRecordSize = 128 << 10
+	hardRecordSize = 512 << 10
+)
+
+// batch is what one step decided: everything a record needs and everything that follows from it.
+type batch struct {
+	now     time.Time
+	taken   int // how many of the pending items it took
+	inputs  int // how many of them were inputs
+	covers  map[string]state.Position
+	origins map[string]uint64
+	senders map[string]state.Position
+	letter  map[letterID]bool // applied in this batch
+	cells   []*stagev1.Cell
+	bodies  []*stagev1.CellBody
+	outbox  []*stagev1.Addressed
+	gaps    []*stagev1.Gap
+	calls   []Call
+	replies []reply
+	unknown []state.Due // timers that no row knows
+	size    int
+	// stir says that the stages after must learn of it even without facts.
+	stir bool
+}
+
+type letterID struct {
+	sender string
+	pos    state.Position
+}
+
+type reply struct {
+	to  *request
+	res response
+}
+
+func (b *batch) worthARecord() bool {
+	return len(b.cells) > 0 || len(b.outbox) > 0 || len(b.gaps) > 0 || b.stir || len(b.senders) > 0 && b.inputs > 0
+}
+
+func (b *batch) answer() {
+	for _, r := range b.replies {
+		r.to.reply <- r.res
+	}
+}
+
+// decide lets the fold decide as many pending items as fit a record, all under one revision.
+func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
+	items := p.pending
+	if p.careful > 0 {
+		items = items[:1+lettersAfter(items, lim)]
+	}
+	b := &batch{
+		now: p.now(lim), covers: map[string]state.Position{}, origins: map[string]uint64{},
+		senders: map[string]state.Position{}, letter: map[letterID]bool{},
+	}
+	for n := range items {
+		if rev := items[n].revision; rev != "" && rev != p.revision {
+			items = items[:n]
+			break
+		}
+	}
+	rows, err := p.load(ctx, items)
+	if err != nil {
+		return nil, err
+	}
+	for n := range items {
+		it := &items[n]
+		if it.input != nil && !p.repeated(it, b) {
+			if err := p.decideOne(ctx, it, rows, b); err != nil {
+				return nil, err
+			}
+		}
+		p.cover(it, b)
+		b.taken++
+		if b.size >= softRecordSize && lettersAfter(items[n:], lim) == 0 {
+			break
+		}
+	}
+	return b, nil
+}
+
+// lettersAfter says how many letters follow the first item that must share its record.
+func lettersAfter(items []item, lim limit) int {
+	n := 0
+	for lim.replay && n+1 < len(items) && items[n].sender != "" && items[n+1].sender != "" {
+		n++
+	}
+	return n
+}
+
+// repeated says whether a letter's fact was applied already: a repeat is recognised by its position.
+func (p *partition) repeated(it *item, b *batch) bool {
+	if it.sender == "" {
+		return false
+	}
+	id := letterID{it.sender, it.letter}
+	if b.letter[id] || !after(it.letter, p.senders[it.sender]) {
+		return true
+	}
+	b.letter[id] = true
+	return false
+}
+
+func after(a, b state.Position) bool {
+	return a.Sequence > b.Sequence || a.Sequence == b.Sequence && a.Index > b.Index
+}
+
+// cover moves covers, origins and senders past an item.
+func (p *partition) cover(it *item, b *batch) {
+	if it.reader == nil {
+		return
+	}
+	if after(it.pos, b.covers[it.reader.name]) {
+		b.covers[it.reader.name] = it.pos
+	}
+	if it.sender != "" && after(it.letter, p.senders[it.sender]) && after(it.letter, b.senders[it.sender]) {
+		b.senders[it.sender] = it.letter
+	}
+	if !it.last() {
+		return
+	}
+	if lane := it.reader.lane; lane != "" {
+		b.origins[lane] = it.pos.Sequence
+		b.stir = true
+		return
+	}
+	for _, o := range it.origins {
+		if o.GetSequence() <= p.origins[o.GetLane()] {
+			continue
+		}
+		b.origins[o.GetLane()] = max(b.origins[o.GetLane()], o.GetSequence())
+		if o.GetLane() != log.LaneControl || it.total > 0 {
+			b.stir = b.stir || !p.cfg.Final
+		}
+	}
+}
+
+// decideOne decides one input, or gives it up.
+func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *batch) error {
+	in := *it.input
+	var to *request
+	if c, ok := in.Request.(call); ok {
+		in.Request, to = c.body, c.to
+	}
+	span := p.startSpan(ctx, &in)
+	defer span.End()
+	b.inputs++
+	env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
+	out, err := p.consult(&in, rows, env)
+	if err != nil && to != nil {
+		b.replies = append(b.replies, reply{to: to, res: response{err: err}})
+		return nil
+	}
+	if err != nil {
+		span.RecordError(err)
+		return p.giveUp(ctx, &in, rows, b, fault.As(fault.Of(err), err))
+	}
+	if err := p.take(ctx, &in, out, rows, b); err != nil {
+		return err
+	}
+	if to != nil {
+		b.replies = append(b.replies, reply{to: to, res: response{reply: out.Reply}})
+	}
+	if in.Source == FromTimer && !touches(out, in.Key) {
+		b.unknown = append(b.unknown, state.Due{Key: in.Key, At: in.At})
+	}
+	return nil
+}
+
+func touches(out Outcome, key string) bool {
+	return slices.ContainsFunc(out.Cells, func(c Cell) bool { return c.Key == key && (c.State != nil || c.Deleted) })
+}
+
+// consult asks the fold; a panic of the pure code is an error of it.
+func (p *partition) consult(in *Input, rows *overlay, env Env) (out Outcome, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.ports.Logger.Error("fold panicked", "stage", p.cfg.Spec.Name, "partition", p.number, "input", in.Name,
+				"sequence", in.Sequence, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			err = fault.New(fault.Internal, "the fold panicked: %v", r)
+		}
+	}()
+	if in.broken != nil {
+		return Outcome{}, fault.As(fault.Invalid, in.broken)
+	}
+	if rows.failed[in.id()] != nil {
+		return Outcome{}, rows.failed[in.id()]
+	}
+	return p.fold.Decide(*in, rows, env)
+}
+
+// take lets an outcome take effect on the batch and on what the next inputs see.
+func (p *partition) take(ctx context.Context, in *Input, out Outcome, rows *overlay, b *batch) error {
+	for _, c := range out.Cells {
+		body := &stagev1.CellBody{
+			Facts: c.Facts, State: c.State, Deleted: c.Deleted, Deltas: c.Deltas, Wake: asProto(c.Wake),
+			At: asProto(in.At), Traceparent: in.Traceparent, Cause: in.id(),
+		}
+		sealed, err := body.MarshalVT()
+		if err != nil {
+			return fmt.Errorf("encode cell: %w", err)
+		}
+		b.cells = append(b.cells, &stagev1.Cell{Key: c.Key, Sealed: sealed})
+		b.bodies = append(b.bodies, body)
+		b.size += len(sealed) + len(c.Key) + 16
+		rows.put(c)
+	}
+	from := in.Key
+	if len(out.Cells) > 0 {
+		from = out.Cells[0].Key
+	}
+	for _, a := range out.Addressed {
+		if in.Depth+1 > maxDepth {
+			if err := p.loop(ctx, in, a, b); err != nil {
+				return err
+			}
+			continue
+		}
+		b.outbox = append(b.outbox, &stagev1.Addressed{
+			Stage: a.Stage, Partition: uint32(a.Partition), Payload: a.Payload, //nolint:gosec // partitions are few
+			Depth: in.Depth + 1, Traceparent: in.Traceparent, At: asProto(in.At), From: from,
+		})
+		b.size += len(a.Payload) + 32
+	}
+	for _, c := range out.Calls {
+		c.Traceparent = in.Traceparent
+		b.calls = append(b.calls, c)
+	}
+	return nil
+}
+
+// id names an input for causes and dead letters.
+func (in *Input) id() string {
+	switch in.Source {
+	case FromTimer:
+		return "timer/" + in.Key + "/" + in.At.UTC().Format(time.RFC3339Nano)
+	case FromRPC, FromCall:
+		return in.Name + "/" + in.ID
+	case FromLane, FromBefore, FromAfter, FromBox, FromRedrive:
+	}
+	return fmt.Sprintf("%s/%d/%d", in.Name, in.Sequence, in.Index)
+}
+
+// overlay is what the batch's inputs see: what was loaded, under what the inputs before have left.
+type overlay struct {
+	own     map[string][]byte
+	members map[Member]bool
+	dropped map[string]bool
+	foreign map[state.Row][]byte
+	known   map[string]bool // foreign stages whose shard is known
+	failed  map[string]error
+}
+
+func (o *overlay) Own(key string) []byte { return o.own[key] }
+
+func (o *overlay) Has(set, value string) bool { return o.members[Member{Set: set, Value: value}] }
+
+func (o *overlay) Foreign(stage, key string) ([]byte, bool) {
+	return o.foreign[state.Row{Stage: stage, Key: key}], o.known[stage]
+}
+
+func (o *overlay) put(c Cell) {
+	if c.State != nil {
+		o.own[c.Key] = c.State
+	}
+	if c.Deleted {
+		delete(o.own, c.Key)
+	}
+	for _, d := range c.Deltas {
+		switch d.GetKind() {
+		case stagev1.DeltaKind_DELTA_KIND_ADD:
+			o.members[Member{Set: d.GetName(), Value: string(d.GetValue())}] = true
+		case stagev1.DeltaKind_DELTA_KIND_DROP:
+			maps.DeleteFunc(o.members, func(m Member, _ bool) bool { return m.Set == d.GetName() })
+		case stagev1.DeltaKind_DELTA_KIND_APPEND, stagev1.DeltaKind_DELTA_KIND_TRIM, stagev1.DeltaKind_DELTA_KIND_UNSPECIFIED:
+		}
+	}
+}

@@ -1,0 +1,261 @@
+package stage
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// gather adds to the pending items what waits at the doors, up to a batch: results of calls and RPCs
+// first, since somebody waits for them, then the control lane, then the other readers in turn, then
+// timers in what is left, at least half a batch if they are due.
+func (p *partition) gather(ctx context.Context, lim limit) error {
+	if lim.replay {
+		return p.gatherInstant(ctx, lim)
+	}
+	room := p.cfg.Batch - len(p.pending)
+	room -= p.gatherResults(room)
+	room -= p.gatherRequests(room)
+	share := room
+	due := p.timersDue(lim)
+	if due {
+		share = room - room/2
+	}
+	taken, err := p.gatherReaders(lim, share)
+	if err != nil {
+		return err
+	}
+	if due {
+		return p.gatherTimers(ctx, lim, room-taken)
+	}
+	return nil
+}
+
+// gatherInstant is gather under the replay clock. Within an instant the doors have a strict order, and
+// each is emptied before the next, so that facts do not depend on where batches end or on which call was
+// faster: results that were waiting, log inputs, timers, and then the results of all calls together.
+func (p *partition) gatherInstant(ctx context.Context, lim limit) error {
+	room := p.cfg.Batch - len(p.pending)
+	room -= p.gatherRequests(room)
+	if !p.inRound {
+		if _, err := p.gatherReaders(lim, room); err != nil {
+			return err
+		}
+		if len(p.pending) == 0 && p.timersDue(lim) {
+			if err := p.gatherTimers(ctx, lim, room); err != nil {
+				return err
+			}
+		}
+		p.inRound = len(p.pending) == 0 && len(p.round) > 0
+	}
+	for n := 0; p.inRound && n < room && len(p.round) > 0; n++ {
+		in := p.round[0]
+		p.round = p.round[1:]
+		p.pending = append(p.pending, item{input: &in})
+	}
+	p.inRound = p.inRound && len(p.round) > 0
+	return nil
+}
+
+// newRound sets the results of all calls apart, in the order of their ids, for the stage's next phase. It
+// says whether there are any.
+func (p *partition) newRound() bool {
+	d := &p.doors
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	slices.SortStableFunc(d.results, func(a, b Input) int { return cmp.Compare(a.ID, b.ID) })
+	p.round = append(p.round, d.results...)
+	d.results = nil
+	return len(p.round) > 0
+}
+
+func (p *partition) gatherResults(room int) int {
+	d := &p.doors
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(room, len(d.results))
+	for _, in := range d.results[:n] {
+		p.pending = append(p.pending, item{input: &in})
+	}
+	d.results = d.results[n:]
+	return n
+}
+
+func (p *partition) gatherRequests(room int) int {
+	d := &p.doors
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(room, len(d.requests))
+	for _, r := range d.requests[:n] {
+		in := r.in
+		in.Request = call{body: in.Request, to: r}
+		p.pending = append(p.pending, item{input: &in})
+	}
+	d.requests = d.requests[n:]
+	return n
+}
+
+// call is an RPC's request with the way back to its caller.
+type call struct {
+	body any
+	to   *request
+}
+
+// gatherReaders takes from the control lane while it has something, then round robin from the others;
+// the bulk lane only while nothing else waits.
+func (p *partition) gatherReaders(lim limit, room int) (int, error) {
+	taken := 0
+	for _, class := range p.classes() {
+		n, err := p.gatherClass(class, lim, room-taken)
+		taken += n
+		if err != nil || taken >= room {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// gatherClass takes one item from each reader in turn; under the replay clock all of one reader before
+// the next, so that the order does not depend on the size of a batch.
+func (p *partition) gatherClass(class []*reader, lim limit, room int) (int, error) {
+	taken := 0
+	for more := true; more; {
+		more = false
+		for _, r := range class {
+			if lim.replay && r.source == FromBox {
+				if err := p.gatherLetters(r); err != nil {
+					return taken, err
+				}
+				continue
+			}
+			for taken < room {
+				ok, err := p.takeOne(r, lim)
+				if err != nil {
+					return taken, err
+				}
+				if !ok {
+					break
+				}
+				taken++
+				if !lim.replay {
+					more = true
+					break
+				}
+			}
+		}
+	}
+	return taken, nil
+}
+
+// classes orders the readers: control; then all others; then bulk.
+func (p *partition) classes() [3][]*reader {
+	var c [3][]*reader
+	for _, r := range p.readers {
+		switch r.lane {
+		case log.LaneControl:
+			c[0] = append(c[0], r)
+		case log.LaneBulk:
+			c[2] = append(c[2], r)
+		default:
+			c[1] = append(c[1], r)
+		}
+	}
+	return c
+}
+
+// gatherLetters takes all letters that meet in one instant of the replay clock, in the order of the rows
+// they come from: between senders the mailbox has no order of its own that would not depend on the number
+// of partitions. They are decided in one record, so that its cover holds for all of them.
+func (p *partition) gatherLetters(r *reader) error {
+	var letters []item
+	for {
+		it, err := r.peek()
+		if err != nil {
+			return err
+		}
+		if it == nil {
+			break
+		}
+		r.take()
+		letters = append(letters, *it)
+	}
+	slices.SortStableFunc(letters, func(a, b item) int { return cmp.Compare(a.from, b.from) })
+	p.pending = append(p.pending, letters...)
+	return nil
+}
+
+func (p *partition) takeOne(r *reader, lim limit) (bool, error) {
+	it, err := r.peek()
+	if err != nil || it == nil {
+		return false, err
+	}
+	if lim.replay && it.releaseAt.After(lim.now) {
+		return false, nil
+	}
+	r.take()
+	p.pending = append(p.pending, *it)
+	return true, nil
+}
+
+func (p *partition) timersDue(lim limit) bool {
+	return !p.earliest.IsZero() && !p.earliest.After(p.now(lim))
+}
+
+func (p *partition) gatherTimers(ctx context.Context, lim limit, room int) error {
+	now := p.now(lim)
+	dues, err := p.ports.Store.Due(ctx, p.shard, now, max(room, 1))
+	if err != nil {
+		return err
+	}
+	for _, d := range dues {
+		in := &Input{Source: FromTimer, Name: "timer", Key: d.Key, At: d.At}
+		p.pending = append(p.pending, item{input: in})
+	}
+	if len(dues) == 0 {
+		return p.findEarliest(ctx)
+	}
+	return nil
+}
+
+// findEarliest reads the timer index's first entry.
+func (p *partition) findEarliest(ctx context.Context) error {
+	dues, err := p.ports.Store.Due(ctx, p.shard, farFuture(), 1)
+	if err != nil {
+		return err
+	}
+	p.earliest = time.Time{}
+	if len(dues) > 0 {
+		p.earliest = dues[0].At
+	}
+	return nil
+}
+
+// noteWake keeps the earliest wake-up in mind without asking the store.
+func (p *partition) noteWake(writes []state.Write) {
+	for _, w := range writes {
+		if w.Wake.IsZero() || w.Value == nil {
+			continue
+		}
+		if p.earliest.IsZero() || w.Wake.Before(p.earliest) {
+			p.earliest = w.Wake
+		}
+	}
+}
+
+func farFuture() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// now is the time that a batch decided under lim would have.
+func (p *partition) now(lim limit) time.Time {
+	t := lim.now
+	if !lim.replay {
+		t = p.ports.Clock.Now()
+	}
+	if t.Before(p.lastNow) {
+		return p.lastNow
+	}
+	return t
+}

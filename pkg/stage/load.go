@@ -1,0 +1,114 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/state"
+)
+
+// load reads the rows of a batch together with the shard's meta, which must be where the chain is:
+// after a failover of the store the batch would otherwise be decided on states that lack their last
+// changes. If it is not, the store is repaired first.
+func (p *partition) load(ctx context.Context, items []item) (*overlay, error) {
+	rows := &overlay{
+		own: map[string][]byte{}, members: map[Member]bool{}, foreign: map[state.Row][]byte{},
+		known: map[string]bool{}, failed: map[string]error{},
+	}
+	q := p.query(items, rows)
+	if len(q.Rows) == 0 && len(q.Members) == 0 {
+		return rows, nil
+	}
+	for range 3 {
+		view, err := p.ports.Store.Read(ctx, p.number, q)
+		if err != nil {
+			return nil, err
+		}
+		meta := view.Metas[p.cfg.Spec.Name]
+		if meta.Applied == p.applied && !meta.Unfinished {
+			rows.fill(p.cfg.Spec.Name, q, view)
+			return rows, nil
+		}
+		p.ports.Logger.Warn("state store is not where the chain is; repairing", "stage", p.cfg.Spec.Name,
+			"partition", p.number, "store", meta.Applied, "chain", p.applied)
+		p.metrics.repair(ctx)
+		if err := p.recover(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fault.New(fault.Unavailable, "read states of partition %d: the store keeps moving away from the chain", p.number)
+}
+
+// query collects what the inputs need, each thing once.
+func (p *partition) query(items []item, rows *overlay) state.Query {
+	q := state.Query{Metas: []string{p.cfg.Spec.Name}}
+	own, sets, foreign := map[string]bool{}, map[Member]bool{}, map[state.Row]bool{}
+	for n := range items {
+		in := items[n].input
+		if in == nil || in.broken != nil && !in.poisoned {
+			continue
+		}
+		needs, err := p.needs(in)
+		if err != nil {
+			rows.failed[in.id()] = err
+			continue
+		}
+		for _, k := range needs.Rows {
+			if !own[k] {
+				own[k] = true
+				q.Rows = append(q.Rows, state.Row{Stage: p.cfg.Spec.Name, Key: k})
+			}
+		}
+		for _, m := range needs.Members {
+			if !sets[m] {
+				sets[m] = true
+				q.Members = append(q.Members, state.Member{Stage: p.cfg.Spec.Name, Set: m.Set, Value: m.Value})
+			}
+		}
+		for _, f := range needs.Foreign {
+			if !foreign[f] {
+				foreign[f] = true
+				q.Rows = append(q.Rows, f)
+			}
+			if !slices.Contains(q.Metas, f.Stage) {
+				q.Metas = append(q.Metas, f.Stage)
+			}
+		}
+	}
+	return q
+}
+
+func (p *partition) needs(in *Input) (n Needs, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fault.New(fault.Internal, "the fold panicked: %v", r)
+		}
+	}()
+	plain := *in
+	if c, ok := in.Request.(call); ok {
+		plain.Request = c.body
+	}
+	n, err = p.fold.Needs(plain)
+	if err == nil && len(n.Foreign) > 0 && in.Source != FromTimer && in.Source != FromRPC && in.Source != FromCall {
+		err = fmt.Errorf("the fold asked for rows of another stage with input %s; only timers, requests and results may", in.Name)
+	}
+	return n, err
+}
+
+func (o *overlay) fill(stage string, q state.Query, v state.View) {
+	for n, r := range q.Rows {
+		if r.Stage == stage {
+			o.own[r.Key] = v.Rows[n]
+			continue
+		}
+		o.foreign[r] = v.Rows[n]
+	}
+	for n, m := range q.Members {
+		o.members[Member{Set: m.Set, Value: m.Value}] = v.Members[n]
+	}
+	for s, meta := range v.Metas {
+		o.known[s] = meta.Applied > 0 && !meta.Unfinished
+	}
+}

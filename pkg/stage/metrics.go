@@ -1,0 +1,66 @@
+package stage
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// metrics are a stage's instruments; made once.
+type metrics struct {
+	stage       metric.MeasurementOption
+	name        string
+	inputs      metric.Int64Counter
+	records     metric.Int64Counter
+	cells       metric.Int64Counter
+	deadLetters metric.Int64Counter
+	repairs     metric.Int64Counter
+	copied      metric.Int64Counter
+	storeErrors metric.Int64Counter
+	halts       metric.Int64Counter
+	append      metric.Float64Histogram
+}
+
+func newMetrics(stage string, provider metric.MeterProvider) *metrics {
+	m := provider.Meter("refrain.dev/pkg/stage")
+	count := func(name, what string) metric.Int64Counter {
+		c, _ := m.Int64Counter("refrain_stage_"+name, metric.WithDescription(what)) // fails for bad names only
+		return c
+	}
+	h, _ := m.Float64Histogram("refrain_stage_append_seconds", metric.WithUnit("s"), metric.WithDescription("time of one append to the chain"),
+		metric.WithExplicitBucketBoundaries(.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1))
+	return &metrics{
+		stage: metric.WithAttributeSet(attribute.NewSet(attribute.String("stage", stage))), name: stage,
+		inputs: count("inputs_total", "inputs decided"), records: count("records_total", "records appended"),
+		cells: count("cells_total", "cells written"), deadLetters: count("dead_letters_total", "inputs given up"),
+		repairs: count("repairs_total", "times the state store was not where the chain was"),
+		copied:  count("recovered_records_total", "records copied into the state store"), storeErrors: count("store_errors_total", "failed writes to the state store, repeated"),
+		halts: count("halts_total", "partitions that must not go on"), append: h,
+	}
+}
+
+func (m *metrics) batch(ctx context.Context, _ int, b *batch) {
+	m.inputs.Add(ctx, int64(b.inputs), m.stage)
+	m.cells.Add(ctx, int64(len(b.cells)), m.stage)
+}
+
+func (m *metrics) appending(ctx context.Context) func() {
+	started := time.Now()
+	return func() {
+		m.append.Record(ctx, time.Since(started).Seconds(), m.stage)
+		m.records.Add(ctx, 1, m.stage)
+	}
+}
+
+func (m *metrics) deadLetter(ctx context.Context, code string) {
+	m.deadLetters.Add(ctx, 1, metric.WithAttributes(attribute.String("stage", m.name), attribute.String("code", code)))
+}
+
+func (m *metrics) repair(ctx context.Context)     { m.repairs.Add(ctx, 1, m.stage) }
+func (m *metrics) storeError(ctx context.Context) { m.storeErrors.Add(ctx, 1, m.stage) }
+func (m *metrics) halted(ctx context.Context)     { m.halts.Add(ctx, 1, m.stage) }
+func (m *metrics) recovered(ctx context.Context, n int) {
+	m.copied.Add(ctx, int64(n), m.stage)
+}

@@ -1,0 +1,191 @@
+package stage
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// partition is one stage's share of one partition while this process owns it. One goroutine at a time
+// steps it; the doors (RPCs, results of calls) are open to all.
+type partition struct {
+	*Stage
+
+	number    int
+	shard     state.Shard
+	chain     *log.Chain
+	chainName string
+
+	// Known from the chain; what is decided next builds on them.
+	last     uint64 // sequence of the chain's last record
+	lastNow  time.Time
+	epoch    uint64
+	applied  uint64 // sequence up to which the store follows
+	covers   map[string]state.Position
+	origins  map[string]uint64
+	senders  map[string]state.Position
+	revision string
+
+	readers []*reader
+	feeds   []log.Feed
+	pending []item  // gathered and not yet decided
+	round   []Input // results that the replay clock takes together
+	inRound bool    // and has begun to take
+	relay   *relay
+
+	careful int // inputs left to be tried one by one after an unclean end
+	attempt attempt
+
+	earliest  time.Time // of the timer index; zero if nothing is scheduled
+	staleWork bool      // origins grew in a way that the stages after must learn
+
+	doors doors
+}
+
+// doors are where other goroutines leave inputs for a partition.
+type doors struct {
+	mu       sync.Mutex
+	requests []*request
+	results  []Input
+	calls    int // under way
+	closed   bool
+	wake     chan struct{}
+	notify   func() // told beside wake; may be nil
+}
+
+type request struct {
+	in    Input
+	reply chan response
+}
+
+type response struct {
+	reply any
+	err   error
+}
+
+func (d *doors) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+	if d.notify != nil {
+		d.notify()
+	}
+}
+
+func (s *Stage) newPartition(number int) *partition {
+	name := log.Subject(s.cfg.Spec.Chain, number)
+	return &partition{
+		Stage:     s,
+		number:    number,
+		shard:     state.Shard{Stage: s.cfg.Spec.Name, Partition: number},
+		chain:     log.OpenChain(s.ports.Broker, name),
+		chainName: name,
+		relay:     newRelay(name, s.ports),
+		doors:     doors{wake: make(chan struct{}, 1), notify: s.notify},
+	}
+}
+
+// limit says how far a step may go.
+type limit struct {
+	// replay is set under the replay clock: only what was released at or before now is taken.
+	replay bool
+	now    time.Time
+}
+
+// step does one batch; false if there was nothing to do. After an error nothing of the batch was lost:
+// the same step may be taken again, but after errLost and *HaltError.
+func (p *partition) step(ctx context.Context, lim limit) (bool, error) {
+	if err := p.gather(ctx, lim); err != nil {
+		return false, err
+	}
+	return p.stepPending(ctx, lim)
+}
+
+// stepPending decides and records what is gathered.
+func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
+	if len(p.pending) == 0 {
+		return false, nil
+	}
+	if p.pending[0].revision != "" && p.pending[0].revision != p.revision {
+		if err := p.prepare(ctx, p.pending[0].revision); err != nil {
+			return false, err
+		}
+	}
+	if p.careful > 0 {
+		if err := p.announce(ctx); err != nil {
+			return false, err
+		}
+	}
+	b, err := p.decide(ctx, lim)
+	if err != nil {
+		return false, err
+	}
+	if err := p.commit(ctx, b); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// prepare makes a revision ready and decides under it from now on.
+func (p *partition) prepare(ctx context.Context, revision string) error {
+	if p.ports.Preparer != nil {
+		if err := p.ports.Preparer.Prepare(ctx, revision); err != nil {
+			return err
+		}
+	}
+	p.revision = revision
+	return nil
+}
+
+// commit appends what b holds, if it has to be appended, and lets it take effect.
+func (p *partition) commit(ctx context.Context, b *batch) error {
+	if b.worthARecord() {
+		if err := p.write(ctx, b); err != nil {
+			return err
+		}
+	} else {
+		p.adopt(b)
+	}
+	p.pending = append(p.pending[:0], p.pending[b.taken:]...)
+	p.careful = max(0, p.careful-b.taken)
+	p.metrics.batch(ctx, p.number, b)
+	for _, d := range b.unknown {
+		if err := p.ports.Store.Unschedule(ctx, p.shard, d); err != nil {
+			return err
+		}
+	}
+	b.answer()
+	p.startCalls(b.calls)
+	return nil
+}
+
+// adopt takes over the covers of a batch, recorded or riding with the next record.
+func (p *partition) adopt(b *batch) {
+	for name, pos := range b.covers {
+		p.covers[name] = pos
+	}
+	maps.Copy(p.origins, b.origins)
+	maps.Copy(p.senders, b.senders)
+	for _, r := range p.readers {
+		r.cover = p.covers[r.name]
+	}
+}
+
+func (p *partition) close() {
+	for _, f := range p.feeds {
+		f.Close()
+	}
+	p.feeds, p.readers, p.pending, p.round = nil, nil, nil, nil
+	p.doors.mu.Lock()
+	defer p.doors.mu.Unlock()
+	p.doors.closed = true
+	for _, r := range p.doors.requests {
+		r.reply <- response{err: unavailable(p.number)}
+	}
+	p.doors.requests = nil
+}

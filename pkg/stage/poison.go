@@ -1,0 +1,133 @@
+package stage
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// maxAttempts is how often an input is tried alone before it is given up.
+const maxAttempts = 3
+
+// attempt is the input that was being tried alone when its process ended.
+type attempt struct {
+	input  string
+	pos    state.Position
+	number uint32
+}
+
+// announce appends an ATTEMPT record for the next pending input, after an unclean end: if the input kills
+// the process, the next owner knows which it was. The third try is the last.
+func (p *partition) announce(ctx context.Context) error {
+	it := &p.pending[0]
+	if it.input == nil || it.reader == nil {
+		return nil
+	}
+	number := uint32(1)
+	if p.attempt.input == it.reader.name && p.attempt.pos == it.pos {
+		number = p.attempt.number + 1
+	}
+	if number > maxAttempts {
+		if it.input.broken == nil {
+			it.input.poisoned = true
+			it.input.broken = fault.New(fault.Internal, "its process ended %d times while it was tried", maxAttempts)
+		}
+		return nil
+	}
+	rec := p.blank(stagev1.RecordKind_RECORD_KIND_ATTEMPT)
+	rec.Attempt = &stagev1.Attempt{Input: it.reader.name, Sequence: it.pos.Sequence, Index: it.pos.Index, Number: number}
+	seq, err := p.append(ctx, rec)
+	if err != nil {
+		return err
+	}
+	p.attempt = attempt{input: it.reader.name, pos: it.pos, number: number}
+	p.relay.add(seq, nil)
+	return p.apply(ctx, rec, nil, seq)
+}
+
+// giveUp puts an input into the dead letters, first, and then a gap into the record and, if the fold
+// knows how, a mark into the customer's state. The partition goes on.
+func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) error {
+	letter, err := p.deadLetter(ctx, in, "POISON", cause.Error(), in.payload(), b)
+	if err != nil {
+		return err
+	}
+	b.gaps = append(b.gaps, &stagev1.Gap{
+		Input: in.Name, Sequence: in.Sequence, Index: in.Index, DeadLetter: letter, Why: fault.Of(cause).String(),
+	})
+	if in.broken != nil && !in.poisoned || rows.failed[in.id()] != nil {
+		return nil
+	}
+	out, err := p.markGap(in, rows, Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}, letter)
+	if err != nil {
+		p.ports.Logger.Error("gap cannot be marked", "stage", p.cfg.Spec.Name, "partition", p.number, "dead_letter", letter, "error", err)
+		return nil
+	}
+	return p.take(ctx, in, out, rows, b)
+}
+
+func (p *partition) markGap(in *Input, rows *overlay, env Env, letter string) (out Outcome, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fault.New(fault.Internal, "the fold panicked: %v", r)
+		}
+	}()
+	return p.fold.Gap(*in, rows, env, letter), nil
+}
+
+// loop gives up a fact that has passed too many mailboxes.
+func (p *partition) loop(ctx context.Context, in *Input, a Addressed, b *batch) error {
+	why := fmt.Sprintf("a fact for %s has passed %d mailboxes; look for two rules that answer each other", log.Box(a.Stage), in.Depth)
+	letter, err := p.deadLetter(ctx, in, "LOOP", why, a.Payload, b)
+	if err != nil {
+		return err
+	}
+	b.gaps = append(b.gaps, &stagev1.Gap{Input: in.Name, Sequence: in.Sequence, Index: in.Index, DeadLetter: letter, Why: "loop"})
+	return nil
+}
+
+func (p *partition) deadLetter(ctx context.Context, in *Input, code, why string, payload []byte, b *batch) (string, error) {
+	dl := &stagev1.DeadLetter{
+		Id:    deadLetterID(p.chainName, in.id(), code),
+		Stage: p.cfg.Spec.Name, Partition: uint32(p.number), //nolint:gosec // partitions are few
+		Input: in.Name, Sequence: in.Sequence, Index: in.Index, Code: code, Why: why, Payload: payload, At: asProto(b.now),
+	}
+	data, err := dl.MarshalVT()
+	if err != nil {
+		return "", fmt.Errorf("encode dead letter: %w", err)
+	}
+	if _, err := p.ports.Broker.Publish(ctx, log.Subject(log.DeadLetters(p.cfg.Spec.Name), p.number), data); err != nil {
+		return "", fmt.Errorf("publish dead letter: %w", err)
+	}
+	p.metrics.deadLetter(ctx, code)
+	p.ports.Logger.Warn("input went to the dead letters", "stage", p.cfg.Spec.Name, "partition", p.number, "input", in.Name,
+		"sequence", in.Sequence, "index", in.Index, "dead_letter", dl.GetId(), "code", code)
+	return dl.GetId(), nil
+}
+
+// deadLetterID is the same however often the same input is given up.
+func deadLetterID(parts ...string) string {
+	h := fnv.New128a()
+	for _, p := range parts {
+		_, _ = h.Write([]byte(p))
+		_, _ = h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// payload is what a dead letter keeps, so that a redrive finds it as it was.
+func (in *Input) payload() []byte {
+	if in.cell != nil {
+		if data, err := in.cell.MarshalVT(); err == nil {
+			return data
+		}
+	}
+	return in.Payload
+}

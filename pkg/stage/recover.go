@@ -1,0 +1,251 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// takeOver makes this process the partition's owner: it appends OPEN, which proves the tail and fences
+// whatever an older owner has under way, brings the store up to it, and opens the inputs where the chain
+// says that they are covered.
+func (p *partition) takeOver(ctx context.Context) error {
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	if err := p.recover(ctx); err != nil {
+		return err
+	}
+	if err := p.findEarliest(ctx); err != nil {
+		return err
+	}
+	if p.revision != "" && p.ports.Preparer != nil {
+		if err := p.ports.Preparer.Prepare(ctx, p.revision); err != nil {
+			return err
+		}
+	}
+	return p.openRelay(ctx)
+}
+
+// open appends the OPEN record.
+func (p *partition) open(ctx context.Context) error {
+	msg, err := p.ports.Broker.Last(ctx, p.chainName)
+	if errors.Is(err, log.ErrNotFound) {
+		return &HaltError{Subject: p.chainName, Why: "the chain has no record at all, not even its genesis"}
+	}
+	if err != nil {
+		return fmt.Errorf("take over %s: %w", p.chainName, err)
+	}
+	tail := &stagev1.Record{}
+	if err := tail.UnmarshalVT(msg.Data); err != nil {
+		return &HaltError{Subject: p.chainName, Why: fmt.Sprintf("its last record %d cannot be read: %v", msg.Sequence, err)}
+	}
+	if tail.GetGeneration() != p.cfg.Generation.Number {
+		return &HaltError{Subject: p.chainName, Why: fmt.Sprintf("it is of generation %d, this process of %d", tail.GetGeneration(), p.cfg.Generation.Number)}
+	}
+	p.adoptTail(tail, msg.Sequence)
+	rec := p.blank(stagev1.RecordKind_RECORD_KIND_OPEN)
+	rec.Epoch, rec.Attempt = 0, tail.GetAttempt()
+	seq, err := p.append(ctx, rec)
+	if err != nil {
+		return err
+	}
+	p.epoch = seq
+	return nil
+}
+
+// adoptTail continues where the last record of the chain stands.
+func (p *partition) adoptTail(tail *stagev1.Record, seq uint64) {
+	p.last, p.lastNow, p.revision = seq, asTime(tail.GetNow()), tail.GetRevision()
+	p.covers, p.origins, p.senders = map[string]state.Position{}, map[string]uint64{}, map[string]state.Position{}
+	for _, c := range tail.GetCovers() {
+		p.covers[c.GetInput()] = state.Position{Sequence: c.GetSequence(), Index: c.GetIndex()}
+	}
+	for _, o := range tail.GetOrigins() {
+		p.origins[o.GetLane()] = o.GetSequence()
+	}
+	p.careful, p.attempt = 0, attempt{}
+	switch tail.GetKind() {
+	case stagev1.RecordKind_RECORD_KIND_GENESIS, stagev1.RecordKind_RECORD_KIND_CLOSE:
+	default:
+		p.careful = p.cfg.Batch
+	}
+	if a := tail.GetAttempt(); a != nil {
+		p.attempt = attempt{input: a.GetInput(), pos: state.Position{Sequence: a.GetSequence(), Index: a.GetIndex()}, number: a.GetNumber()}
+	}
+}
+
+// recover brings the store to the chain's last record: behind or empty, records are copied into it in
+// order; ahead, the log lost data.
+func (p *partition) recover(ctx context.Context) error {
+	name := p.cfg.Spec.Name
+	view, err := p.ports.Store.Read(ctx, p.number, state.Query{Metas: []string{name}})
+	if err != nil {
+		return fmt.Errorf("read meta of %s: %w", p.chainName, err)
+	}
+	meta := view.Metas[name]
+	if meta.Applied > p.last || meta.Applied > 0 && meta.Generation != p.cfg.Generation.Number {
+		return &HaltError{Subject: p.chainName, Why: fmt.Sprintf(
+			"the state store is at record %d of generation %d, the chain ends at %d: the log lost data", meta.Applied, meta.Generation, p.last)}
+	}
+	p.applied = meta.Applied
+	p.senders = meta.Senders
+	if p.senders == nil {
+		p.senders = map[string]state.Position{}
+	}
+	if p.applied == p.last {
+		return nil
+	}
+	return p.copyRecords(ctx)
+}
+
+// copyRecords applies the chain's records after p.applied, in order, up to p.last.
+func (p *partition) copyRecords(ctx context.Context) error {
+	subject := p.chainName
+	feed, err := p.ports.Broker.Feed(ctx, map[string]uint64{subject: p.applied})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", subject, err)
+	}
+	defer feed.Close()
+	tail := feed.Tail(subject)
+	started, copied := time.Now(), 0
+	for p.applied < p.last {
+		msg, err := next(ctx, tail)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", subject, err)
+		}
+		if err := p.copyRecord(ctx, msg); err != nil {
+			return err
+		}
+		copied++
+	}
+	p.metrics.recovered(ctx, copied)
+	p.ports.Logger.Info("state store recovered", "stage", p.cfg.Spec.Name, "partition", p.number,
+		"records", copied, "took", time.Since(started).Round(time.Millisecond).String())
+	return p.findEarliest(ctx)
+}
+
+func (p *partition) copyRecord(ctx context.Context, msg log.Message) error {
+	rec := &stagev1.Record{}
+	if err := rec.UnmarshalVT(msg.Data); err != nil {
+		return &HaltError{Subject: msg.Subject, Why: fmt.Sprintf("record %d cannot be read: %v", msg.Sequence, err)}
+	}
+	if rec.GetPrev() != p.applied {
+		return &HaltError{Subject: msg.Subject, Why: fmt.Sprintf("record %d follows %d, but %d is the one before it here", msg.Sequence, rec.GetPrev(), p.applied)}
+	}
+	b, err := batchOf(rec, nil, msg.Sequence)
+	if err != nil {
+		return &HaltError{Subject: msg.Subject, Why: err.Error()}
+	}
+	if err := p.ports.Store.Apply(ctx, p.shard, b); err != nil {
+		if _, ok := errors.AsType[*state.FencedError](err); ok {
+			return fault.As(fault.Unavailable, fmt.Errorf("copy record %d: %w", msg.Sequence, err))
+		}
+		return fmt.Errorf("copy record %d: %w", msg.Sequence, err)
+	}
+	for _, s := range rec.GetSenders() {
+		p.senders[s.GetChain()] = state.Position{Sequence: s.GetSequence(), Index: s.GetIndex()}
+	}
+	p.applied = msg.Sequence
+	return nil
+}
+
+// next waits for a tail's next message.
+func next(ctx context.Context, tail log.Tail) (log.Message, error) {
+	for {
+		if msg, ok := tail.Peek(); ok {
+			tail.Pop()
+			return msg, nil
+		}
+		if err := tail.Err(); err != nil {
+			return log.Message{}, err
+		}
+		select {
+		case <-tail.Wake():
+		case <-ctx.Done():
+			return log.Message{}, ctx.Err()
+		}
+	}
+}
+
+// inputs lists what the partition reads.
+func (p *partition) inputs() []*reader {
+	spec := p.cfg.Spec
+	var rs []*reader
+	add := func(name string, source Source, lane string) {
+		rs = append(rs, &reader{name: name, subject: log.Subject(name, p.number), source: source, lane: lane, cover: p.covers[name]})
+	}
+	for _, name := range spec.Before {
+		lane, source := laneOf(name), FromBefore
+		if lane != "" {
+			source = FromLane
+		}
+		add(name, source, lane)
+	}
+	if spec.After != "" {
+		add(spec.After, FromAfter, "")
+	}
+	add(log.Box(spec.Name), FromBox, "")
+	add(log.Redrive(spec.Name), FromRedrive, "")
+	return rs
+}
+
+func laneOf(input string) string {
+	for _, l := range log.Lanes() {
+		if input == log.Lane(l) {
+			return l
+		}
+	}
+	return ""
+}
+
+// openInputs opens a feed per input for partitions that are taken over together: one consumer per
+// process and stream.
+func openInputs(ctx context.Context, broker log.Broker, parts []*partition) ([]log.Feed, error) {
+	from := map[string]map[string]uint64{} // by input class, then subject
+	for _, p := range parts {
+		p.readers = p.inputs()
+		for _, r := range p.readers {
+			class := fmt.Sprintf("%s/%d", feedClass(r), p.number%p.cfg.Generation.Streams)
+			if from[class] == nil {
+				from[class] = map[string]uint64{}
+			}
+			// The covered message itself is read again: it may be covered only in part.
+			from[class][r.subject] = max(r.cover.Sequence, 1) - 1
+		}
+	}
+	var feeds []log.Feed
+	for _, subjects := range from {
+		feed, err := broker.Feed(ctx, subjects)
+		if err != nil {
+			for _, f := range feeds {
+				f.Close()
+			}
+			return nil, fmt.Errorf("open inputs: %w", err)
+		}
+		feeds = append(feeds, feed)
+		for _, p := range parts {
+			for _, r := range p.readers {
+				if _, ok := subjects[r.subject]; ok {
+					r.tail = feed.Tail(r.subject)
+				}
+			}
+		}
+	}
+	return feeds, nil
+}
+
+// feedClass puts the readers of one stream together.
+func feedClass(r *reader) string {
+	if r.lane != "" {
+		return "lanes"
+	}
+	return r.name
+}

@@ -1,0 +1,164 @@
+package stage
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/log"
+)
+
+// saveEvery is after how many records the relay's position is saved; lost, it costs repeats only.
+const saveEvery = 256
+
+// relay follows one chain and delivers its addressed facts into mailboxes: strictly in order, each letter
+// acknowledged before the next. A letter delivered twice is recognised by its position.
+type relay struct {
+	chain  string
+	broker log.Broker
+	kv     log.KV
+
+	mu    sync.Mutex
+	queue []outgoing
+	done  uint64 // all facts of records up to here are delivered
+	saved uint64
+	unset int // records since the position was saved
+	wake  chan struct{}
+}
+
+type outgoing struct {
+	seq   uint64
+	facts []*stagev1.Addressed
+}
+
+func relayKey(chain string) string { return "relay/" + chain }
+
+// openRelay continues where the relay of the partition's chain stood: addressed facts of the records
+// after its saved position are delivered (again).
+func (p *partition) openRelay(ctx context.Context) error {
+	r := p.relay
+	from := uint64(0)
+	value, _, err := p.ports.KV.Get(ctx, relayKey(r.chain))
+	switch {
+	case errors.Is(err, log.ErrNotFound):
+	case err != nil:
+		return fmt.Errorf("read position of relay %s: %w", r.chain, err)
+	case len(value) == 8:
+		from = binary.BigEndian.Uint64(value)
+	}
+	r.reset(from)
+	feed, err := p.ports.Broker.Feed(ctx, map[string]uint64{r.chain: from})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", r.chain, err)
+	}
+	defer feed.Close()
+	tail := feed.Tail(r.chain)
+	for seq := from; seq < p.last; {
+		msg, err := next(ctx, tail)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", r.chain, err)
+		}
+		rec := &stagev1.Record{}
+		if err := rec.UnmarshalVT(msg.Data); err != nil {
+			return &HaltError{Subject: r.chain, Why: fmt.Sprintf("record %d cannot be read: %v", msg.Sequence, err)}
+		}
+		r.add(msg.Sequence, rec.GetAddressed())
+		seq = msg.Sequence
+	}
+	return nil
+}
+
+func newRelay(chain string, ports Ports) *relay {
+	return &relay{chain: chain, broker: ports.Broker, kv: ports.KV, wake: make(chan struct{}, 1)}
+}
+
+func (r *relay) reset(saved uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue, r.done, r.saved, r.unset = nil, saved, saved, 0
+}
+
+// add queues the addressed facts of a record.
+func (r *relay) add(seq uint64, facts []*stagev1.Addressed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue = append(r.queue, outgoing{seq: seq, facts: facts})
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush delivers what is queued; it says whether there was a letter. After an error the rest stays queued.
+func (r *relay) flush(ctx context.Context) (bool, error) {
+	sent := false
+	for {
+		r.mu.Lock()
+		if len(r.queue) == 0 {
+			r.mu.Unlock()
+			return sent, r.save(ctx, saveEvery)
+		}
+		out := r.queue[0]
+		r.mu.Unlock()
+		if err := r.deliver(ctx, out); err != nil {
+			return sent, err
+		}
+		sent = sent || len(out.facts) > 0
+		r.mu.Lock()
+		if len(r.queue) > 0 && r.queue[0].seq == out.seq {
+			r.queue = r.queue[1:]
+		}
+		r.done = out.seq
+		r.unset++
+		r.mu.Unlock()
+	}
+}
+
+// deliver publishes a record's facts, one letter per destination, in the order of the first fact for each.
+func (r *relay) deliver(ctx context.Context, out outgoing) error {
+	letters := map[string]*stagev1.Letter{}
+	var order []string
+	for n, f := range out.facts {
+		subject := log.Subject(log.Box(f.GetStage()), int(f.GetPartition()))
+		if !slices.Contains(order, subject) {
+			order = append(order, subject)
+			letters[subject] = &stagev1.Letter{Sender: r.chain, Sequence: out.seq}
+		}
+		l := letters[subject]
+		l.Items = append(l.Items, &stagev1.LetterItem{Index: uint32(n + 1), Fact: f}) //nolint:gosec // few
+	}
+	for _, subject := range order {
+		data, err := letters[subject].MarshalVT()
+		if err != nil {
+			return fmt.Errorf("encode letter: %w", err)
+		}
+		if _, err := r.broker.Publish(ctx, subject, data); err != nil {
+			return fmt.Errorf("deliver to %s: %w", subject, err)
+		}
+	}
+	return nil
+}
+
+// save stores the position if it moved by at least that many records.
+func (r *relay) save(ctx context.Context, least int) error {
+	r.mu.Lock()
+	done, due := r.done, r.unset >= least && r.done > r.saved
+	r.mu.Unlock()
+	if !due {
+		return nil
+	}
+	var value [8]byte
+	binary.BigEndian.PutUint64(value[:], done)
+	if err := r.kv.Put(ctx, relayKey(r.chain), value[:]); err != nil {
+		return fmt.Errorf("save position of relay %s: %w", r.chain, err)
+	}
+	r.mu.Lock()
+	r.saved, r.unset = done, 0
+	r.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,436 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/log"
+)
+
+// Replay is the replay clock: a Clock, a Runner and the driver behind them. It releases one instant after
+// another to all stages; all inputs of an instant run, stage by stage, until the mesh is quiet. So facts
+// depend neither on the number of partitions nor on the size of batches.
+//
+// Events drive it: an event's arrival moves the horizon to its time, and every instant before the horizon
+// may be released. Advance lets it run on past the last event; Switch ends it for good.
+type Replay struct {
+	tracker *tracker
+	count   int
+
+	mu       sync.Mutex
+	stages   []*Stage
+	now      time.Time
+	newest   time.Time // the greatest event time that has arrived
+	bound    time.Time // set by Advance: released inclusively
+	open     map[int]time.Time
+	nextOpen int
+	settled  bool
+	instants uint64
+	wall     bool
+
+	wake     chan struct{}
+	switched chan struct{}
+	idle     chan struct{} // closed when the driver has returned
+}
+
+// idleTick is how often the driver looks for what other processes have published.
+const idleTick = 20 * time.Millisecond
+
+// NewReplay makes the replay clock of a mesh with that many stages, over its broker. It continues where
+// the log stands. Stages and ingest must use Broker() instead of the one given.
+func NewReplay(ctx context.Context, broker log.Broker, gen log.Generation, stages int) (*Replay, error) {
+	r := &Replay{
+		count: stages, open: map[int]time.Time{}, wake: make(chan struct{}, 1),
+		switched: make(chan struct{}), idle: make(chan struct{}),
+	}
+	r.tracker = &tracker{Broker: broker, last: map[string]uint64{}, signal: r.signal}
+	for p := range gen.Partitions {
+		for _, lane := range log.Lanes() {
+			subject := log.Subject(log.Lane(lane), p)
+			msg, err := broker.Last(ctx, subject)
+			if errors.Is(err, log.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("find the replay clock's horizon: %w", err)
+			}
+			arrivals := &stagev1.Arrivals{}
+			if err := arrivals.UnmarshalVT(msg.Data); err != nil {
+				continue // the profile stage will put it into the dead letters
+			}
+			for _, a := range arrivals.GetItems() {
+				r.newest = latest(r.newest, asTime(a.GetReceivedAt()))
+			}
+		}
+	}
+	return r, nil
+}
+
+// Broker is the broker to use under the replay clock: it notes what is stored, so that the driver knows
+// when everything has been read.
+func (r *Replay) Broker() log.Broker { return r.tracker }
+
+// Now implements Clock.
+func (r *Replay) Now() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wall {
+		return time.Now()
+	}
+	return r.now
+}
+
+// Status is where a replay clock stands.
+type Status struct {
+	// Now is the instant released last, Until the one up to which instants may be released.
+	Now, Until time.Time
+	// Settled says that nothing is left to do up to Until.
+	Settled bool
+	// Instants counts those released since the start.
+	Instants uint64
+	// Wall says that the replay has ended.
+	Wall bool
+}
+
+// Status says where the clock stands.
+func (r *Replay) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Status{
+		Now: r.now, Until: latest(r.newest, r.bound), Settled: r.settled && len(r.open) == 0 && len(r.wake) == 0,
+		Instants: r.instants, Wall: r.wall,
+	}
+}
+
+// Advance lets the clock run to an instant computed from the greatest of the clock and the horizon.
+func (r *Replay) Advance(to func(from time.Time) time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bound = latest(r.bound, to(latest(r.now, latest(r.newest, r.bound))))
+	r.settled = false
+	r.signal()
+	return r.bound
+}
+
+// Arrive stamps events on their arrival: the time of arrival is the greatest event time so far. done must
+// be called when they are stored, or are known not to be.
+func (r *Replay) Arrive(at []time.Time) (receivedAt []time.Time, done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	receivedAt = make([]time.Time, len(at))
+	for n, t := range at {
+		r.newest = latest(r.newest, t)
+		receivedAt[n] = r.newest
+	}
+	if len(at) == 0 {
+		return receivedAt, func() {}
+	}
+	id := r.nextOpen
+	r.nextOpen++
+	r.open[id] = receivedAt[0]
+	r.settled = false
+	return receivedAt, func() {
+		r.mu.Lock()
+		delete(r.open, id)
+		r.mu.Unlock()
+		r.signal()
+	}
+}
+
+// Switch ends the replay clock, one way: the stages go on, freely, on the wall clock. It returns the
+// instant at which it ended. Whoever calls it has recorded the decision before.
+func (r *Replay) Switch() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.wall {
+		r.wall = true
+		close(r.switched)
+	}
+	return r.now
+}
+
+func (r *Replay) signal() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run implements Runner.
+func (r *Replay) Run(ctx context.Context, s *Stage) error {
+	s.notify = r.signal
+	if err := s.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	r.mu.Lock()
+	r.stages = append(r.stages, s)
+	r.mu.Unlock()
+	r.signal()
+	select {
+	case <-ctx.Done():
+		<-r.idle
+		return s.stop(ctx, limit{replay: true, now: r.Now()})
+	case <-r.switched:
+		<-r.idle
+		return runFreely(ctx, s)
+	}
+}
+
+// Drive releases instants until the context ends or the clock is switched. It must run beside the stages.
+func (r *Replay) Drive(ctx context.Context) error {
+	defer close(r.idle)
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	tick := time.NewTicker(idleTick)
+	defer tick.Stop()
+	for {
+		if err := r.settle(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if r.release() {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.switched:
+			return nil
+		case <-r.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// begin waits for all stages and continues at the greatest time of their chains.
+func (r *Replay) begin(ctx context.Context) error {
+	for {
+		r.mu.Lock()
+		ready := len(r.stages) == r.count
+		r.mu.Unlock()
+		if ready {
+			break
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	r.inOrder()
+	for _, s := range r.stages {
+		for _, p := range s.owned() {
+			r.mu.Lock()
+			r.now = latest(r.now, p.lastNow)
+			r.mu.Unlock()
+			for _, rd := range p.readers {
+				msg, err := r.tracker.Last(ctx, rd.subject)
+				if err != nil && !errors.Is(err, log.ErrNotFound) {
+					return fmt.Errorf("find the end of %s: %w", rd.subject, err)
+				}
+				r.tracker.note(rd.subject, msg.Sequence)
+			}
+		}
+	}
+	return nil
+}
+
+// inOrder sorts the stages as an event passes them.
+func (r *Replay) inOrder() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var sorted []*Stage
+	for _, spec := range log.Stages() {
+		for _, s := range r.stages {
+			if s.Name() == spec.Name {
+				sorted = append(sorted, s)
+			}
+		}
+	}
+	r.stages = sorted
+}
+
+// release moves the clock to the next instant if there is one that may be released.
+func (r *Replay) release() bool {
+	next := r.nextInstant()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settled = next.IsZero() || !r.mayRelease(next)
+	if r.settled {
+		return false
+	}
+	r.now = latest(r.now, next)
+	r.instants++
+	return true
+}
+
+// mayRelease: everything before the horizon has arrived, unless it is still being stored; the horizon
+// itself and what lies behind it only if somebody advanced the clock.
+func (r *Replay) mayRelease(t time.Time) bool {
+	for _, low := range r.open {
+		if !t.Before(low) {
+			return false
+		}
+	}
+	return t.Before(r.newest) || !t.After(r.bound)
+}
+
+// nextInstant is the earliest of the next event's arrival and the next due timer; zero if there is none.
+func (r *Replay) nextInstant() time.Time {
+	var next time.Time
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for _, s := range r.stages {
+		for _, p := range s.owned() {
+			earlier(p.earliest)
+			for _, rd := range p.readers {
+				if it, err := rd.peek(); err == nil && it != nil {
+					earlier(it.releaseAt)
+				}
+			}
+		}
+	}
+	return next
+}
+
+// settle runs everything of the present instant until the mesh is quiet.
+func (r *Replay) settle(ctx context.Context) error {
+	lim := limit{replay: true, now: r.Now()}
+	for {
+		progress := false
+		for _, s := range r.stages {
+			worked, err := r.phase(ctx, s, lim)
+			if err != nil {
+				return err
+			}
+			progress = progress || worked
+		}
+		if !progress {
+			return nil
+		}
+	}
+}
+
+// phase runs one stage: what has arrived, then its letters, then its calls.
+func (r *Replay) phase(ctx context.Context, s *Stage, lim limit) (bool, error) {
+	progress := false
+	for _, p := range s.owned() {
+		if err := r.arrived(ctx, p); err != nil {
+			return progress, err
+		}
+		for {
+			worked, err := p.stepPatiently(ctx, lim)
+			if err != nil {
+				return progress, err
+			}
+			if !worked {
+				break
+			}
+			progress = true
+		}
+	}
+	for _, p := range s.owned() {
+		sent, err := p.flushPatiently(ctx)
+		if err != nil {
+			return progress, err
+		}
+		called, err := p.awaitCalls(ctx)
+		if err != nil {
+			return progress, err
+		}
+		progress = progress || sent || called
+	}
+	return progress, nil
+}
+
+// arrived waits until the partition's readers have everything that is known to be stored.
+func (r *Replay) arrived(ctx context.Context, p *partition) error {
+	for _, rd := range p.readers {
+		stored := r.tracker.stored(rd.subject)
+		for {
+			it, err := rd.peek()
+			if err != nil {
+				return err
+			}
+			if it != nil || rd.arrived(stored) {
+				break
+			}
+			select {
+			case <-rd.tail.Wake():
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// stepPatiently is step, with everything waited out that passes.
+func (p *partition) stepPatiently(ctx context.Context, lim limit) (bool, error) {
+	back := backoff{}
+	for {
+		worked, err := p.step(ctx, lim)
+		if err == nil {
+			return worked, nil
+		}
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if _, halted := errors.AsType[*HaltError](err); halted || p.mend(ctx, err, &back) {
+			return false, err
+		}
+	}
+}
+
+func (p *partition) flushPatiently(ctx context.Context) (bool, error) {
+	back := backoff{}
+	for {
+		sent, err := p.relay.flush(ctx)
+		if err == nil {
+			return sent, nil
+		}
+		if err := back.wait(ctx, err); err != nil {
+			return sent, err
+		}
+	}
+}
+
+// awaitCalls waits until no call is under way; true if results wait to be recorded in the next phase.
+func (p *partition) awaitCalls(ctx context.Context) (bool, error) {
+	for {
+		if calls, _ := p.inFlight(); calls == 0 {
+			return p.newRound(), nil
+		}
+		select {
+		case <-p.doors.wake:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+var (
+	_ Runner = (*Replay)(nil)
+	_ Clock  = (*Replay)(nil)
+)

@@ -1,0 +1,114 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
+
+	"refrain.dev/pkg/state"
+)
+
+var monday = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+
+// replay runs two stages under the replay clock over the given arrivals, advances a day and settles.
+func (m *mesh) replay(arrivals []arrival) {
+	m.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r, err := NewReplay(ctx, m.broker, m.gen, 2)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, name := range []string{"decision", "profile"} {
+		s := m.stage(name, r.Broker(), r)
+		g.Go(func() error { return r.Run(gctx, s) })
+	}
+	g.Go(func() error { return r.Drive(gctx) })
+	for _, a := range arrivals {
+		m.publish(r.Broker(), r, a)
+	}
+	r.Advance(func(t time.Time) time.Time { return t.Add(24 * time.Hour) })
+	eventually(m.t, "settled", func() bool { return r.Status().Settled })
+	cancel()
+	if err := g.Wait(); err != nil {
+		m.t.Fatalf("run: %v", err)
+	}
+}
+
+// randomArrivals makes many customers per instant, letters between them, timers, calls and lanes.
+func randomArrivals(seed uint64, n int) []arrival {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	at := monday
+	var out []arrival
+	for i := range n {
+		if rnd.IntN(4) == 0 {
+			at = at.Add(time.Duration(rnd.IntN(1800)) * time.Second)
+		}
+		e := entry{Customer: fmt.Sprint("c", rnd.IntN(12)), Add: rnd.IntN(9) + 1, ID: fmt.Sprint("e", i-rnd.IntN(2))}
+		switch rnd.IntN(6) {
+		case 0:
+			e.Letter = fmt.Sprint("c", rnd.IntN(12))
+		case 1:
+			e.Later = time.Duration(rnd.IntN(7200)) * time.Second
+		case 2:
+			e.Call = true
+		case 3:
+			e.Bad = rnd.IntN(8) == 0
+		}
+		a := arrival{at: at, e: e}
+		if rnd.IntN(10) == 0 {
+			a.lane = "control"
+		}
+		if rnd.IntN(15) == 0 {
+			a.at = at.Add(-time.Duration(rnd.IntN(3600)) * time.Second) // late
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// Facts do not depend on the number of partitions or on the borders of batches (DESIGN, what is fixed, 7).
+func TestFactsDoNotDependOnPartitionsOrBatches(t *testing.T) {
+	for seed := range uint64(8) {
+		arrivals := randomArrivals(seed, 150)
+		var want map[string]map[string][]string
+		for _, shape := range []struct{ p, batch int }{{1, 500}, {32, 500}, {1, 1}, {32, 1}, {8, 7}} {
+			m := newMesh(t, shape.p, shape.batch)
+			m.replay(arrivals)
+			got := map[string]map[string][]string{"prf": m.facts("prf"), "act": m.facts("act")}
+			if len(got["prf"]) == 0 || len(got["act"]) == 0 {
+				t.Fatalf("seed %d P=%d: no facts at all", seed, shape.p)
+			}
+			if want == nil {
+				want = got
+				continue
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("seed %d: P=%d batch=%d differs from P=1 batch=500 (-want +got):\n%s", seed, shape.p, shape.batch, diff)
+			}
+		}
+	}
+}
+
+// The end of a replay that was killed and started again, with its store emptied, equals an undisturbed run.
+func TestReplaySurvivesRestartWithAnEmptyStore(t *testing.T) {
+	arrivals := randomArrivals(3, 120)
+	calm := newMesh(t, 4, 50)
+	calm.replay(arrivals)
+	stormy := newMesh(t, 4, 50)
+	stormy.replay(arrivals[:60])
+	stormy.store = state.NewMemory()
+	stormy.replay(arrivals[60:])
+	for n := range 12 {
+		c := fmt.Sprint("c", n)
+		// The clock was advanced in the middle, so times differ; sums must not.
+		if got, want := stormy.row("profile", c).Sum, calm.row("profile", c).Sum; got != want {
+			t.Errorf("sum of %s: got %d, want %d", c, got, want)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// WallClock is the machine's clock.
+type WallClock struct{}
+
+// Now implements Clock.
+func (WallClock) Now() time.Time { return time.Now() }
+
+// FreeRunner runs stages on the wall clock: a goroutine per partition and one per relay.
+type FreeRunner struct{}
+
+// NewFreeRunner returns a FreeRunner.
+func NewFreeRunner() FreeRunner { return FreeRunner{} }
+
+// Run implements Runner.
+func (FreeRunner) Run(ctx context.Context, s *Stage) error {
+	if err := s.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	return runFreely(ctx, s)
+}
+
+// runFreely runs a started stage until the context ends, and drains it.
+func runFreely(ctx context.Context, s *Stage) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, len(s.owned()))
+	for _, p := range s.owned() {
+		wg.Go(func() { errs <- p.runFree(ctx) })
+		wg.Go(func() { p.relayFree(ctx) })
+	}
+	wg.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(append(all, s.stop(ctx, limit{}))...)
+}
+
+// runFree steps a partition until the context ends. A halted partition stays halted, and the others go on.
+func (p *partition) runFree(ctx context.Context) error {
+	back := backoff{}
+	for ctx.Err() == nil {
+		worked, err := p.step(ctx, limit{})
+		switch {
+		case err == nil && worked:
+			back = backoff{}
+		case err == nil:
+			back = backoff{}
+			p.sleep(ctx)
+		case ctx.Err() != nil:
+			return nil
+		default:
+			if stop := p.mend(ctx, err, &back); stop {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// mend deals with a step's error; true means that the partition must not go on.
+func (p *partition) mend(ctx context.Context, err error, back *backoff) bool {
+	if halt, ok := errors.AsType[*HaltError](err); ok {
+		p.ports.Logger.Error("partition halted", "stage", p.cfg.Spec.Name, "partition", p.number, "error", halt)
+		p.metrics.halted(ctx)
+		p.close()
+		return true
+	}
+	if errors.Is(err, errLost) {
+		p.ports.Logger.Warn("another owner took the partition over", "stage", p.cfg.Spec.Name, "partition", p.number)
+		p.rejectAll()
+		if back.wait(ctx, err) != nil {
+			return true
+		}
+		return p.retake(ctx) != nil
+	}
+	p.ports.Logger.Warn("step waits", "stage", p.cfg.Spec.Name, "partition", p.number, "error", err)
+	return back.wait(ctx, err) != nil
+}
+
+// rejectAll answers everybody who waits: what became of their requests is not known.
+func (p *partition) rejectAll() {
+	for _, it := range p.pending {
+		if it.input == nil {
+			continue
+		}
+		if c, ok := it.input.Request.(call); ok {
+			c.to.reply <- response{err: unavailable(p.number)}
+		}
+	}
+	p.pending = nil
+}
+
+// sleep waits until something may have arrived at a door or a timer is due.
+func (p *partition) sleep(ctx context.Context) {
+	var wakes [6]<-chan struct{}
+	for n, r := range p.readers {
+		wakes[n] = r.tail.Wake()
+	}
+	var timer <-chan time.Time
+	if !p.earliest.IsZero() {
+		t := time.NewTimer(max(0, p.earliest.Sub(p.ports.Clock.Now())))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-p.doors.wake:
+	case <-timer:
+	case <-wakes[0]:
+	case <-wakes[1]:
+	case <-wakes[2]:
+	case <-wakes[3]:
+	case <-wakes[4]:
+	case <-wakes[5]:
+	}
+}
+
+// relayFree delivers letters until the context ends; what is left is delivered by the drain or, after a
+// kill, by the next owner.
+func (p *partition) relayFree(ctx context.Context) {
+	back := backoff{}
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		_, err := p.relay.flush(ctx)
+		if err == nil {
+			back = backoff{}
+		} else if ctx.Err() == nil {
+			p.ports.Logger.Warn("relay waits", "chain", p.relay.chain, "error", err)
+			if back.wait(ctx, err) != nil {
+				return
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.relay.wake:
+		case <-tick.C:
+			if err := p.relay.save(ctx, 1); err != nil && ctx.Err() == nil {
+				p.ports.Logger.Warn("relay position is not saved", "chain", p.relay.chain, "error", err)
+			}
+		}
+	}
+}
+
+var _ Runner = FreeRunner{}

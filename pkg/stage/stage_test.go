@@ -1,0 +1,253 @@
+package stage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// run starts a stage on the wall clock and returns how to stop it.
+func (m *mesh) run(s *Stage) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	ready := make(chan struct{})
+	var once sync.Once
+	s.ports.Ready = func() { once.Do(func() { close(ready) }) }
+	go func() { done <- NewFreeRunner().Run(ctx, s) }()
+	select {
+	case <-ready:
+	case err := <-done:
+		m.t.Fatalf("run: %v", err)
+	}
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			m.t.Errorf("stop: %v", err)
+		}
+	}
+}
+
+func (m *mesh) add(customer string, n int) arrival {
+	return arrival{at: time.Now(), e: entry{Customer: customer, Add: n}}
+}
+
+func TestFreeRunFoldsAndStops(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	m := newMesh(t, 2, 16)
+	s := m.stage("profile", m.broker, WallClock{})
+	stop := m.run(s)
+	for range 100 {
+		m.publish(m.broker, nil, m.add("ann", 1))
+		m.publish(m.broker, nil, m.add("bob", 2))
+	}
+	eventually(t, "both sums are there", func() bool { return m.row("profile", "ann").Sum == 100 && m.row("profile", "bob").Sum == 200 })
+	stop()
+	for p := range 2 {
+		recs := m.records(log.Subject("prf", p))
+		if got := recs[len(recs)-1].rec.GetKind(); got != stagev1.RecordKind_RECORD_KIND_CLOSE {
+			t.Errorf("last record of partition %d: got %v, want CLOSE", p, got)
+		}
+	}
+}
+
+// An append whose answer is lost after the commit has one effect: the chain is read, not guessed at.
+func TestLostAnswersHaveOneEffect(t *testing.T) {
+	m := newMesh(t, 1, 4)
+	var mu sync.Mutex
+	n := 0
+	m.broker.SetFaults(func(op log.Op) log.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; op.Name == "append" && n%3 == 0 {
+			return log.Fault{Effect: log.LostAfter}
+		}
+		return log.Fault{}
+	})
+	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	for range 50 {
+		m.publish(m.broker, nil, m.add("ann", 1))
+	}
+	eventually(t, "all is added", func() bool { return m.row("profile", "ann").Sum >= 50 })
+	stop()
+	if got := m.row("profile", "ann").Sum; got != 50 {
+		t.Errorf("sum: got %d, want 50", got)
+	}
+}
+
+// Two owners of one partition: the chain decides, nothing is lost and nothing is done twice.
+func TestTwoOwnersLoseNothing(t *testing.T) {
+	m := newMesh(t, 1, 4)
+	stopA := m.run(m.stage("profile", m.broker, WallClock{}))
+	for range 20 {
+		m.publish(m.broker, nil, m.add("ann", 1))
+	}
+	stopB := m.run(m.stage("profile", m.broker, WallClock{}))
+	for range 20 {
+		m.publish(m.broker, nil, m.add("ann", 1))
+	}
+	eventually(t, "all is added", func() bool { return m.row("profile", "ann").Sum >= 40 })
+	stopB()
+	stopA()
+	if got := len(m.facts("prf")[key("ann")]); got != 40 {
+		t.Errorf("facts: got %d, want 40", got)
+	}
+}
+
+// A bad input and a panicking one go to the dead letters with a gap in the state; the others go on.
+func TestPoisonDoesNotStopAPartition(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	bad, worse := m.add("ann", 5), m.add("ann", 7)
+	bad.e.Bad, worse.e.Panic = true, true
+	m.publish(m.broker, nil, bad)
+	m.publish(m.broker, nil, worse)
+	m.raw(m.broker, "evt.live.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Payload{Payload: []byte("{")}}}})
+	m.publish(m.broker, nil, m.add("ann", 1))
+	eventually(t, "the last is added", func() bool { return m.row("profile", "ann").Sum == 1 })
+	if got := len(m.row("profile", "ann").Gaps); got != 2 {
+		t.Errorf("gaps: got %d, want 2 (what cannot be read has no customer)", got)
+	}
+	var letters []*stagev1.DeadLetter
+	for after := uint64(0); ; {
+		msg, err := m.broker.Next(t.Context(), "dlq.profile.0", after)
+		if err != nil {
+			break
+		}
+		dl := &stagev1.DeadLetter{}
+		if err := dl.UnmarshalVT(msg.Data); err != nil {
+			t.Fatal(err)
+		}
+		letters = append(letters, dl)
+		after = msg.Sequence
+	}
+	if len(letters) != 3 {
+		t.Fatalf("dead letters: got %d, want 3", len(letters))
+	}
+	// Redriven, it has its effect after all, once.
+	m.raw(m.broker, "redrive.profile.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Redrive{
+		Redrive: &stagev1.Redrive{Id: letters[0].GetId(), Payload: letters[0].GetPayload(), Input: letters[0].GetInput()},
+	}}}})
+	eventually(t, "the redriven one is added", func() bool { return m.row("profile", "ann").Sum == 6 })
+	stop()
+}
+
+func TestRequestsAreAnsweredAfterTheAppend(t *testing.T) {
+	m := newMesh(t, 2, 8)
+	s := m.stage("profile", m.broker, WallClock{})
+	stop := m.run(s)
+	p := m.fold.home("ann")
+	for want := 1; want <= 3; want++ {
+		got, err := s.Do(t.Context(), p, Request{ID: string(rune('a' + want)), Key: key("ann"), Body: 1})
+		if err != nil || got != want {
+			t.Fatalf("request %d: got %v, %v", want, got, err)
+		}
+	}
+	if got, err := s.Do(t.Context(), p, Request{ID: "b", Key: key("ann"), Body: 1}); err != nil || got != 3 {
+		t.Errorf("repeated request: got %v, %v; want 3 and no error", got, err)
+	}
+	stop()
+	if _, err := s.Do(t.Context(), p, Request{ID: "z", Key: key("ann"), Body: 1}); fault.Of(err) != fault.Unavailable {
+		t.Errorf("request after the stop: got %v, want Unavailable", err)
+	}
+}
+
+// The store is a projection: emptied or set back, the next load finds out and the log repairs it.
+func TestStoreThatLosesStatesIsRepaired(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	for range 10 {
+		m.publish(m.broker, nil, m.add("ann", 1))
+	}
+	eventually(t, "ten are added", func() bool { return m.row("profile", "ann").Sum == 10 })
+	if err := m.store.Reset(t.Context(), state.Shard{Stage: "profile", Partition: 0}); err != nil {
+		t.Fatal(err)
+	}
+	m.publish(m.broker, nil, m.add("ann", 1))
+	eventually(t, "the eleventh is added to the ten", func() bool { return m.row("profile", "ann").Sum == 11 })
+	stop()
+}
+
+// A store that is ahead of its chain means that the log lost data: halt and say so.
+func TestStoreAheadOfTheLogHalts(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	err := m.store.Apply(t.Context(), state.Shard{Stage: "profile"}, state.Batch{Meta: state.Meta{Generation: 1, Applied: 1 << 40}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := m.stage("profile", m.broker, WallClock{})
+	err = NewFreeRunner().Run(t.Context(), s)
+	if _, ok := errors.AsType[*HaltError](err); !ok {
+		t.Fatalf("run: got %v, want a HaltError", err)
+	}
+}
+
+// After an unclean end inputs are tried alone; one that has killed its process three times is given up.
+func TestInputThatKillsItsProcessIsGivenUp(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	m.publish(m.broker, nil, m.add("ann", 5))
+	m.publish(m.broker, nil, m.add("ann", 1))
+	for range maxAttempts + 1 { // each of these dies between ATTEMPT and its batch
+		ctx, cancel := context.WithCancel(t.Context())
+		s := m.stage("profile", m.broker, WallClock{})
+		if err := s.start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		p := s.owned()[0]
+		if err := p.gather(ctx, limit{}); err != nil {
+			t.Fatal(err)
+		}
+		if p.careful > 0 {
+			if err := p.announce(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+	}
+	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	eventually(t, "the second is added", func() bool { return m.row("profile", "ann").Sum == 1 })
+	stop()
+	if got := m.row("profile", "ann").Gaps; len(got) != 1 {
+		t.Errorf("gaps: got %v, want the first input's", got)
+	}
+}
+
+func TestLettersThatAnswerEachOtherEnd(t *testing.T) {
+	m := newMesh(t, 2, 8)
+	in := &Input{Source: FromBox, Depth: maxDepth, Name: "box.profile", Payload: mustJSON(entry{Customer: "ann", Letter: "bob", Add: 1})}
+	s := m.stage("profile", m.broker, WallClock{})
+	if err := s.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := s.owned()[m.fold.home("ann")]
+	p.pending = []item{{input: in}}
+	if _, err := p.stepPending(t.Context(), limit{}); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := m.broker.Last(t.Context(), log.Subject("dlq.profile", p.number))
+	if err != nil {
+		t.Fatalf("no dead letter: %v", err)
+	}
+	dl := &stagev1.DeadLetter{}
+	if err := dl.UnmarshalVT(msg.Data); err != nil || dl.GetCode() != "LOOP" {
+		t.Errorf("dead letter: got code %q, %v; want LOOP", dl.GetCode(), err)
+	}
+}
+
+func mustJSON(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
