@@ -1,0 +1,292 @@
+package dispatchsvc
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/delivery"
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/telemetry"
+
+	"refrain.dev/services/dispatch/dispatchsvc/channel"
+)
+
+// tokenLife is how long a delivery's token is good for: unsubscribing must work for 60 days.
+const tokenLife = 62 * 24 * time.Hour
+
+// engine makes the calls that the fold asks for: pace, send, look up. It decides nothing that the state
+// machine decides; it finds out.
+type engine struct {
+	catalogs   Catalogs
+	providers  *providers
+	freshness  *freshness
+	renderer   *renderer
+	signer     Signer
+	clock      stage.Clock
+	generation uint32
+	publicURL  string
+	logger     *slog.Logger
+	tracer     trace.Tracer
+	metrics    *metrics
+}
+
+// Call implements stage.Caller.
+func (e *engine) Call(ctx context.Context, partition int, c stage.Call) any {
+	ctx = telemetry.Parent(ctx, c.Traceparent)
+	switch r := c.Request.(type) {
+	case paceRequest:
+		return e.pace(ctx, r.job)
+	case sendRequest:
+		ctx, span := e.tracer.Start(ctx, "dispatch.send", trace.WithSpanKind(trace.SpanKindClient))
+		defer span.End()
+		result := r.result(e.send(ctx, partition, r.job))
+		if result.Status != dispatchv1.Status_STATUS_ACCEPTED {
+			span.SetStatus(codes.Error, result.Status.String())
+		}
+		e.metrics.result(ctx, r.treatment.GetChannel(), result)
+		return sendResult{proposal: r.proposal.GetId(), result: result}
+	case lookRequest:
+		return sendResult{proposal: r.proposal.GetId(), result: r.result(e.lookUp(ctx, r.job))}
+	}
+	return nil
+}
+
+// pace waits for room in the channel, no longer than the approval lasts.
+func (e *engine) pace(ctx context.Context, j job) paceResult {
+	fail := func(r delivery.Result) paceResult {
+		r = j.result(r)
+		e.metrics.result(ctx, j.treatment.GetChannel(), r)
+		return paceResult{proposal: j.proposal.GetId(), attempt: j.attempt, failure: &r}
+	}
+	p, failure := e.provider(ctx, j)
+	if failure != nil {
+		return fail(*failure)
+	}
+	if wait := p.breaker.RemainingDelay(); p.breaker.IsOpen() && wait > 0 {
+		r := later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "the provider keeps failing and is left alone")
+		r.RetryAfter = wait
+		return fail(r)
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(j.notAfter.Sub(e.clock.Now()), 0))
+	defer cancel()
+	if err := p.room(ctx, j.slot()); err != nil {
+		return fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the channel"))
+	}
+	return paceResult{proposal: j.proposal.GetId(), attempt: j.attempt}
+}
+
+// slot names the room that a delivery takes up from its pacing to the end of its call.
+func (j job) slot() string { return j.key + "/" + j.proposal.GetId() }
+
+// provider finds the channel's provider. What cannot be used now may be mended within the approval.
+func (e *engine) provider(ctx context.Context, j job) (*provider, *delivery.Result) {
+	d, ok := e.catalogs.At(j.revision)
+	if !ok {
+		r := later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded")
+		return nil, &r
+	}
+	name := j.treatment.GetChannel()
+	if d.Channels[name] == nil || d.Channels[name].GetAdapter() == "none" {
+		r := unsent(reasonv1.Code_CODE_NO_TREATMENT, "the channel carries nothing")
+		return nil, &r
+	}
+	p, err := e.providers.get(name, d.Channels[name])
+	if err != nil {
+		e.logger.WarnContext(ctx, "channel cannot be used", slog.String(telemetry.KeyChannel, name), slog.Any(telemetry.KeyError, err))
+		r := later(reasonv1.Code_CODE_PROVIDER_REJECTED, "the channel is not set up; see the log of dispatch")
+		return nil, &r
+	}
+	return p, nil
+}
+
+// send makes the last check on a fresh view and the call, and says what that proves.
+func (e *engine) send(ctx context.Context, partition int, j job) delivery.Result {
+	p, failure := e.provider(ctx, j)
+	if failure != nil {
+		return *failure
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout+aroundCall)
+	defer cancel()
+	release, err := p.slots.use(ctx, j.slot())
+	if err != nil {
+		return later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the channel")
+	}
+	defer release()
+	asked := time.Now()
+	profile, err := e.freshness.profile(ctx, partition, j.key)
+	e.metrics.fresh.Record(ctx, time.Since(asked).Seconds())
+	if errors.Is(err, errStale) {
+		return later(reasonv1.Code_CODE_STALE_VIEW)
+	}
+	if err != nil || profile == nil {
+		return late(unsent(reasonv1.Code_CODE_PROFILE_UNAVAILABLE))
+	}
+	checked := time.Now()
+	message, failure := e.prepare(ctx, partition, j, profile)
+	if failure == nil {
+		e.metrics.check.Record(ctx, time.Since(checked).Seconds())
+		failure = new(e.call(ctx, p, message))
+	}
+	failure.ProfileVersion = profile.GetVersion()
+	return *failure
+}
+
+// prepare is the last check and the rendering; a result says why nothing is sent.
+func (e *engine) prepare(ctx context.Context, partition int, j job, profile *profilev1.Profile) (channel.Message, *delivery.Result) {
+	none := channel.Message{}
+	d, ok := e.catalogs.At(j.revision)
+	if !ok {
+		return none, new(later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded"))
+	}
+	now := e.clock.Now()
+	if !now.Before(j.notAfter) {
+		return none, new(unsent(reasonv1.Code_CODE_APPROVAL_EXPIRED))
+	}
+	if now.Sub(j.intentAt) > margin/2 {
+		return none, new(later(reasonv1.Code_CODE_STALE_VIEW, "the intent is too old to act on"))
+	}
+	if no := d.LastCheck(profile, LastContact{Proposal: j.proposal, Treatment: j.treatment, Now: now}); len(no) > 0 {
+		return none, new(late(delivery.Result{Status: dispatchv1.Status_STATUS_UNSENT, Reasons: no}))
+	}
+	treatment := d.Treatment(j.proposal.GetAction(), j.treatment.GetId())
+	if treatment == nil {
+		return none, new(unsent(reasonv1.Code_CODE_NO_TREATMENT, "the treatment is not in the catalog any more"))
+	}
+	m, err := e.message(partition, j, d, now)
+	if err != nil {
+		return none, new(unsent(reasonv1.Code_CODE_RENDER_FAILED, "the token cannot be signed"))
+	}
+	def := d.Channels[m.Channel]
+	if m.To == "team" {
+		m.Address = def.GetConfig()["to"]
+	} else if m.Address = d.Address(profile, m.Channel); m.Address == "" && def.GetEndpoint() != "" {
+		return none, new(late(unsent(reasonv1.Code_CODE_NO_ENDPOINT)))
+	}
+	return e.rendered(ctx, m, treatment, d.Traits(profile))
+}
+
+func (e *engine) message(partition int, j job, d Definitions, now time.Time) (channel.Message, error) {
+	token, err := e.signer.Sign(&decisionv1.Token{
+		Tenant: j.tenant, Generation: e.generation, Partition: uint32(partition), //nolint:gosec // at most 1024
+		Customer: j.customer, Proposal: j.proposal.GetId(), Action: j.proposal.GetAction(),
+		Treatment: j.treatment.GetId(), Channel: j.treatment.GetChannel(), Topic: j.treatment.GetTopic(),
+		Revision: j.revision, ExpiresAt: timestamppb.New(now.Add(tokenLife)),
+	})
+	if err != nil {
+		return channel.Message{}, err //nolint:wrapcheck // the caller has one word for it
+	}
+	m := channel.Message{
+		Proposal: j.proposal.GetId(), Action: j.proposal.GetAction(), Treatment: j.treatment.GetId(),
+		Channel: j.treatment.GetChannel(), Purpose: j.proposal.GetPurpose(), Topic: j.treatment.GetTopic(),
+		Tenant: j.tenant, Customer: hex.EncodeToString(j.customer), To: j.treatment.GetTo(),
+		Context: j.proposal.GetContext(), Token: token, At: now,
+	}
+	if m.To == "" {
+		m.To = "customer"
+	}
+	if m.Topic != "" {
+		m.UnsubscribeURL = e.publicURL + "/u/" + token
+		m.ListID = d.Topics[m.Topic].GetListId()
+	}
+	return m, nil
+}
+
+func (e *engine) rendered(ctx context.Context, m channel.Message, t *definitionv1.Treatment, traits []*profilev1.Trait) (channel.Message, *delivery.Result) {
+	vars := variables(m, traits)
+	subject, err := e.renderer.line(ctx, t.GetSubject(), vars)
+	if err == nil {
+		m.Subject = subject
+		m.Body, err = e.renderer.text(ctx, t.GetBody().GetText(), vars)
+	}
+	switch {
+	case errors.Is(err, errAbort):
+		return m, new(unsent(reasonv1.Code_CODE_TEMPLATE_ABORT))
+	case err != nil:
+		return m, new(unsent(reasonv1.Code_CODE_RENDER_FAILED, err.Error()))
+	}
+	return m, nil
+}
+
+// variables is what a template sees.
+func variables(m channel.Message, traits []*profilev1.Trait) map[string]any {
+	known := make(map[string]any, len(traits))
+	for _, t := range traits {
+		known[t.GetName()] = event.ToAny(t.GetValue())
+	}
+	return map[string]any{
+		"event": event.ToMap(m.Context), "traits": known, "action": m.Action,
+		"customer": map[string]any{"id": m.Customer}, "unsubscribe_url": m.UnsubscribeURL,
+	}
+}
+
+// call is the provider call, through the channel's breaker.
+func (e *engine) call(ctx context.Context, p *provider, m channel.Message) delivery.Result {
+	if !p.breaker.TryAcquirePermit() {
+		r := later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "the provider keeps failing and is left alone")
+		r.RetryAfter = p.breaker.RemainingDelay()
+		return r
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	started := time.Now()
+	r := p.adapter.Send(ctx, m)
+	e.metrics.called(ctx, m.Channel, r, time.Since(started))
+	if r.Status == dispatchv1.Status_STATUS_UNKNOWN || (r.Transient && r.RetryAfter == 0) {
+		p.breaker.RecordFailure()
+	} else {
+		p.breaker.RecordSuccess()
+	}
+	return r
+}
+
+// lookUp asks what became of an attempt. What cannot be found out is UNKNOWN.
+func (e *engine) lookUp(ctx context.Context, j job) delivery.Result {
+	p, failure := e.provider(ctx, j)
+	if failure == nil {
+		if looker, ok := p.adapter.(channel.Looker); ok {
+			ctx, cancel := context.WithTimeout(ctx, p.timeout)
+			defer cancel()
+			r, err := looker.LookUp(ctx, j.proposal.GetId())
+			if err == nil {
+				return r
+			}
+			e.logger.WarnContext(ctx, "look-up failed", slog.String(telemetry.KeyChannel, j.treatment.GetChannel()), slog.Any(telemetry.KeyError, err))
+		}
+	}
+	return delivery.Result{Status: dispatchv1.Status_STATUS_UNKNOWN}
+}
+
+// unsent is final, later is tried again.
+func unsent(code reasonv1.Code, evidence ...string) delivery.Result {
+	return delivery.Result{
+		Status: dispatchv1.Status_STATUS_UNSENT, Reasons: []*reasonv1.Reason{{Code: code, Evidence: evidence}},
+	}
+}
+
+func later(code reasonv1.Code, evidence ...string) delivery.Result {
+	r := unsent(code, evidence...)
+	r.Transient = true
+	return r
+}
+
+// late marks a result as the last check's.
+func late(r delivery.Result) delivery.Result {
+	r.Reasons = append([]*reasonv1.Reason{{Code: reasonv1.Code_CODE_LATE_BLOCK}}, r.Reasons...)
+	return r
+}
+
+var _ stage.Caller = (*engine)(nil)

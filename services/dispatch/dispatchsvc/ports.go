@@ -1,0 +1,76 @@
+package dispatchsvc
+
+import (
+	"context"
+	"time"
+
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// Catalogs gives what dispatch takes from the catalog of a revision.
+type Catalogs interface {
+	// At returns a revision's definitions; ok is false if it is not loaded.
+	At(revision string) (d Definitions, ok bool)
+}
+
+// Definitions is what dispatch takes from one catalog. All functions are pure.
+type Definitions struct {
+	// Channels and Topics by name.
+	Channels map[string]*definitionv1.Channel
+	Topics   map[string]*definitionv1.Topic
+	// Treatment finds a treatment of an action; nil if there is none.
+	Treatment func(action, id string) *definitionv1.Treatment
+	// LastCheck says why a contact may not be made now, without counting caps; empty: it may.
+	LastCheck func(p *profilev1.Profile, c LastContact) []*reasonv1.Reason
+	// Address is the endpoint to use on a channel; empty if there is none.
+	Address func(p *profilev1.Profile, channel string) string
+	// Traits are what templates may read.
+	Traits func(p *profilev1.Profile) []*profilev1.Trait
+}
+
+// LastContact is a contact that is about to be made.
+type LastContact struct {
+	Proposal  *decisionv1.Proposal
+	Treatment *decisionv1.TreatmentRef
+	Now       time.Time
+}
+
+// Reader reads states.
+type Reader interface {
+	// Read answers a query on one partition consistently.
+	Read(ctx context.Context, partition int, q state.Query) (state.View, error)
+}
+
+// Publisher stores messages on subjects.
+type Publisher interface {
+	// Publish stores data and returns its sequence.
+	Publish(ctx context.Context, subject string, data []byte) (uint64, error)
+}
+
+// Letters reads and publishes single messages, for the dead letters.
+type Letters interface {
+	Publisher
+	// Next returns the first message on subject after a sequence, or log.ErrNotFound.
+	Next(ctx context.Context, subject string, after uint64) (log.Message, error)
+}
+
+// Homes knows where customers live.
+type Homes interface {
+	// ID is the keyed hash of a normalised identifier.
+	ID(tenant string, id *eventv1.Identifier) []byte
+	// Partition is the home of an id.
+	Partition(id []byte) int
+}
+
+// Signer signs what deliveries carry.
+type Signer interface {
+	// Sign encodes a token and its signature as URL-safe text.
+	Sign(t *decisionv1.Token) (string, error)
+}
