@@ -135,3 +135,23 @@ func TestTrim(t *testing.T) {
 		t.Errorf("a full ledger lets %s %s in", kind(v), codes(v.Reasons))
 	}
 }
+
+// Room that is reserved is taken until it is used or released: the send may come at any moment.
+func TestReservedRoomDoesNotAge(t *testing.T) {
+	now := instant("2026-03-02T00:05:00Z")
+	for _, per := range []*definitionv1.Window{calendar("day", "UTC"), rolling("PT2H")} {
+		policies := []*Policy{compiled(t, &definitionv1.ContactPolicy{Caps: []*definitionv1.Cap{{Max: 1, Per: per}}})}
+		s := Reserve(reachable("Europe/London"), &contactv1.LedgerEntry{
+			Id: "a", Action: "thanks", Channel: "email", Counts: true,
+			At: timestamppb.New(now.Add(-3 * time.Hour)), LeaseUntil: timestamppb.New(now.Add(time.Hour)),
+		})
+		v := Check(s, mail("p"), policies, Env{Now: now}, Fast)
+		if codes(v.Reasons) != "CAP_REACHED" || v.Reasons[0].GetEvidence()[0] != "thanks Sun 21:05 (reserved)" {
+			t.Errorf("%v: got %s %v, want CAP_REACHED by what is reserved", per, kind(v), v.Reasons)
+		}
+		s, _ = Commit(s, "a", now.Add(-150*time.Minute))
+		if v := Check(s, mail("p"), policies, Env{Now: now}, Fast); kind(v) != "APPROVED" {
+			t.Errorf("%v: sent before the window, got %s %s", per, kind(v), codes(v.Reasons))
+		}
+	}
+}
