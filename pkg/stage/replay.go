@@ -123,6 +123,13 @@ func (r *Replay) Arrive(at []time.Time) (receivedAt []time.Time, done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	receivedAt = make([]time.Time, len(at))
+	if r.wall {
+		now := time.Now()
+		for n := range at {
+			receivedAt[n] = now
+		}
+		return receivedAt, func() {}
+	}
 	for n, t := range at {
 		r.newest = latest(r.newest, t)
 		receivedAt[n] = r.newest
@@ -140,6 +147,13 @@ func (r *Replay) Arrive(at []time.Time) (receivedAt []time.Time, done func()) {
 		r.mu.Unlock()
 		r.signal()
 	}
+}
+
+// Skew says whether publishers' clocks are to be corrected: under the replay clock times are taken as they are.
+func (r *Replay) Skew() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.wall
 }
 
 // Switch ends the replay clock, one way: the stages go on, freely, on the wall clock. It returns the

@@ -157,7 +157,8 @@ func (p *partition) drain(ctx context.Context, lim limit) error {
 	p.doors.mu.Lock()
 	p.doors.results = append(p.round, p.doors.results...)
 	p.doors.mu.Unlock()
-	p.round, p.inRound, p.pending = nil, false, nil
+	p.round, p.inRound = nil, false
+	p.rejectAll()
 	for {
 		calls, results := p.inFlight()
 		if calls == 0 && results == 0 {
@@ -181,7 +182,6 @@ func (p *partition) drain(ctx context.Context, lim limit) error {
 	if _, err := p.relay.flush(ctx); err != nil {
 		return err
 	}
-	p.pending = nil
 	rec := p.blank(stagev1.RecordKind_RECORD_KIND_CLOSE)
 	seq, err := p.append(ctx, rec)
 	if err != nil {
