@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -174,8 +175,10 @@ func (f *jsFeed) consume() error {
 		return fmt.Errorf("pull: %w", err)
 	}
 	defer it.Stop()
+	ctx, end := f.untilReconnect()
+	defer end()
 	for expected := uint64(1); ; expected++ {
-		msg, err := it.Next(jetstream.NextContext(f.ctx))
+		msg, err := it.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
@@ -189,6 +192,22 @@ func (f *jsFeed) consume() error {
 		f.deal(Message{Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Data: msg.Data(), Time: meta.Timestamp})
 		f.next = meta.Sequence.Stream + 1
 	}
+}
+
+// untilReconnect ends when the connection comes back from an interruption: the consumer may have gone with
+// the server, and a new one is cheaper than waiting for its heartbeat.
+func (f *jsFeed) untilReconnect() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(f.ctx)
+	back := f.j.nc.StatusChanged(nats.CONNECTED)
+	f.done.Go(func() {
+		defer f.j.nc.RemoveStatusListener(back)
+		select {
+		case <-back:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, cancel
 }
 
 // drop removes a consumer; if that fails the server does it after forgetAfter.

@@ -164,7 +164,7 @@ func TestChainProperty(t *testing.T) {
 			return f
 		})
 		chain := log.OpenChain(m, "act.1")
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Millisecond)
 		defer cancel()
 		done, tried, sequence := 0, 0, at.Sequence
 		for i := range 5 {
