@@ -127,7 +127,7 @@ func (d *decoder) mapping(n *yaml.Node, at string, known []string) map[string]*y
 			d.fail(key, join(at, key.Value), join(at, key.Value)+": written twice", "")
 		case known != nil && !slices.Contains(known, key.Value):
 			d.fail(key, join(at, key.Value), join(at, key.Value)+": unknown field", didYouMean(key.Value, known))
-			if meant := nearest(key.Value, known); meant != "" {
+			if meant := Nearest(key.Value, known); meant != "" {
 				d.failed = append(d.failed, join(at, meant)) // and it is not missing
 			}
 		default:

@@ -3,7 +3,6 @@ package definition_test
 import (
 	"bytes"
 	"flag"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,82 +17,10 @@ import (
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
 	"refrain.dev/pkg/definition"
+	"refrain.dev/pkg/definition/definitiontest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
-
-// archive is a text file that holds files: a comment, then sections that begin with "-- name --".
-type archive struct {
-	comment string
-	names   []string
-	files   map[string]string
-}
-
-func readArchive(t *testing.T, name string) archive {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := archive{files: map[string]string{}}
-	current := ""
-	for line := range strings.Lines(string(data)) {
-		section, ok := strings.CutPrefix(strings.TrimRight(line, "\n"), "-- ")
-		section, closed := strings.CutSuffix(section, " --")
-		switch {
-		case ok && closed:
-			current = section
-			a.names = append(a.names, current)
-			a.files[current] = ""
-		case current == "":
-			a.comment += line
-		default:
-			a.files[current] += line
-		}
-	}
-	return a
-}
-
-func (a archive) fs() fs.FS {
-	out := fstest.MapFS{}
-	for name, text := range a.files {
-		if name != "want" {
-			out[name] = &fstest.MapFile{Data: []byte(text)}
-		}
-	}
-	return out
-}
-
-// golden compares got with the section "want" of the archive, or writes it there.
-func (a archive) golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		var b bytes.Buffer
-		b.WriteString(a.comment)
-		for _, name := range a.names {
-			if name != "want" {
-				b.WriteString("-- " + name + " --\n" + a.files[name])
-			}
-		}
-		b.WriteString("-- want --\n" + got)
-		if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(a.files["want"], got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func cases(t *testing.T, pattern string) []string {
-	t.Helper()
-	files, err := filepath.Glob(pattern)
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no cases at %s: %v", pattern, err)
-	}
-	return files
-}
 
 func render(list []definition.Diagnostic) string {
 	var b strings.Builder
@@ -104,38 +31,32 @@ func render(list []definition.Diagnostic) string {
 }
 
 func TestBadDirectories(t *testing.T) {
-	for _, file := range cases(t, "testdata/bad/*.txtar") {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			a := readArchive(t, file)
-			_, list := definition.Load(a.fs())
-			if !definition.HasErrors(list) {
-				t.Error("no error")
-			}
-			a.golden(t, file, render(list))
-		})
-	}
+	definitiontest.Each(t, "testdata/bad/*.txtar", func(t *testing.T, a definitiontest.Archive) {
+		_, list := definition.Load(a.FS())
+		if !definition.HasErrors(list) {
+			t.Error("no error")
+		}
+		a.Golden(t, update, render(list))
+	})
 }
 
 func TestGoodDirectories(t *testing.T) {
-	for _, file := range cases(t, "testdata/good/*.txtar") {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			a := readArchive(t, file)
-			source, list := definition.Load(a.fs())
-			if len(list) != 0 {
-				t.Fatalf("got diagnostics:\n%s", render(list))
-			}
-			b := source.Bundle()
-			if got := definition.Revision(b); got != b.GetRevision() || len(got) != 12 {
-				t.Errorf("revision is %s, and of the bundle %s", b.GetRevision(), got)
-			}
-			// prototext varies its spaces on purpose; one space is enough here.
-			var lines strings.Builder
-			for line := range strings.Lines(prototext.MarshalOptions{Multiline: true, Indent: " "}.Format(b)) {
-				lines.WriteString(strings.Replace(line, ":  ", ": ", 1))
-			}
-			a.golden(t, file, lines.String())
-		})
-	}
+	definitiontest.Each(t, "testdata/good/*.txtar", func(t *testing.T, a definitiontest.Archive) {
+		source, list := definition.Load(a.FS())
+		if len(list) != 0 {
+			t.Fatalf("got diagnostics:\n%s", render(list))
+		}
+		b := source.Bundle()
+		if got := definition.Revision(b); got != b.GetRevision() || len(got) != 12 {
+			t.Errorf("revision is %s, and of the bundle %s", b.GetRevision(), got)
+		}
+		// prototext varies its spaces on purpose; one space is enough here.
+		var lines strings.Builder
+		for line := range strings.Lines(prototext.MarshalOptions{Multiline: true, Indent: " "}.Format(b)) {
+			lines.WriteString(strings.Replace(line, ":  ", ": ", 1))
+		}
+		a.Golden(t, update, lines.String())
+	})
 }
 
 func topic(name, comment string) string {
@@ -144,7 +65,7 @@ func topic(name, comment string) string {
 
 func load(t *testing.T, files map[string]string) *definition.Source {
 	t.Helper()
-	source, list := definition.Load(archive{files: files}.fs())
+	source, list := definition.Load(definitiontest.FS(files))
 	if len(list) != 0 {
 		t.Fatalf("got diagnostics:\n%s", render(list))
 	}
@@ -209,7 +130,7 @@ spec:
 }
 
 func TestBrokenResourcesAreNotReportedTwice(t *testing.T) {
-	source, list := definition.Load(archive{files: map[string]string{"a.yaml": strings.Replace(topic("x", ""), "title", "titel", 1)}}.fs())
+	source, list := definition.Load(definitiontest.FS(map[string]string{"a.yaml": strings.Replace(topic("x", ""), "title", "titel", 1)}))
 	if len(list) != 1 {
 		t.Fatalf("got diagnostics:\n%s", render(list))
 	}
@@ -236,7 +157,7 @@ func TestLimits(t *testing.T) {
 		"deep brackets":  {map[string]string{"a.yaml": strings.Repeat("[", 20000)}, "a.yaml:1:1: not valid YAML (exceeded max depth"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, list := definition.Load(archive{files: tc.files}.fs())
+			_, list := definition.Load(definitiontest.FS(tc.files))
 			if got := render(list); !strings.Contains(got, tc.want) {
 				t.Errorf("got:\n%.500s\nwant %s", got, tc.want)
 			}

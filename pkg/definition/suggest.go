@@ -7,7 +7,7 @@ import (
 
 // didYouMean suggests the nearest of the known words, if one is near, and otherwise lists them.
 func didYouMean(word string, known []string) string {
-	if best := nearest(word, known); best != "" {
+	if best := Nearest(word, known); best != "" {
 		return "did you mean " + best + "?"
 	}
 	if len(known) == 0 {
@@ -16,9 +16,9 @@ func didYouMean(word string, known []string) string {
 	return "one of " + strings.Join(slices.Sorted(slices.Values(known)), ", ")
 }
 
-// nearest returns the known word that is most like word, empty if none is like it.
-func nearest(word string, known []string) string {
-	best, distance := "", max(1, len(word)/3)+1
+// Nearest returns the known word that is most like word, empty if none is like it.
+func Nearest(word string, known []string) string {
+	best, distance := "", (len(word)+1)/3+1
 	for _, k := range known {
 		if d := edits(strings.ToLower(word), strings.ToLower(k)); d < distance {
 			best, distance = k, d
