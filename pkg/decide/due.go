@@ -3,9 +3,9 @@ package decide
 import (
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/journey"

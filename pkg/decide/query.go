@@ -9,6 +9,8 @@ import (
 
 // Contact is a contact that a candidate would make.
 type Contact struct {
+	// Proposal that the candidate comes from; empty for none.
+	Proposal  string
 	Action    *Action
 	Treatment *decisionv1.TreatmentRef
 }
@@ -67,7 +69,7 @@ func (t *turn) judged(q Question, action string, p *decisionv1.Proposal) entrant
 	}
 	var refused []*reasonv1.Reason
 	allowed := slices.DeleteFunc(slices.Clone(e.treatments), func(tr *decisionv1.TreatmentRef) bool {
-		no := q.Check(Contact{Action: e.action, Treatment: tr}, q.Mode)
+		no := q.Check(Contact{Proposal: p.GetId(), Action: e.action, Treatment: tr}, q.Mode)
 		refused = append(refused, no...)
 		return len(no) > 0
 	})

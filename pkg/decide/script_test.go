@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-	"google.golang.org/protobuf/encoding/prototext"
-	"google.golang.org/protobuf/proto"
 
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/definition"

@@ -6,10 +6,10 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"refrain.dev/pkg/identity"
 )

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/prototext"
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
-	"google.golang.org/protobuf/encoding/prototext"
 
 	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/journey"
@@ -168,4 +168,3 @@ func (w *world) follow(r journey.Result) {
 		w.past.Enrollments = append(w.past.Enrollments, r.Enrollment)
 	}
 }
-

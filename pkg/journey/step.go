@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 
 	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/identity"

@@ -6,11 +6,11 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Names gives ids short names in the order in which they appear, so that traces can be read.

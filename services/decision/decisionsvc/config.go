@@ -1,0 +1,50 @@
+package decisionsvc
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"refrain.dev/pkg/config"
+)
+
+// Config is what an operator sets.
+type Config struct {
+	// Deadline of a query that brings none.
+	Deadline config.Duration `yaml:"deadline" help:"deadline of a query that brings none"`
+	// ShowFor is how long an item may be shown.
+	ShowFor config.Duration `yaml:"show_for" help:"how long an item may be shown"`
+	// OutcomesFor is how long outcomes of an item are taken.
+	OutcomesFor config.Duration `yaml:"outcomes_for" help:"how long outcomes of an item are taken"`
+	// LogBuffer is how many answered queries may wait for the decision log; more are dropped and counted.
+	LogBuffer int `yaml:"log_buffer" help:"how many answered queries may wait for the decision log"`
+	// Suppression is the address of ContactService, for queries that reserve; empty: they are refused.
+	Suppression string `yaml:"suppression" help:"address of the contact service, for queries that reserve"`
+}
+
+// Default returns the defaults.
+func Default() Config {
+	return Config{
+		Deadline:    config.Duration(150 * time.Millisecond),
+		ShowFor:     config.Duration(time.Hour),
+		OutcomesFor: config.Duration(30 * 24 * time.Hour),
+		LogBuffer:   4096,
+	}
+}
+
+// Validate returns everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	positive := func(name string, d config.Duration) {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("%s: %s is not positive", name, d))
+		}
+	}
+	positive("deadline", c.Deadline)
+	positive("show_for", c.ShowFor)
+	positive("outcomes_for", c.OutcomesFor)
+	if c.LogBuffer <= 0 {
+		errs = append(errs, fmt.Errorf("log_buffer: %d is not positive", c.LogBuffer))
+	}
+	return errors.Join(errs...)
+}

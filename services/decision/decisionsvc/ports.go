@@ -1,0 +1,53 @@
+package decisionsvc
+
+import (
+	"context"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+
+	"refrain.dev/pkg/contact"
+	"refrain.dev/pkg/decide"
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/journey"
+	"refrain.dev/pkg/state"
+)
+
+// Rules is what this service takes from one catalog; immutable.
+type Rules struct {
+	decide.Rules
+	// EventNames maps a type as published to the name of its definition.
+	EventNames map[string]string
+	// Policies for the advisory check.
+	Policies []*contact.Policy
+	// Endpoints maps a channel to the kind of endpoint it needs.
+	Endpoints map[string]string
+	// DefaultZone is the workspace's.
+	DefaultZone string
+}
+
+// Book holds the rules of all catalogs that anything may still refer to.
+type Book interface {
+	// At returns the rules of a revision; the empty revision has empty rules.
+	At(revision string) (*Rules, bool)
+	// Journey returns the definition with a content hash, looking in the given revision first.
+	Journey(revision, hash string) (*journey.Definition, bool)
+	// Kinds are the identifier kinds of the catalog loaded last; they only ever grow.
+	Kinds() *event.Kinds
+	// Prepare loads a revision so that At finds it.
+	Prepare(ctx context.Context, revision string) error
+}
+
+// Reader reads rows of a partition in one round trip.
+type Reader interface {
+	Read(ctx context.Context, partition int, q state.Query) (state.View, error)
+}
+
+// Publisher appends to the decision log.
+type Publisher interface {
+	Publish(ctx context.Context, subject string, data []byte) (uint64, error)
+}
+
+// Reserver takes room for a contact at suppression.
+type Reserver interface {
+	Reserve(ctx context.Context, req *contactv1.ReserveRequest) (*contactv1.ReserveResponse, error)
+}

@@ -1,0 +1,155 @@
+package decisionsvc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/profile"
+	"refrain.dev/pkg/state"
+)
+
+// recheck is how long a query waits before it looks again whether the state has caught up.
+const recheck = 4 * time.Millisecond
+
+// view is what one read saw of a customer.
+type view struct {
+	partition int
+	key       string
+	customer  []byte
+	// known is false if the shards of the partition were never written: nothing is known then.
+	known   bool
+	profile *profilev1.Profile
+	state   *decisionv1.State
+	contact *contactv1.State
+	// lists in the order asked for.
+	lists [][][]byte
+	metas map[string]state.Meta
+}
+
+// subject is whom a query is about.
+type subject struct {
+	tenant     string
+	identifier *eventv1.Identifier
+	// lists asks for lists of the customer's key beside the rows.
+	lists func(key string) []state.List
+}
+
+// look reads everything about a customer: in one round trip if the identifier made the profile, in two if
+// it resolves to another one.
+func (e *engine) look(ctx context.Context, of subject) (*view, error) {
+	id, err := profile.IdentifierID(e.hasher, of.tenant, of.identifier)
+	if err != nil {
+		return nil, err
+	}
+	v, resolved, err := e.read(ctx, of, id, identity.IdentifierKey(of.tenant, id))
+	if err != nil || resolved == nil || string(resolved) == string(id) {
+		return v, err
+	}
+	v, _, err = e.read(ctx, of, resolved, "")
+	return v, err
+}
+
+// read reads the rows of a profile's id, and the identifier's row where asked; resolved is the profile
+// that the identifier resolves to.
+func (e *engine) read(ctx context.Context, of subject, id []byte, identifier string) (v *view, resolved []byte, err error) {
+	v = &view{partition: e.hasher.Partition(id), key: identity.CustomerKey(of.tenant, id), customer: id}
+	q := state.Query{
+		Metas: []string{profileStage, decisionStage, suppressionStage},
+		Rows:  []state.Row{{Stage: profileStage, Key: v.key}, {Stage: decisionStage, Key: v.key}, {Stage: suppressionStage, Key: v.key}},
+	}
+	if identifier != "" {
+		q.Rows = append(q.Rows, state.Row{Stage: profileStage, Key: identifier})
+	}
+	if of.lists != nil {
+		q.Lists = of.lists(v.key)
+	}
+	got, err := e.store.Read(ctx, v.partition, q)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read customer: %w", err)
+	}
+	v.metas, v.lists = got.Metas, got.Lists
+	v.known = got.Metas[profileStage].Generation != 0 && got.Metas[decisionStage].Generation != 0 && got.Metas[suppressionStage].Generation != 0
+	if err := v.decode(of.tenant, got.Rows); err != nil {
+		return nil, nil, err
+	}
+	if identifier == "" || got.Rows[3] == nil {
+		return v, nil, nil
+	}
+	row := &profilev1.IdentifierRow{}
+	if err := row.UnmarshalVT(got.Rows[3]); err != nil {
+		return nil, nil, fmt.Errorf("decode identifier: %w", err)
+	}
+	if len(row.GetProfileId()) != identity.IDSize {
+		return v, nil, nil
+	}
+	return v, row.GetProfileId(), nil
+}
+
+func (v *view) decode(tenant string, rows [][]byte) error {
+	var err error
+	if v.profile, err = decodeProfile(rows[0]); err != nil {
+		return err
+	}
+	v.state = &decisionv1.State{}
+	if err := v.state.UnmarshalVT(rows[1]); err != nil {
+		return fmt.Errorf("decode decision state: %w", err)
+	}
+	v.state, _ = takeRefresh(v.state)
+	v.state.Tenant, v.state.Customer = tenant, v.customer
+	v.contact = &contactv1.State{}
+	if err := v.contact.UnmarshalVT(rows[2]); err != nil {
+		return fmt.Errorf("decode ledger: %w", err)
+	}
+	// The profile is the newer of the two: what it forbids is forbidden, before suppression has heard of it.
+	if v.profile != nil {
+		v.contact.Basis = profile.Basis(v.profile)
+	}
+	return nil
+}
+
+// covers says whether every row is at least as new as a position. A position of another partition, that of
+// an identifier that resolves elsewhere, cannot be told from here.
+func (v *view) covers(at *eventv1.Position) bool {
+	if at == nil {
+		return true
+	}
+	if int(at.GetPartition()) != v.partition {
+		return false
+	}
+	for _, stage := range []string{profileStage, decisionStage, suppressionStage} {
+		if v.metas[stage].Origins[at.GetLane()] < at.GetSequence() {
+			return false
+		}
+	}
+	return true
+}
+
+// await looks until the view covers a position, or until the time for it is over: fresh is false then.
+func (e *engine) await(ctx context.Context, of subject, at *eventv1.Position) (v *view, fresh bool, err error) {
+	for {
+		v, err = e.look(ctx, of)
+		if err != nil || v.covers(at) {
+			return v, true, err
+		}
+		if int(at.GetPartition()) != v.partition {
+			return v, false, nil
+		}
+		if left, ok := ctx.Deadline(); ok && time.Until(left) < 2*recheck {
+			return v, false, nil
+		}
+		timer := time.NewTimer(recheck)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return v, false, nil
+		}
+	}
+}
