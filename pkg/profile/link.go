@@ -1,6 +1,8 @@
 package profile
 
 import (
+	"bytes"
+	"cmp"
 	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -152,6 +154,10 @@ func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Chang
 	d := r.open(p)
 	d.redriven(m.DeadLetter)
 	d.p.Linked = append(d.p.GetLinked(), l)
+	// Answers of several homes come in any order; the state must not show which.
+	slices.SortFunc(d.p.GetLinked(), func(a, b *profilev1.Linked) int {
+		return cmp.Or(a.GetAt().AsTime().Compare(b.GetAt().AsTime()), bytes.Compare(a.GetProfileId(), b.GetProfileId()))
+	})
 	d.line(m.Now, "identity_adopted", "", l.GetCause())
 	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_IdentityAdopted{IdentityAdopted: &profilev1.IdentityAdopted{Linked: l}}}), nil
 }
