@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/nats-io/nats.go"
+
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 )
 
@@ -13,6 +15,8 @@ type Options struct {
 	DataDir string
 	// NATSURL is used by channels that name no server.
 	NATSURL string
+	// NATS is used by channels that name no server if NATSURL is empty; may be nil.
+	NATS *nats.Conn
 	// Secret gives the value that a definition names by secret_env; nil if there are none.
 	Secret func(name string) (string, bool)
 	// Allow lists address ranges that may be called beside public ones.
@@ -35,7 +39,7 @@ func Build(def *definitionv1.Channel, o Options) (Adapter, error) {
 	case "smtp":
 		a, err = newSMTP(config, secret, g)
 	case "nats":
-		a, err = newNATS(config, o.NATSURL)
+		a, err = newNATS(config, o)
 	case "file":
 		a, err = newFile(config, o.DataDir)
 	default:

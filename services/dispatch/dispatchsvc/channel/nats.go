@@ -20,17 +20,21 @@ import (
 type natsAdapter struct {
 	url, subject string
 	stream       bool
+	shared       *nats.Conn // not ours to close; nil if the channel has its own connection
 
 	mu   sync.Mutex
 	conn *nats.Conn
 }
 
-func newNATS(config map[string]string, url string) (*natsAdapter, error) {
+func newNATS(config map[string]string, o Options) (*natsAdapter, error) {
 	a := &natsAdapter{url: config["url"], subject: config["subject"], stream: config["stream"] == "true"}
 	if a.url == "" {
-		a.url = url
+		a.url = o.NATSURL
 	}
 	if a.url == "" {
+		a.shared = o.NATS
+	}
+	if a.url == "" && a.shared == nil {
 		return nil, errors.New("url: no server to publish to")
 	}
 	if a.subject == "" || strings.ContainsAny(a.subject, "*> \t\r\n") {
@@ -52,6 +56,9 @@ func (a *natsAdapter) Close() error {
 
 // connection connects on first use. While it is down nothing is buffered: what cannot be written is unsent.
 func (a *natsAdapter) connection() (*nats.Conn, error) {
+	if a.shared != nil {
+		return a.shared, nil
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.conn != nil && !a.conn.IsClosed() {

@@ -1,0 +1,115 @@
+package dispatchsvc
+
+import (
+	"context"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/contact"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/profile"
+	"refrain.dev/pkg/source"
+	"refrain.dev/pkg/window"
+)
+
+// catalogs gives what dispatch takes from the compiled catalogs: the file where the ports meet packages
+// catalog, contact and profile.
+type catalogs struct {
+	*source.Catalogs[*catalog.Catalog]
+
+	zones *window.Zones
+}
+
+func newCatalogs(kv log.KV) *catalogs {
+	return &catalogs{Catalogs: source.New(kv, catalog.Decode), zones: &window.Zones{}}
+}
+
+// At implements Catalogs.
+func (c *catalogs) At(revision string) (Definitions, bool) {
+	found, ok := c.Catalogs.At(revision)
+	if !ok {
+		if revision != "" {
+			return Definitions{}, false
+		}
+		found = catalog.Empty()
+	}
+	return definitionsOf(found, c.zones), true
+}
+
+// Normalise implements Normaliser by the kinds that are in force.
+func (c *catalogs) Normalise(ctx context.Context, kind, value string) (string, error) {
+	current, err := c.Current(ctx)
+	if err != nil {
+		return "", err //nolint:wrapcheck // says what it read
+	}
+	if err := c.Prepare(ctx, current); err != nil {
+		return "", err //nolint:wrapcheck // names the revision
+	}
+	found, ok := c.Catalogs.At(current)
+	if !ok {
+		found = catalog.Empty()
+	}
+	return found.Kinds.Normalise(kind, value) //nolint:wrapcheck // the caller says what it wanted
+}
+
+func definitionsOf(c *catalog.Catalog, zones *window.Zones) Definitions {
+	return Definitions{
+		Channels: c.Channels,
+		Topics:   c.Topics,
+		Treatment: func(action, id string) *definitionv1.Treatment {
+			if a := c.Actions[action]; a != nil {
+				return a.Treatment(id)
+			}
+			return nil
+		},
+		LastCheck: func(p *profilev1.Profile, last LastContact) []*reasonv1.Reason { return lastCheck(c, zones, p, last) },
+		Address: func(p *profilev1.Profile, channel string) string {
+			return address(profile.Endpoints(p), channel, c.Channels[channel].GetEndpoint())
+		},
+		Traits: profile.Traits,
+	}
+}
+
+// lastCheck runs the contact policies against an empty ledger: room was taken at the verdict, and what
+// may have changed since is permission, holds, endpoints and the hour.
+func lastCheck(c *catalog.Catalog, zones *window.Zones, p *profilev1.Profile, last LastContact) []*reasonv1.Reason {
+	obeys := last.Proposal.GetPurpose() == "marketing"
+	if a := c.Actions[last.Proposal.GetAction()]; a != nil {
+		obeys = a.ObeysCaps
+	}
+	verdict := contact.Check(
+		&contactv1.State{Tenant: p.GetTenant(), Customer: p.GetId(), Basis: profile.Basis(p)},
+		contact.Contact{
+			ID: last.Proposal.GetId(), Action: last.Proposal.GetAction(), Purpose: last.Proposal.GetPurpose(), Obeys: obeys,
+			Treatments: []contact.Treatment{{
+				ID: last.Treatment.GetId(), Channel: last.Treatment.GetChannel(), Topic: last.Treatment.GetTopic(),
+				Endpoint: c.Channels[last.Treatment.GetChannel()].GetEndpoint(), To: last.Treatment.GetTo(),
+			}},
+		},
+		c.Policies,
+		contact.Env{Now: last.Now, DefaultZone: c.Workspace.GetDefaultZone(), Revision: c.Revision, Zones: zones},
+		contact.Fast,
+	)
+	if verdict.Kind == contactv1.VerdictKind_VERDICT_KIND_APPROVED {
+		return nil
+	}
+	return verdict.Reasons
+}
+
+// address is the endpoint of a channel that was learned last and may be used.
+func address(endpoints []*profilev1.Endpoint, channel, kind string) string {
+	var best *profilev1.Endpoint
+	for _, e := range endpoints {
+		if (e.GetChannel() != channel && e.GetChannel() != kind) || e.GetDoNotContact() != nil {
+			continue
+		}
+		if best == nil || e.GetSince().AsTime().After(best.GetSince().AsTime()) {
+			best = e
+		}
+	}
+	return best.GetAddress()
+}

@@ -1,0 +1,76 @@
+package dispatchsvc
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+
+	"refrain.dev/services/dispatch/dispatchsvc/channel"
+)
+
+// Config is what an operator sets.
+type Config struct {
+	// Batch is the greatest number of inputs in a record.
+	Batch int `yaml:"batch" help:"greatest number of inputs in a record"`
+	// DataDir is where the file channels' relative paths lead.
+	DataDir string `yaml:"data_dir" help:"directory of the file channels' relative paths"`
+	// PublicURL is where recipients reach ingest, for unsubscribe links.
+	PublicURL string `yaml:"public_url" help:"where recipients reach ingest; https unless the host is this machine"`
+	// NATSURL is for nats channels that name no server; empty: the mesh's own.
+	NATSURL string `yaml:"nats_url" help:"server of nats channels that name none; empty: the mesh's own"`
+	// Allow lists address ranges that channels may call beside public ones.
+	Allow []string `yaml:"allow" help:"address ranges that channels may call beside public ones"`
+	// Secret gives what channels name by secret_env; only a main function sets it.
+	Secret func(name string) (string, bool) `yaml:"-"`
+}
+
+// Default returns the settings of a machine on its own; a cluster names its own ranges in Allow.
+func Default() Config {
+	return Config{
+		Batch: 256, DataDir: "data", PublicURL: "http://127.0.0.1:8080",
+		Allow: []string{"127.0.0.0/8", "::1/128"},
+	}
+}
+
+// Validate joins all problems.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Batch < 1 || c.Batch > 4096 {
+		errs = append(errs, errors.New("batch: must be between 1 and 4096"))
+	}
+	if c.DataDir == "" {
+		errs = append(errs, errors.New("data_dir: is missing"))
+	}
+	if err := publicURL(c.PublicURL); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := c.ranges(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) ranges() ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, s := range c.Allow {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("allow: %q is not a range such as 10.0.0.0/8", s)
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// publicURL refuses links that would carry tokens in clear through the net.
+func publicURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("public_url: %q is not an address such as https://mail.example.com", text)
+	}
+	if u.Scheme == "https" || (u.Scheme == "http" && channel.Loopback(u.Host)) {
+		return nil
+	}
+	return fmt.Errorf("public_url: %q must be https; http is for this machine only", text)
+}

@@ -1,0 +1,222 @@
+package dispatchsvc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/stage"
+)
+
+const ingestName = "ingest"
+
+// Remembered keeps which dead letters were redriven.
+type Remembered interface {
+	// Get returns the value of key and its revision, or log.ErrNotFound.
+	Get(ctx context.Context, key string) ([]byte, uint64, error)
+	// Put stores the value whatever was there.
+	Put(ctx context.Context, key string, value []byte) error
+}
+
+// deadLetters reads the dead letters of all stages, which share one stream, and sends them back.
+type deadLetters struct {
+	letters    Letters
+	kv         Remembered
+	clock      stage.Clock
+	partitions int
+}
+
+// letterAt is a dead letter with its place.
+type letterAt struct {
+	sequence uint64
+	letter   *stagev1.DeadLetter
+}
+
+// redriven is what is remembered of a redrive.
+type redriven struct {
+	Subject  string `json:"subject"`
+	Sequence uint64 `json:"sequence"`
+}
+
+// walk calls see for each dead letter after a sequence, in order, until it says stop. Letters are on one
+// subject per stage and partition, so the heads of all subjects are merged.
+func (d *deadLetters) walk(ctx context.Context, only string, after uint64, see func(letterAt) (more bool)) error {
+	subjects, err := d.subjects(only)
+	if err != nil {
+		return err
+	}
+	heads := make(map[string]log.Message, len(subjects))
+	fill := func(subject string, after uint64) error {
+		msg, err := d.letters.Next(ctx, subject, after)
+		if errors.Is(err, log.ErrNotFound) {
+			delete(heads, subject)
+			return nil
+		}
+		if err != nil {
+			return fault.As(fault.Unavailable, fmt.Errorf("read dead letters: %w", err))
+		}
+		heads[subject] = msg
+		return nil
+	}
+	for _, s := range subjects {
+		if err := fill(s, after); err != nil {
+			return err
+		}
+	}
+	for len(heads) > 0 {
+		first := ""
+		for s, m := range heads {
+			if first == "" || m.Sequence < heads[first].Sequence {
+				first = s
+			}
+		}
+		msg := heads[first]
+		letter := &stagev1.DeadLetter{}
+		if err := letter.UnmarshalVT(msg.Data); err != nil {
+			return fmt.Errorf("decode dead letter %d: %w", msg.Sequence, err)
+		}
+		if !see(letterAt{msg.Sequence, letter}) {
+			return nil
+		}
+		if err := fill(first, msg.Sequence); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *deadLetters) subjects(only string) ([]string, error) {
+	stages := []string{ingestName}
+	for _, s := range log.Stages() {
+		stages = append(stages, s.Name)
+	}
+	if only != "" {
+		if !slices.Contains(stages, only) {
+			return nil, fault.New(fault.Invalid, "stage: %q is none of %q", only, stages)
+		}
+		stages = []string{only}
+	}
+	var out []string
+	for _, s := range stages {
+		for p := range d.partitions {
+			out = append(out, log.Subject(log.DeadLetters(s), p))
+		}
+	}
+	return out, nil
+}
+
+// page returns up to limit letters and where the next page begins; 0 if there is none.
+func (d *deadLetters) page(ctx context.Context, only string, after uint64, limit int) ([]letterAt, uint64, error) {
+	var letters []letterAt
+	more := false
+	err := d.walk(ctx, only, after, func(l letterAt) bool {
+		if more = len(letters) == limit; more {
+			return false
+		}
+		letters = append(letters, l)
+		return true
+	})
+	if err != nil || !more {
+		return letters, 0, err
+	}
+	return letters, letters[len(letters)-1].sequence, nil
+}
+
+// find returns the letter with an id.
+func (d *deadLetters) find(ctx context.Context, id string) (letterAt, error) {
+	var found letterAt
+	err := d.walk(ctx, "", 0, func(l letterAt) bool {
+		if l.letter.GetId() == id {
+			found = l
+		}
+		return found.letter == nil
+	})
+	if err != nil {
+		return letterAt{}, err
+	}
+	if found.letter == nil {
+		return letterAt{}, fault.New(fault.NotFound, "there is no dead letter %q", id)
+	}
+	return found, nil
+}
+
+func redrivenKey(id string) string { return "redriven/" + id }
+
+// done returns how a letter was redriven; nil if it was not.
+func (d *deadLetters) done(ctx context.Context, id string) (*redriven, error) {
+	data, _, err := d.kv.Get(ctx, redrivenKey(id))
+	if errors.Is(err, log.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fault.As(fault.Unavailable, fmt.Errorf("read redriven: %w", err))
+	}
+	r := &redriven{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("decode redriven: %w", err)
+	}
+	return r, nil
+}
+
+func (d *deadLetters) info(ctx context.Context, l letterAt) (*dispatchv1.DeadLetterInfo, error) {
+	was, err := d.done(ctx, l.letter.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &dispatchv1.DeadLetterInfo{
+		Id: l.letter.GetId(), Stage: l.letter.GetStage(), Partition: l.letter.GetPartition(), Code: l.letter.GetCode(),
+		Why: l.letter.GetWhy(), At: l.letter.GetAt(), Sequence: l.sequence, Redriven: was != nil,
+	}, nil
+}
+
+// redrive sends a letter back to its stage once. If the process dies before that is remembered it may
+// come twice, which folds recognise.
+func (d *deadLetters) redrive(ctx context.Context, l letterAt) (*dispatchv1.RedriveDeadLetterResponse, error) {
+	if l.letter.GetStage() == ingestName {
+		return nil, fault.New(fault.Invalid, "%s was refused at the door and never accepted: publish a corrected event instead", l.letter.GetId())
+	}
+	was, err := d.done(ctx, l.letter.GetId())
+	if err != nil {
+		return nil, err
+	}
+	if was == nil {
+		if was, err = d.send(ctx, l); err != nil {
+			return nil, err
+		}
+	}
+	return &dispatchv1.RedriveDeadLetterResponse{Subject: was.Subject, Sequence: was.Sequence}, nil
+}
+
+func (d *deadLetters) send(ctx context.Context, l letterAt) (*redriven, error) {
+	now := timestamppb.New(d.clock.Now())
+	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
+		ReceivedAt: now, At: now,
+		Item: &stagev1.Arrival_Redrive{Redrive: &stagev1.Redrive{
+			Id: l.letter.GetId(), Payload: l.letter.GetPayload(), Input: l.letter.GetInput(),
+		}},
+	}}}).MarshalVT()
+	if err != nil {
+		return nil, fmt.Errorf("encode redrive: %w", err)
+	}
+	r := &redriven{Subject: log.Subject(log.Redrive(l.letter.GetStage()), int(l.letter.GetPartition()))}
+	if r.Sequence, err = d.letters.Publish(ctx, r.Subject, data); err != nil {
+		return nil, fault.As(fault.Unavailable, fmt.Errorf("publish redrive: %w", err))
+	}
+	memo, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode redriven: %w", err)
+	}
+	if err := d.kv.Put(ctx, redrivenKey(l.letter.GetId()), memo); err != nil {
+		return nil, fault.As(fault.Unavailable, fmt.Errorf("remember redrive: %w", err))
+	}
+	return r, nil
+}

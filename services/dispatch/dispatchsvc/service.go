@@ -1,0 +1,84 @@
+package dispatchsvc
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+
+	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/telemetry"
+
+	"refrain.dev/services/dispatch/dispatchsvc/channel"
+)
+
+const name = "dispatch"
+
+// Service is the dispatch stage with its gRPC service.
+type Service struct {
+	stage     *stage.Stage
+	runner    stage.Runner
+	providers *providers
+	logger    *slog.Logger
+}
+
+// New builds the service and registers its gRPC service; it connects to no provider.
+func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("check settings: %w", err)
+	}
+	ranges, err := cfg.ranges()
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newMetrics(deps.Meter)
+	if err != nil {
+		return nil, err
+	}
+	logger := deps.Logger.With(slog.String(telemetry.KeyComponent, name))
+	catalogs := newCatalogs(deps.KV)
+	hasher := identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions)
+	pool := newProviders(channel.Options{
+		DataDir: cfg.DataDir, NATSURL: cfg.NATSURL, NATS: deps.NATS, Secret: cfg.Secret, Allow: ranges,
+	})
+	fresh := newFreshness(deps.Store, deps.Broker, deps.Clock)
+	fresh.owner = deps.Replica
+	if s := deps.Stamper; s != nil {
+		// A clock that takes the publishers' times as they are releases one instant after another.
+		fresh.released = func() bool { return !s.Skew() }
+	}
+	engine := &engine{
+		catalogs: catalogs, providers: pool, freshness: fresh, renderer: newRenderer(), signer: hasher,
+		clock: deps.Clock, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"),
+		logger: logger, tracer: deps.Tracer.Tracer("refrain.dev/services/dispatch"), metrics: metrics,
+	}
+	dispatchv1.RegisterDispatchServiceServer(deps.GRPC, &rpcServer{
+		reader: deps.Store, homes: hasher, kinds: catalogs,
+		letters: &deadLetters{letters: deps.Broker, kv: deps.KV, clock: deps.Clock, partitions: deps.Generation.Partitions},
+	})
+	s := stage.New(stage.Config{
+		Spec: log.Stage(name), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
+	}, &fold{catalogs: catalogs}, stage.Ports{
+		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: logger,
+		Tracer: deps.Tracer, Meter: deps.Meter, Caller: engine, Preparer: catalogs,
+		Ready: func() { deps.Ready(name, true) },
+	})
+	return &Service{stage: s, runner: deps.Runner, providers: pool, logger: logger}, nil
+}
+
+// Run runs the stage until ctx ends, then gives the providers' connections back.
+func (s *Service) Run(ctx context.Context) error {
+	err := s.runner.Run(ctx, s.stage)
+	if closed := s.providers.close(); closed != nil {
+		s.logger.WarnContext(ctx, "channels not closed cleanly", slog.Any(telemetry.KeyError, closed))
+	}
+	if err != nil {
+		return fmt.Errorf("run dispatch: %w", err)
+	}
+	return nil
+}
