@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -23,8 +24,7 @@ type JetStream struct {
 	limits  feedLimits
 
 	mu      sync.Mutex
-	names   map[string]string           // subject to stream
-	streams map[string]jetstream.Stream // handles by name
+	streams map[string]jetstream.Stream // handles by what they store, as in their configuration
 }
 
 // JetStreamOption changes how a JetStream works.
@@ -47,7 +47,7 @@ func NewJetStream(nc *nats.Conn, opts ...JetStreamOption) (*JetStream, error) {
 	}
 	j := &JetStream{
 		nc: nc, js: js, timeout: 5 * time.Second, limits: defaultFeedLimits(),
-		names: map[string]string{}, streams: map[string]jetstream.Stream{},
+		streams: map[string]jetstream.Stream{},
 	}
 	for _, opt := range opts {
 		opt(j)
@@ -173,12 +173,9 @@ func (j *JetStream) info(ctx context.Context, subject string) (*jetstream.Stream
 	return info, translate(err)
 }
 
-// streamOf returns the handle of the stream that stores subject; both are looked up once.
+// streamOf returns the handle of the stream that stores subject; it asks the server once per stream.
 func (j *JetStream) streamOf(ctx context.Context, subject string) (jetstream.Stream, error) {
-	j.mu.Lock()
-	s, ok := j.streams[j.names[subject]]
-	j.mu.Unlock()
-	if ok {
+	if s, ok := j.known(subject); ok {
 		return s, nil
 	}
 	if strings.ContainsAny(subject, "*> ") || subject == "" {
@@ -191,39 +188,41 @@ func (j *JetStream) streamOf(ctx context.Context, subject string) (jetstream.Str
 	if err != nil {
 		return nil, translate(err)
 	}
-	s, err = j.js.Stream(ctx, name)
+	s, err := j.js.Stream(ctx, name)
 	if err != nil {
 		return nil, translate(err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if old, ok := j.streams[name]; ok {
-		s = old
+	for _, stored := range s.CachedInfo().Config.Subjects {
+		j.streams[stored] = s
 	}
-	j.names[subject] = name
-	j.streams[name] = s
 	return s, nil
+}
+
+func (j *JetStream) known(subject string) (jetstream.Stream, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s, ok := j.streams[subject]
+	if !ok {
+		s, ok = j.streams[wildcard(subject)]
+	}
+	return s, ok
 }
 
 func (j *JetStream) streamName(ctx context.Context, subject string) (string, error) {
 	tctx, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
-	if _, err := j.streamOf(tctx, subject); err != nil {
+	s, err := j.streamOf(tctx, subject)
+	if err != nil {
 		return "", err
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.names[subject], nil
+	return s.CachedInfo().Config.Name, nil
 }
 
 // forget drops the handle of a stream that is removed.
 func (j *JetStream) forget(name string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	delete(j.streams, name)
-	for subject, n := range j.names {
-		if n == name {
-			delete(j.names, subject)
-		}
-	}
+	maps.DeleteFunc(j.streams, func(_ string, s jetstream.Stream) bool { return s.CachedInfo().Config.Name == name })
 }

@@ -2,7 +2,8 @@
 // mailboxes that are published to, and feeds that read them in order. It has two implementations,
 // JetStream and memory, and one conformance suite (logtest) that holds for both.
 //
-// The package knows positions and bytes, never what is in them.
+// The package knows positions and bytes, never what is in them; only the genesis that every chain begins
+// with is written here, by Provision.
 package log
 
 import (

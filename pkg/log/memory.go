@@ -125,6 +125,9 @@ func (m *Memory) landDue() {
 func (m *Memory) stream(subject string) (*memStream, error) {
 	s, ok := m.bySubj[subject]
 	if !ok {
+		s, ok = m.bySubj[wildcard(subject)]
+	}
+	if !ok {
 		return nil, fault.New(fault.Unavailable, "no stream stores %s", subject)
 	}
 	return s, nil

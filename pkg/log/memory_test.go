@@ -193,3 +193,40 @@ func TestChainProperty(t *testing.T) {
 		}
 	})
 }
+
+// Whatever answers are lost, a generation is ready only when every chain has its genesis and nothing else.
+func TestProvisionProperty(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		effects := rapid.SliceOfN(rapid.IntRange(0, 40), 20, 60).Draw(rt, "effects")
+		m := log.NewMemory(log.WithFaults(func(op log.Op) log.Fault {
+			f := log.Fault{Effect: log.Effect(effects[op.Number%uint64(len(effects))]), After: 2}
+			if f.Effect > log.Late { // most operations pass
+				return log.Fault{}
+			}
+			return f
+		}))
+		gen := log.Generation{Number: 1, Partitions: 2, Streams: 2, Replicas: 1}
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+		defer cancel()
+		_, failed := log.Provision(ctx, m, gen, log.ProvisionConfig{})
+		m.SetFaults(nil)
+		found, err := log.FindGeneration(t.Context(), m.KV())
+		if errors.Is(err, log.ErrNotFound) && failed != nil {
+			return
+		}
+		if err != nil {
+			rt.Fatalf("find: %v, provision: %v", err, failed)
+		}
+		if err := log.Assert(t.Context(), m, found); err != nil {
+			rt.Fatal(err)
+		}
+		for _, spec := range log.Stages() {
+			for p := range found.Partitions {
+				subject := log.Subject(spec.Chain, p)
+				if u, err := m.Usage(t.Context(), subject); err != nil || u.Messages != 1 || u.LastSequence != 1 {
+					rt.Fatalf("%s: %+v, %v, want one genesis", subject, u, err)
+				}
+			}
+		}
+	})
+}

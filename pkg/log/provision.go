@@ -22,6 +22,7 @@ const (
 	secretBytes  = 32
 	attemptBytes = 16
 	attempts     = 3
+	persistTimes = 60
 )
 
 // ProvisionConfig says how a generation is provisioned.
@@ -46,7 +47,7 @@ func Provision(ctx context.Context, site Site, gen Generation, cfg ProvisionConf
 	if err != nil {
 		return Generation{}, err
 	}
-	if err := site.Prepare(ctx, gen.Replicas); err != nil {
+	if err := persist(ctx, func() error { return site.Prepare(ctx, gen.Replicas) }); err != nil {
 		return Generation{}, fmt.Errorf("prepare the KV store: %w", err)
 	}
 	stored, err := p.reach(ctx)
@@ -97,7 +98,7 @@ func newProvisioner(site Site, gen Generation, cfg ProvisionConfig) (*provisione
 	if err := gen.Validate(); err != nil {
 		return nil, err
 	}
-	return &provisioner{site: site, kv: site.KV(), gen: gen, cfg: cfg, id: hex.EncodeToString(random(attemptBytes))}, nil
+	return &provisioner{site: site, kv: patientKV{site.KV()}, gen: gen, cfg: cfg, id: hex.EncodeToString(random(attemptBytes))}, nil
 }
 
 // random returns n random bytes; crypto/rand does not fail.
@@ -171,12 +172,12 @@ func (p *provisioner) attempt(ctx context.Context, e generationEntry, revision u
 		if err := p.renew(ctx); err != nil {
 			return err
 		}
-		if err := p.site.DeleteStream(ctx, c.Name); err != nil {
+		if err := persist(ctx, func() error { return p.site.DeleteStream(ctx, c.Name) }); err != nil {
 			return fmt.Errorf("wipe stream %s: %w", c.Name, err)
 		}
 	}
 	for _, c := range configs {
-		if err := p.site.CreateStream(ctx, c); err != nil {
+		if err := persist(ctx, func() error { return p.site.CreateStream(ctx, c) }); err != nil {
 			return fmt.Errorf("create stream %s: %w", c.Name, err)
 		}
 	}
@@ -195,7 +196,7 @@ func (p *provisioner) attempt(ctx context.Context, e generationEntry, revision u
 
 // begin writes the genesis of every chain of one stream, one after the other, and reads all of it back.
 func (p *provisioner) begin(ctx context.Context, want StreamConfig) error {
-	chains := want.chains()
+	chains := want.chains
 	records := make([][]byte, len(chains))
 	for i, subject := range chains {
 		genesis := &stagev1.Record{
@@ -206,14 +207,18 @@ func (p *provisioner) begin(ctx context.Context, want StreamConfig) error {
 			return fault.New(fault.Internal, "encode genesis: %w", err)
 		}
 		records[i] = data
-		err = p.site.Begin(ctx, subject, uint64(i)+1, data)
-		if _, taken := errors.AsType[*ConflictError](err); err != nil && !taken && !errors.Is(err, ErrUnknown) {
+		err = persist(ctx, func() error { return p.site.Begin(ctx, subject, uint64(i)+1, data) })
+		// If a message is there already, the reading below tells whether it is ours.
+		if _, taken := errors.AsType[*ConflictError](err); err != nil && !taken {
 			return fmt.Errorf("write genesis of %s: %w", subject, err)
 		}
-		// A lost answer is resolved by the reading below.
 	}
 	for i, subject := range chains {
-		m, err := p.site.Last(ctx, subject)
+		var m Message
+		err := persist(ctx, func() (err error) {
+			m, err = p.site.Last(ctx, subject)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("read genesis of %s: %w", subject, err)
 		}
@@ -221,11 +226,43 @@ func (p *provisioner) begin(ctx context.Context, want StreamConfig) error {
 			return fault.New(fault.Conflict, "read genesis of %s: another's record is there, at %d", subject, m.Sequence)
 		}
 	}
-	got, err := p.site.Stream(ctx, want.Name)
+	var got StreamConfig
+	err := persist(ctx, func() (err error) {
+		got, err = p.site.Stream(ctx, want.Name)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", want.Name, err)
 	}
 	return errors.Join(want.difference(got)...)
+}
+
+// persist repeats what may be repeated while the broker gives no answer: streams and clusters need a
+// moment to elect their leaders.
+func persist(ctx context.Context, do func() error) error {
+	pause := firstPause
+	for n := 1; ; n++ {
+		err := do()
+		if err == nil || n == persistTimes || !(errors.Is(err, ErrUnknown) || errors.Is(err, ErrPending)) {
+			return err
+		}
+		if werr := wait(ctx, pause); werr != nil {
+			return fmt.Errorf("%w: %w", werr, err)
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// patientKV repeats reads.
+type patientKV struct{ KV }
+
+// Get implements KV.
+func (k patientKV) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
+	err = persist(ctx, func() (err error) {
+		value, revision, err = k.KV.Get(ctx, key)
+		return err
+	})
+	return value, revision, err
 }
 
 type lease struct {

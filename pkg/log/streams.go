@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"refrain.dev/pkg/fault"
@@ -16,7 +17,7 @@ const MaxMessage = 1 << 20
 type StreamConfig struct {
 	// Name of the stream, such as EVENTS-g1-0.
 	Name string
-	// Subjects that it stores, sorted, without wildcards.
+	// Subjects that it stores, sorted. The last token may be a wildcard, for all partitions.
 	Subjects []string
 	// Replicas is 1 or 3.
 	Replicas int
@@ -36,6 +37,8 @@ type StreamConfig struct {
 	AllowDirect bool
 	// File says that messages survive the server's end.
 	File bool
+
+	chains []string // that begin in it with a genesis, in this order
 }
 
 // DefaultMaxBytes is how much a stream may hold unless told otherwise.
@@ -45,6 +48,7 @@ const DefaultMaxBytes = 8 << 30
 type family struct {
 	name     string
 	prefixes []string
+	chain    bool
 }
 
 func families() []family {
@@ -58,7 +62,7 @@ func families() []family {
 	all := []family{lanes}
 	chains := map[string]string{"prf": "PROFILES", "act": "ACTIONS", "vdc": "VERDICTS", "snd": "SENDS"}
 	for _, s := range Stages() {
-		all = append(all, family{name: chains[s.Chain], prefixes: []string{s.Chain}})
+		all = append(all, family{name: chains[s.Chain], prefixes: []string{s.Chain}, chain: true})
 		boxes.prefixes = append(boxes.prefixes, Box(s.Name))
 		redrive.prefixes = append(redrive.prefixes, Redrive(s.Name))
 		dead.prefixes = append(dead.prefixes, DeadLetters(s.Name))
@@ -80,6 +84,16 @@ func (g Generation) StreamConfigs(maxBytes int64) []StreamConfig {
 				for _, prefix := range f.prefixes {
 					c.Subjects = append(c.Subjects, Subject(prefix, p))
 				}
+				if f.chain {
+					c.chains = append(c.chains, Subject(f.prefixes[0], p))
+				}
+			}
+			if g.Streams == 1 {
+				// A thousand literal subjects are slow to make and to look up in the server.
+				c.Subjects = nil
+				for _, prefix := range f.prefixes {
+					c.Subjects = append(c.Subjects, prefix+anyPartition)
+				}
 			}
 			slices.Sort(c.Subjects)
 			all = append(all, c)
@@ -88,17 +102,14 @@ func (g Generation) StreamConfigs(maxBytes int64) []StreamConfig {
 	return all
 }
 
-// chains lists the subjects of all chains of a generation that are in the given stream.
-func (c StreamConfig) chains() []string {
-	var all []string
-	for _, subject := range c.Subjects {
-		for _, s := range Stages() {
-			if len(subject) > len(s.Chain) && subject[:len(s.Chain)+1] == s.Chain+"." {
-				all = append(all, subject)
-			}
-		}
+const anyPartition = ".*"
+
+// wildcard is the subject under which a stream may store subject along with all other partitions.
+func wildcard(subject string) string {
+	if strings.HasPrefix(subject, kvSubjects) {
+		return kvSubjects + ">"
 	}
-	return all
+	return subject[:strings.LastIndexByte(subject, '.')+1] + "*"
 }
 
 // Validate says what is wrong with a generation; nil if it can be provisioned.
