@@ -1,0 +1,108 @@
+package channel
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+)
+
+func natsServer(t *testing.T) (*server.Server, *nats.Conn) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server does not start")
+	}
+	conn, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return s, conn
+}
+
+func natsChannel(t *testing.T, o Options, config map[string]string) Adapter {
+	t.Helper()
+	a, err := Build(&definitionv1.Channel{Adapter: "nats", Config: config}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	return a
+}
+
+func TestNATSSubject(t *testing.T) {
+	s, conn := natsServer(t)
+	sub, err := conn.SubscribeSync("out.push")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	own := natsChannel(t, local(t), map[string]string{"url": s.ClientURL(), "subject": "out.push"})
+	shared := natsChannel(t, Options{NATS: conn}, map[string]string{"subject": "out.push"})
+	for name, a := range map[string]Adapter{"own": own, "shared": shared} {
+		isAccepted().check(t, send(t, a, message(name)))
+		msg, err := sub.NextMsg(5 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p Payload
+		if err := json.Unmarshal(msg.Data, &p); err != nil || p.Proposal != name || msg.Header.Get("Nats-Msg-Id") != name {
+			t.Errorf("message = %+v %v %v", p, msg.Header, err)
+		}
+	}
+	_ = shared.Close()
+	if conn.IsClosed() {
+		t.Error("the shared connection was closed")
+	}
+	down := conn.StatusChanged(nats.RECONNECTING)
+	s.Shutdown()
+	s.WaitForShutdown()
+	<-down
+	isLater().check(t, send(t, shared, message("down")))
+}
+
+func TestNATSStream(t *testing.T) {
+	s, conn := natsServer(t)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := natsChannel(t, local(t), map[string]string{"url": s.ClientURL(), "subject": "push.all", "stream": "true"})
+	isLater().check(t, send(t, a, message("p0")))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "PUSH", Subjects: []string{"push.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	r := send(t, a, message("p1"))
+	isAccepted().check(t, r)
+	if !strings.HasPrefix(r.ProviderID, "PUSH/") {
+		t.Errorf("provider id = %q, want PUSH/…", r.ProviderID)
+	}
+}
+
+func TestNATSNobodyThere(t *testing.T) {
+	isLater().check(t, send(t, natsChannel(t, local(t), map[string]string{"url": "nats://127.0.0.1:1", "subject": "x"}), message("p")))
+	for name, config := range map[string]map[string]string{
+		"no server": {"subject": "x"}, "no subject": {"url": "nats://127.0.0.1"}, "wildcard": {"url": "nats://127.0.0.1", "subject": "x.>"},
+	} {
+		if _, err := Build(&definitionv1.Channel{Adapter: "nats", Config: config}, local(t)); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
