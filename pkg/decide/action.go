@@ -48,6 +48,8 @@ type Action struct {
 	ObeysCaps bool
 	// CountsTowardCaps says whether a contact uses up room.
 	CountsTowardCaps bool
+
+	refs []*decisionv1.TreatmentRef // the treatments as facts name them
 }
 
 // Treatment returns a treatment by id, nil if the action has none of that id.
@@ -86,6 +88,9 @@ func CompileAction(meta *definitionv1.Metadata, spec *definitionv1.Action, env *
 		c.problem("spec.purpose", fmt.Sprintf("%q is not a purpose", spec.GetPurpose()), "marketing, service, transactional or legal")
 	}
 	a.Treatments = c.treatments(spec.GetTreatments())
+	for _, t := range a.Treatments {
+		a.refs = append(a.refs, &decisionv1.TreatmentRef{Id: t.GetId(), Channel: t.GetChannel(), To: t.GetTo(), Topic: t.GetTopic()})
+	}
 	return a, c.problems
 }
 

@@ -98,22 +98,24 @@ func (c *compiler) period(path, text string) window.Period {
 }
 
 // Treatments returns the treatments of an action that the placement takes, in order of preference; none
-// if it does not take the action's purpose. pull names channels that are only filled on request.
+// if it does not take the action's purpose. pull names channels that are only filled on request. The
+// result may be shared; do not change it.
 func (p *Placement) Treatments(a *Action, pull map[string]bool) []*decisionv1.TreatmentRef {
 	if len(p.Purposes) > 0 && !slices.Contains(p.Purposes, a.Purpose) {
 		return nil
 	}
-	var out []*decisionv1.TreatmentRef
-	for _, t := range a.Treatments {
-		if len(p.Channels) > 0 && !slices.Contains(p.Channels, t.GetChannel()) {
-			continue
+	takes := func(r *decisionv1.TreatmentRef) bool {
+		return (len(p.Channels) == 0 || slices.Contains(p.Channels, r.GetChannel())) && !(p.ByMesh && pull[r.GetChannel()])
+	}
+	refused := slices.IndexFunc(a.refs, func(r *decisionv1.TreatmentRef) bool { return !takes(r) })
+	if refused < 0 {
+		return a.refs
+	}
+	out := slices.Clone(a.refs[:refused])
+	for _, r := range a.refs[refused:] {
+		if takes(r) {
+			out = append(out, r)
 		}
-		if p.ByMesh && pull[t.GetChannel()] {
-			continue
-		}
-		out = append(out, &decisionv1.TreatmentRef{
-			Id: t.GetId(), Channel: t.GetChannel(), To: t.GetTo(), Topic: t.GetTopic(),
-		})
 	}
 	return out
 }

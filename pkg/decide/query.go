@@ -35,8 +35,8 @@ type Question struct {
 // action that has an open proposal takes part through its proposals only.
 func Query(s *decisionv1.State, q Question, r Rules, env Env) *decisionv1.DecisionMade {
 	t := &turn{s: s, rules: r, env: env}
-	var entrants []entrant
-	proposed := map[string]bool{}
+	entrants := make([]entrant, 0, len(q.Placement.Actions)+len(s.GetProposals()))
+	proposed := make(map[string]bool, cap(entrants))
 	for _, p := range s.GetProposals() {
 		if p.GetStatus() != open || t.over(p.GetValidUntil()) {
 			continue

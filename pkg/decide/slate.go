@@ -43,7 +43,7 @@ func (e entrant) candidate() *decisionv1.Candidate {
 // The candidates are all entrants and doing nothing, each exactly once: the ranked ones best first, then
 // those that a gate refused, by id. Everyone who is not chosen has a reason.
 func (t *turn) slate(p *Placement, size int, entrants []entrant) []*decisionv1.Candidate {
-	var able, unable []entrant
+	able, unable := make([]entrant, 0, len(entrants)), make([]entrant, 0, len(entrants))
 	for _, e := range entrants {
 		if len(e.reasons) == 0 {
 			able = append(able, e)
@@ -58,7 +58,7 @@ func (t *turn) slate(p *Placement, size int, entrants []entrant) []*decisionv1.C
 			field[i].Deadline = e.proposal.GetValidUntil().AsTime()
 		}
 	}
-	out := t.choose(p, size, able, arbitration.Rank(field, arbitration.Rule{}))
+	out := t.choose(p, size, able, arbitration.Rank(field, arbitration.Rule{}), len(unable))
 	slices.SortFunc(unable, func(a, b entrant) int { return cmp.Compare(a.id(), b.id()) })
 	for _, e := range unable {
 		out = append(out, e.candidate())
@@ -66,10 +66,12 @@ func (t *turn) slate(p *Placement, size int, entrants []entrant) []*decisionv1.C
 	return out
 }
 
-func (t *turn) choose(p *Placement, size int, able []entrant, places []arbitration.Place) []*decisionv1.Candidate {
-	out := make([]*decisionv1.Candidate, 0, len(places))
-	taken := map[string]bool{}
+// choose turns places into candidates; more says how many others the caller will add.
+func (t *turn) choose(p *Placement, size int, able []entrant, places []arbitration.Place, more int) []*decisionv1.Candidate {
+	out := make([]*decisionv1.Candidate, 0, len(places)+more)
+	taken := make(map[string]bool, size)
 	var winner string
+	var full []*reasonv1.Reason // the same for all who found no room; never changed
 	for i, place := range places {
 		c := &decisionv1.Candidate{Action: NoAction}
 		if place.Index >= 0 {
@@ -87,7 +89,10 @@ func (t *turn) choose(p *Placement, size int, able []entrant, places []arbitrati
 		case taken[c.GetAction()]:
 			c.Reasons = []*reasonv1.Reason{t.reason(reasonv1.Code_CODE_DIVERSITY, "Placement/"+p.Name, "the same action is chosen already")}
 		case len(taken) >= size:
-			c.Reasons = []*reasonv1.Reason{t.reason(reasonv1.Code_CODE_LOWER_PRIORITY, "Placement/"+p.Name+".size", winner)}
+			if full == nil {
+				full = []*reasonv1.Reason{t.reason(reasonv1.Code_CODE_LOWER_PRIORITY, "Placement/"+p.Name+".size", winner)}
+			}
+			c.Reasons = full
 		default:
 			c.Chosen = true
 			taken[c.GetAction()] = true
