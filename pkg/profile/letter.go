@@ -44,6 +44,9 @@ func Open(h identity.Hasher, l *profilev1.Letter) (Mail, error) {
 		}
 		m.Profile = identity.CustomerKey(k.Forwarded.GetEvent().GetTenant(), k.Forwarded.GetProfileId())
 	case *profilev1.Letter_Claim:
+		if len(k.Claim.GetProfileId()) != identity.IDSize {
+			return Mail{}, fault.New(fault.Invalid, "open letter: a claim of nobody")
+		}
 		id := h.ID(k.Claim.GetTenant(), k.Claim.GetIdentifier())
 		m.Row, m.Profile = identity.IdentifierKey(k.Claim.GetTenant(), id), identity.CustomerKey(k.Claim.GetTenant(), id)
 	case *profilev1.Letter_Account:

@@ -1,0 +1,70 @@
+package profilesvc
+
+import (
+	"context"
+	"fmt"
+
+	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/profile"
+	"refrain.dev/pkg/source"
+)
+
+// rulebook turns catalogs into the rules that the stage decides by, once per revision.
+type rulebook struct {
+	*source.Catalogs[*profile.Rules]
+
+	// none are the rules before any catalog was applied.
+	none *profile.Rules
+}
+
+var (
+	_ Rulebook     = (*rulebook)(nil)
+	_ CurrentRules = (*rulebook)(nil)
+)
+
+func newRulebook(kv log.KV, h identity.Hasher) *rulebook {
+	decode := func(bundle []byte) (*profile.Rules, error) {
+		c, err := catalog.Decode(bundle)
+		if err != nil {
+			return nil, fmt.Errorf("decode catalog: %w", err)
+		}
+		return rulesOf(h, c), nil
+	}
+	return &rulebook{Catalogs: source.New(kv, decode), none: profile.DefaultRules(h)}
+}
+
+// rulesOf takes what profiles need from a catalog.
+func rulesOf(h identity.Hasher, c *catalog.Catalog) *profile.Rules {
+	types := make(map[string]profile.EventType, len(c.Events))
+	for published, e := range c.Events {
+		types[published] = profile.EventType{Name: e.Name, Freshness: e.Freshness}
+	}
+	return profile.NewRules(h, c.Kinds, types, c.Traits)
+}
+
+// At implements Rulebook.
+func (b *rulebook) At(revision string) (*profile.Rules, bool) {
+	if revision == "" {
+		return b.none, true
+	}
+	return b.Catalogs.At(revision)
+}
+
+// Current implements CurrentRules.
+func (b *rulebook) Current(ctx context.Context) (*profile.Rules, error) {
+	revision, err := b.Catalogs.Current(ctx)
+	if err != nil {
+		return nil, fault.As(fault.Unavailable, err)
+	}
+	if err := b.Prepare(ctx, revision); err != nil {
+		return nil, fault.As(fault.Unavailable, err)
+	}
+	rules, ok := b.At(revision)
+	if !ok {
+		return nil, fault.New(fault.Unavailable, "catalog %s is not loaded", revision)
+	}
+	return rules, nil
+}
