@@ -107,7 +107,7 @@ func (f *jsFeed) open(ctx context.Context, from map[string]uint64) error {
 func (f *jsFeed) addTail(ctx context.Context, subject string, position, last uint64) (uint64, error) {
 	t := &jsTail{feed: f, subject: subject, position: position, wake: make(chan struct{}, 1)}
 	f.tails[subject] = t
-	t.err = f.unreadable(ctx, subject, position, last)
+	t.err = f.readable(ctx, subject, position, last)
 	switch {
 	case errors.Is(t.err, ErrGone), errors.Is(t.err, ErrLogLostData):
 		return last + 1, nil
@@ -121,19 +121,14 @@ func (f *jsFeed) addTail(ctx context.Context, subject string, position, last uin
 	return m.Sequence, err
 }
 
-// unreadable is the rule of memStream.unreadable.
-func (f *jsFeed) unreadable(ctx context.Context, subject string, position, last uint64) error {
-	switch {
-	case position == 0:
-		return nil
-	case position > last:
-		return errBeyond(position, last)
-	}
-	_, err := f.j.Get(ctx, subject, position)
-	if errors.Is(err, ErrNotFound) {
-		return errGone(position)
-	}
-	return err
+func (f *jsFeed) readable(ctx context.Context, subject string, position, last uint64) error {
+	return readable(subject, position, last, func(sequence uint64) (string, error) {
+		m, err := f.j.Get(ctx, subject, sequence)
+		if errors.Is(err, ErrNotFound) {
+			return "", nil
+		}
+		return m.Subject, err
+	})
 }
 
 // run reads until the feed is closed; whatever goes wrong with the consumer, a new one goes on where the

@@ -36,6 +36,7 @@ type memStream struct {
 	bytes    uint64
 	messages []Message // all that are left, by sequence
 	subjects map[string][]Message
+	purged   map[string]uint64 // by subject, the greatest sequence that was purged
 	tails    map[string][]*memTail
 }
 
@@ -312,6 +313,7 @@ func (s *memStream) drop(gone func(Message) bool) {
 		if gone(msg) {
 			s.bytes -= msg.size()
 			subjects[msg.Subject] = struct{}{}
+			s.purged[msg.Subject] = msg.Sequence
 			continue
 		}
 		keep = append(keep, msg)

@@ -46,7 +46,7 @@ func (m *Memory) Feed(ctx context.Context, from map[string]uint64) (Feed, error)
 		of = s
 		position := from[subject]
 		t := &memTail{memory: m, stream: s, subject: subject, wake: make(chan struct{}, 1), position: position}
-		t.err = s.unreadable(position)
+		t.err = s.readable(subject, position)
 		f.tails[subject] = t
 		signal(t.wake)
 	}
@@ -56,32 +56,48 @@ func (m *Memory) Feed(ctx context.Context, from map[string]uint64) (Feed, error)
 	return f, nil
 }
 
-// unreadable says why nothing can be read from after position; nil if it can. The message at a reader's
-// position is kept by every trimmer, so its absence means that what follows may be gone too.
-func (s *memStream) unreadable(position uint64) error {
-	i := after(s.messages, position-1)
+// readable says why a subject cannot be read from after position: nil, ErrGone or ErrLogLostData, or that
+// at failed. at returns the subject of the message at a sequence, "" if there is none.
+//
+// A trimmer keeps the message at every reader's position. So if the message at position, or the one right
+// after it for a reader that wants to see its last message again, is there and the subject's, then nothing
+// is missing. A position that is on other subjects says nothing. A hole says that messages may be missing.
+func readable(subject string, position, last uint64, at func(uint64) (string, error)) error {
 	switch {
 	case position == 0:
 		return nil
-	case position > s.last:
-		return errBeyond(position, s.last)
-	case i == len(s.messages) || s.messages[i].Sequence != position:
-		return errGone(position)
-	default:
-		return nil
+	case position > last:
+		return fmt.Errorf("%w: the stream ends at %d, the position is %d", ErrLogLostData, last, position)
 	}
+	hole := false
+	for _, sequence := range []uint64{position, position + 1} {
+		if sequence > last {
+			break
+		}
+		found, err := at(sequence)
+		if err != nil || found == subject {
+			return err
+		}
+		hole = hole || found == ""
+	}
+	if hole {
+		return fmt.Errorf("%w: there is no message at %d", ErrGone, position)
+	}
+	return nil
+}
+
+func (s *memStream) readable(subject string, position uint64) error {
+	return readable(subject, position, s.last, func(sequence uint64) (string, error) {
+		i := after(s.messages, sequence-1)
+		if i == len(s.messages) || s.messages[i].Sequence != sequence {
+			return "", nil
+		}
+		return s.messages[i].Subject, nil
+	})
 }
 
 func errTwoStreams(a, b string) error {
 	return fault.New(fault.Invalid, "feed: a feed reads one stream, not %s and %s", a, b)
-}
-
-func errBeyond(position, last uint64) error {
-	return fmt.Errorf("%w: the stream ends at %d, the position is %d", ErrLogLostData, last, position)
-}
-
-func errGone(position uint64) error {
-	return fmt.Errorf("%w: %d was purged", ErrGone, position)
 }
 
 func sortedKeys(from map[string]uint64) []string {
@@ -138,11 +154,9 @@ func (t *memTail) Peek() (Message, bool) {
 	if i == len(of) {
 		return Message{}, false
 	}
-	if i == 0 && t.position > 0 {
-		if err := t.stream.unreadable(t.position); err != nil {
-			t.err = err
-			return Message{}, false
-		}
+	if purged := t.stream.purged[t.subject]; purged > t.position {
+		t.err = fmt.Errorf("%w: all up to %d were purged, the position is %d", ErrGone, purged, t.position)
+		return Message{}, false
 	}
 	head := of[i].clone()
 	t.head = &head

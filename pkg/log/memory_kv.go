@@ -111,7 +111,7 @@ func (m *Memory) CreateStream(_ context.Context, cfg StreamConfig) error {
 			return fault.New(fault.Conflict, "create stream %s: %s is stored by %s", cfg.Name, subject, other.cfg.Name)
 		}
 	}
-	s := &memStream{cfg: cfg, subjects: map[string][]Message{}, tails: map[string][]*memTail{}}
+	s := &memStream{cfg: cfg, subjects: map[string][]Message{}, purged: map[string]uint64{}, tails: map[string][]*memTail{}}
 	s.cfg.Subjects = slices.Clone(cfg.Subjects)
 	m.streams[cfg.Name] = s
 	for _, subject := range cfg.Subjects {

@@ -117,6 +117,10 @@ func feedGone(t *testing.T, open Open) {
 	if m := take(t, f.Tail("evt.bulk.1")); m.Sequence != next {
 		t.Fatalf("the other tail: got %d, want %d", m.Sequence, next)
 	}
+	again := feed(t, b, map[string]uint64{"evt.live.1": at[4] - 1})
+	if m := take(t, again.Tail("evt.live.1")); m.Sequence != at[4] {
+		t.Fatalf("a reader that sees its last message again: got %d, want %d", m.Sequence, at[4])
+	}
 	kept := feed(t, b, map[string]uint64{"evt.live.1": at[4]})
 	if m := take(t, kept.Tail("evt.live.1")); m.Sequence != at[5] {
 		t.Fatalf("after a position that is there: got %d, want %d", m.Sequence, at[5])
