@@ -1,0 +1,41 @@
+package suppressionsvc
+
+import (
+	"context"
+	"fmt"
+
+	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/source"
+)
+
+// catalogs is Catalogs over the bundles in the KV store.
+type catalogs struct {
+	loaded *source.Catalogs[*Definitions]
+	blank  *Definitions
+}
+
+func newCatalogs(kv log.KV) *catalogs {
+	return &catalogs{blank: &Definitions{}, loaded: source.New(kv, func(bundle []byte) (*Definitions, error) {
+		c, err := catalog.Decode(bundle)
+		if err != nil {
+			return nil, fmt.Errorf("decode catalog: %w", err)
+		}
+		return &Definitions{
+			Policies: c.Policies, Actions: c.Actions, Channels: c.Channels, Kinds: c.Kinds, DefaultZone: c.Workspace.GetDefaultZone(),
+		}, nil
+	})}
+}
+
+// At implements Catalogs.
+func (c *catalogs) At(revision string) (*Definitions, bool) {
+	if revision == "" {
+		return c.blank, true
+	}
+	return c.loaded.At(revision)
+}
+
+// Prepare implements Catalogs and stage.Preparer.
+func (c *catalogs) Prepare(ctx context.Context, revision string) error {
+	return c.loaded.Prepare(ctx, revision)
+}

@@ -1,0 +1,178 @@
+package suppressionsvc
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"refrain.dev/pkg/contact"
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/profile"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/state"
+	"refrain.dev/pkg/window"
+)
+
+const (
+	defaultTenant = "default"
+	profileStage  = "profile"
+	// maxHops bounds how many links from one profile to the next are followed.
+	maxHops = 4
+)
+
+// engine answers callers: it finds the customer, then reads the row or asks the fold.
+type engine struct {
+	catalogs Catalogs
+	store    Reader
+	owner    Owner
+	hasher   identity.Hasher
+	clock    stage.Clock
+	zones    *window.Zones
+}
+
+// customer is who an identifier resolves to.
+type customer struct {
+	partition int
+	key       string
+}
+
+// check runs every rule on the row as it is and has no effect.
+func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*contactv1.CheckResponse, error) {
+	who, err := e.find(ctx, req.GetTenant(), req.GetIdentifier())
+	if err != nil {
+		return nil, err
+	}
+	row, revision, err := e.row(ctx, who.partition, stageName, who.key)
+	if err != nil {
+		return nil, err
+	}
+	s := &contactv1.State{}
+	if err := s.UnmarshalVT(row); err != nil {
+		return nil, fmt.Errorf("decode contact state: %w", err)
+	}
+	defs, err := e.definitions(ctx, revision)
+	if err != nil {
+		return nil, err
+	}
+	env := contact.Env{Now: e.clock.Now(), DefaultZone: defs.DefaultZone, Revision: revision, Zones: e.zones}
+	v := contact.Check(s, defs.wanted(req.GetContact(), ""), defs.Policies, env, contact.All)
+	res := &contactv1.CheckResponse{Kind: v.Kind, Reasons: v.Reasons}
+	if v.Kind == contactv1.VerdictKind_VERDICT_KIND_DEFERRED {
+		res.Until = timestamppb.New(v.Until)
+	}
+	return res, nil
+}
+
+// ask hands a request to the fold of the customer's partition.
+func (e *engine) ask(ctx context.Context, tenant string, id *eventv1.Identifier, ask string, body request) (any, error) {
+	who, err := e.find(ctx, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := e.owner.Do(ctx, who.partition, stage.Request{ID: ask, Key: who.key, At: e.clock.Now(), Body: body})
+	if err != nil {
+		return nil, fmt.Errorf("ask the ledger: %w", err)
+	}
+	return reply, nil
+}
+
+func (e *engine) definitions(ctx context.Context, revision string) (*Definitions, error) {
+	if err := e.catalogs.Prepare(ctx, revision); err != nil {
+		return nil, fmt.Errorf("prepare catalog: %w", err)
+	}
+	defs, ok := e.catalogs.At(revision)
+	if !ok {
+		return nil, fault.New(fault.Unavailable, "read catalog %s: it is not loaded", revision)
+	}
+	return defs, nil
+}
+
+// find resolves an identifier through its row in the profile stage, wherever that lives, and follows
+// profiles that were closed in favour of another.
+func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier) (customer, error) {
+	tenant = cmp.Or(tenant, defaultTenant)
+	home, err := e.home(ctx, tenant, id)
+	if err != nil {
+		return customer{}, err
+	}
+	raw, _, err := e.row(ctx, e.hasher.Partition(home), profileStage, identity.IdentifierKey(tenant, home))
+	if err != nil {
+		return customer{}, err
+	}
+	resolved := &profilev1.IdentifierRow{}
+	if err := resolved.UnmarshalVT(raw); err != nil {
+		return customer{}, fmt.Errorf("decode identifier row: %w", err)
+	}
+	at := home
+	if len(resolved.GetProfileId()) > 0 {
+		at = resolved.GetProfileId()
+	}
+	for range maxHops {
+		who := customer{partition: e.hasher.Partition(at), key: identity.CustomerKey(tenant, at)}
+		raw, _, err := e.row(ctx, who.partition, profileStage, who.key)
+		if err != nil {
+			return customer{}, err
+		}
+		if raw == nil {
+			return customer{}, fault.New(fault.NotFound, "find customer: nobody has that identifier")
+		}
+		p := &profilev1.Profile{}
+		if err := p.UnmarshalVT(raw); err != nil {
+			return customer{}, fmt.Errorf("decode profile: %w", err)
+		}
+		if len(p.GetLinkedTo()) == 0 {
+			return who, nil
+		}
+		at = p.GetLinkedTo()
+	}
+	return customer{}, fault.New(fault.Unavailable, "find customer: the profile is being linked; try again")
+}
+
+// home is the id of an identifier, normalised by the kinds of the newest revision that this stage has met.
+func (e *engine) home(ctx context.Context, tenant string, id *eventv1.Identifier) ([]byte, error) {
+	view, err := e.store.Read(ctx, 0, state.Query{Metas: []string{stageName}})
+	if err != nil {
+		return nil, fmt.Errorf("read revision: %w", err)
+	}
+	defs, err := e.definitions(ctx, view.Metas[stageName].Revision)
+	if err != nil {
+		return nil, err
+	}
+	kinds := defs.Kinds
+	if kinds == nil {
+		kinds = event.DefaultKinds()
+	}
+	value := id.GetValue()
+	if id.GetKind() != event.KindProfile {
+		if value, err = kinds.Normalise(id.GetKind(), value); err != nil {
+			return nil, fault.As(fault.Invalid, fmt.Errorf("read identifier: %w", err))
+		}
+	}
+	home, err := profile.IdentifierID(e.hasher, tenant, &eventv1.Identifier{Kind: id.GetKind(), Value: value})
+	if err != nil {
+		return nil, fmt.Errorf("find home: %w", err)
+	}
+	return home, nil
+}
+
+// row reads a row with its stage's meta. A shard that was never written, or is unfinished, knows nothing:
+// the answer is not "nobody" but "not now".
+func (e *engine) row(ctx context.Context, partition int, stage, key string) (row []byte, revision string, err error) {
+	view, err := e.store.Read(ctx, partition, state.Query{Metas: []string{stage}, Rows: []state.Row{{Stage: stage, Key: key}}})
+	if err != nil {
+		return nil, "", fmt.Errorf("read row of %s: %w", stage, err)
+	}
+	meta := view.Metas[stage]
+	if meta.Applied == 0 {
+		return nil, "", fault.New(fault.Unavailable, "read row of %s: its states are not there yet", stage)
+	}
+	return view.Rows[0], meta.Revision, nil
+}

@@ -1,0 +1,209 @@
+package suppressionsvc
+
+import (
+	"fmt"
+	"time"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/contact"
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/window"
+)
+
+const stageName = "suppression"
+
+// fold is the suppression stage: it decodes, asks package contact, and encodes.
+type fold struct {
+	catalogs Catalogs
+	zones    *window.Zones
+	lease    time.Duration
+}
+
+// Needs implements stage.Fold.
+func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
+	if _, space, _, err := identity.ParseKey(in.Key); err != nil || space != "c" {
+		return stage.Needs{}, fault.New(fault.Invalid, "read input: %q is not a customer's row", in.Key)
+	}
+	return stage.Needs{Rows: []string{in.Key}}, nil
+}
+
+// Decide implements stage.Fold.
+func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outcome, error) {
+	t, err := f.begin(in, rows, env)
+	if err != nil {
+		return stage.Outcome{}, err
+	}
+	var reply any
+	switch origin(in) {
+	case stage.FromBefore:
+		err = t.acted(in)
+	case stage.FromAfter:
+		err = t.sent(in)
+	case stage.FromTimer:
+		t.due()
+	case stage.FromRPC:
+		reply, err = t.asked(in.Request)
+	case stage.FromLane, stage.FromBox, stage.FromCall, stage.FromRedrive:
+		err = fault.New(fault.Invalid, "read input: suppression takes nothing from %s", in.Name)
+	}
+	if err != nil {
+		return stage.Outcome{}, err
+	}
+	out, err := t.outcome()
+	out.Reply = reply
+	return out, err
+}
+
+// origin says from where an input is, redriven or not.
+func origin(in stage.Input) stage.Source {
+	if in.Source != stage.FromRedrive {
+		return in.Source
+	}
+	if in.Redriven == log.Stage(stageName).After {
+		return stage.FromAfter
+	}
+	return stage.FromBefore
+}
+
+// Gap implements stage.Fold. What an input from before would have told about permission is unknown from now
+// on, so contact is closed until a later or the redriven input carries the whole basis; the proposals in it
+// are resolved. An input from after leaves its room reserved: what is unsure counts.
+func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter string) stage.Outcome {
+	t, err := f.begin(in, rows, env)
+	if err != nil {
+		return stage.Outcome{}
+	}
+	why := &reasonv1.Reason{
+		Code: reasonv1.Code_CODE_GAP, Revision: env.Revision, Evidence: []string{"dead letter " + deadLetter},
+		Remedy: "refrain dlq redrive " + deadLetter,
+	}
+	if origin(in) == stage.FromBefore {
+		t.close(why)
+		for _, raw := range in.Facts {
+			fact := &decisionv1.Fact{}
+			if err := fact.UnmarshalVT(raw); err != nil {
+				continue // what cannot be read is resolved when it is redriven
+			}
+			if d := fact.GetDispatchTreatment(); d != nil && !t.knows(d.GetProposal().GetId()) {
+				t.suppress(d, []*reasonv1.Reason{why})
+			}
+		}
+	}
+	t.note(&profilev1.TimelineEntry{What: "input_given_up", Reasons: []*reasonv1.Reason{why}, Id: deadLetter})
+	out, err := t.outcome()
+	if err != nil {
+		return stage.Outcome{}
+	}
+	return out
+}
+
+// turn is one input at work on one row.
+type turn struct {
+	fold  *fold
+	defs  *Definitions
+	env   stage.Env
+	key   string
+	at    time.Time
+	state *contactv1.State
+	// before is the row as it was; nil if there was none.
+	before *contactv1.State
+	// rearm writes the row although it did not change, so that the timer index follows it.
+	rearm bool
+	facts []*contactv1.Fact
+	notes []*profilev1.TimelineEntry
+}
+
+func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*turn, error) {
+	tenant, _, customer, err := identity.ParseKey(in.Key)
+	if err != nil {
+		return nil, fault.As(fault.Invalid, fmt.Errorf("read input: %w", err))
+	}
+	defs, ok := f.catalogs.At(env.Revision)
+	if !ok {
+		return nil, fault.New(fault.Internal, "judge contact: catalog %s is not loaded", env.Revision)
+	}
+	t := &turn{fold: f, defs: defs, env: env, key: in.Key, at: in.At, state: &contactv1.State{Tenant: tenant, Customer: customer}}
+	if row := rows.Own(in.Key); row != nil {
+		t.before = &contactv1.State{}
+		if err := t.before.UnmarshalVT(row); err != nil {
+			return nil, fmt.Errorf("decode contact state: %w", err)
+		}
+		t.state = t.before
+	}
+	return t, nil
+}
+
+// acted takes a cell of ACTIONS.
+func (t *turn) acted(in stage.Input) error {
+	redriven := in.Source == stage.FromRedrive
+	for _, raw := range in.Facts {
+		fact := &decisionv1.Fact{}
+		if err := fact.UnmarshalVT(raw); err != nil {
+			return fault.New(fault.Invalid, "decode fact of decision: %w", err)
+		}
+		switch x := fact.GetFact().(type) {
+		case *decisionv1.Fact_BasisUpdated:
+			t.basis(x.BasisUpdated.GetBasis(), redriven)
+		case *decisionv1.Fact_DispatchTreatment:
+			if x.DispatchTreatment.GetProposal().GetId() == "" {
+				return fault.New(fault.Invalid, "read proposal: it has no id")
+			}
+			t.proposed(x.DispatchTreatment, redriven)
+		case *decisionv1.Fact_WithdrawProposal:
+			t.withdraw(x.WithdrawProposal)
+		default: // the other facts are decision's own history
+		}
+	}
+	return nil
+}
+
+// sent takes a cell of SENDS.
+func (t *turn) sent(in stage.Input) error {
+	for _, raw := range in.Facts {
+		fact := &dispatchv1.Fact{}
+		if err := fact.UnmarshalVT(raw); err != nil {
+			return fault.New(fault.Invalid, "decode fact of dispatch: %w", err)
+		}
+		if r := fact.GetDeliveryReported(); r != nil {
+			t.reported(r)
+		}
+	}
+	return nil
+}
+
+// outcome encodes what the turn led to; nothing if it led to nothing.
+func (t *turn) outcome() (stage.Outcome, error) {
+	changed := t.before == nil || !t.before.EqualVT(t.state)
+	if t.before == nil && len(t.facts) == 0 && len(t.state.GetLedger()) == 0 && t.state.GetBasis() == nil {
+		changed = false
+	}
+	cell := stage.Cell{Key: t.key, Deltas: t.deltas()}
+	if changed || t.rearm {
+		row, err := t.state.MarshalVT()
+		if err != nil {
+			return stage.Outcome{}, fmt.Errorf("encode contact state: %w", err)
+		}
+		cell.State, cell.Wake = row, contact.Wake(t.state)
+	}
+	for _, f := range t.facts {
+		raw, err := f.MarshalVT()
+		if err != nil {
+			return stage.Outcome{}, fmt.Errorf("encode fact: %w", err)
+		}
+		cell.Facts = append(cell.Facts, raw)
+	}
+	if cell.State == nil && cell.Facts == nil && cell.Deltas == nil {
+		return stage.Outcome{}, nil
+	}
+	return stage.Outcome{Cells: []stage.Cell{cell}}, nil
+}
+
+var _ stage.Fold = (*fold)(nil)

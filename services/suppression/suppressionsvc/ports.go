@@ -1,0 +1,47 @@
+package suppressionsvc
+
+import (
+	"context"
+
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+
+	"refrain.dev/pkg/contact"
+	"refrain.dev/pkg/decide"
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/state"
+)
+
+// Definitions is what suppression takes from one catalog; immutable.
+type Definitions struct {
+	// Policies in the order of their names.
+	Policies []*contact.Policy
+	// Actions and Channels by name.
+	Actions  map[string]*decide.Action
+	Channels map[string]*definitionv1.Channel
+	// Kinds of identifiers; nil stands for those that are there from the start.
+	Kinds *event.Kinds
+	// DefaultZone is the workspace's.
+	DefaultZone string
+}
+
+// Catalogs gives the definitions of the revisions that were made ready.
+type Catalogs interface {
+	// At returns a revision's definitions; ok is false if it is not ready. Revision "" is always there.
+	At(revision string) (d *Definitions, ok bool)
+	// Prepare makes a revision ready.
+	Prepare(ctx context.Context, revision string) error
+}
+
+// Reader reads rows of a partition.
+type Reader interface {
+	// Read answers a query on one partition in one round trip, consistently.
+	Read(ctx context.Context, partition int, q state.Query) (state.View, error)
+}
+
+// Owner hands requests to the fold of a partition.
+type Owner interface {
+	// Do returns the fold's reply after the record with its effect is stored; fault.Unavailable says that
+	// the outcome is not known.
+	Do(ctx context.Context, partition int, r stage.Request) (any, error)
+}

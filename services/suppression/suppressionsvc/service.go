@@ -1,0 +1,54 @@
+package suppressionsvc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+
+	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/window"
+)
+
+// Service is the suppression stage with its gRPC service.
+type Service struct {
+	stage *stage.Stage
+	deps  run.Deps
+}
+
+// New builds the service and registers its gRPC service. Nothing runs before Run.
+func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("check settings: %w", err)
+	}
+	m, err := newMetrics(deps.Meter)
+	if err != nil {
+		return nil, err
+	}
+	catalogs, zones := newCatalogs(deps.KV), &window.Zones{}
+	s := stage.New(stage.Config{
+		Spec: log.Stage(stageName), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
+	}, &fold{catalogs: catalogs, zones: zones, lease: time.Duration(cfg.Lease)}, stage.Ports{
+		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
+		Tracer: deps.Tracer, Meter: deps.Meter, Preparer: catalogs,
+		Ready: func() { deps.Ready(stageName, true) },
+	})
+	contactv1.RegisterContactServiceServer(deps.GRPC, &server{metrics: m, engine: &engine{
+		catalogs: catalogs, store: deps.Store, owner: s, clock: deps.Clock, zones: zones,
+		hasher: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions),
+	}})
+	return &Service{stage: s, deps: deps}, nil
+}
+
+// Run implements run.Component: it blocks until ctx ends and the stage is drained.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.deps.Ready(stageName, false)
+	if err := s.deps.Runner.Run(ctx, s.stage); err != nil {
+		return fmt.Errorf("run suppression: %w", err)
+	}
+	return nil
+}

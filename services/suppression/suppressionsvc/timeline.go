@@ -1,0 +1,40 @@
+package suppressionsvc
+
+import (
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// keepTimeline is how many lines of a customer's timeline this stage keeps.
+const keepTimeline = 200
+
+// tell notes what happened to a proposal.
+func (t *turn) tell(what string, d *decisionv1.DispatchTreatment, channel string, reasons []*reasonv1.Reason) {
+	p := d.GetProposal()
+	t.note(&profilev1.TimelineEntry{What: what, Subject: p.GetAction(), Channel: channel, Reasons: reasons, Id: p.GetId()})
+}
+
+func (t *turn) note(e *profilev1.TimelineEntry) {
+	e.At, e.Stage = timestamppb.New(t.env.Now), stageName
+	t.notes = append(t.notes, e)
+}
+
+func (t *turn) deltas() []*stagev1.Delta {
+	if len(t.notes) == 0 {
+		return nil
+	}
+	name := t.key + "/timeline"
+	out := make([]*stagev1.Delta, 0, len(t.notes)+1)
+	for _, n := range t.notes {
+		raw, err := n.MarshalVT()
+		if err != nil {
+			continue // a line that cannot be encoded is not worth a dead letter
+		}
+		out = append(out, &stagev1.Delta{Name: name, Kind: stagev1.DeltaKind_DELTA_KIND_APPEND, Value: raw})
+	}
+	return append(out, &stagev1.Delta{Name: name, Kind: stagev1.DeltaKind_DELTA_KIND_TRIM, Keep: keepTimeline})
+}
