@@ -1,0 +1,173 @@
+package ingestsvc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/binding"
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"refrain.dev/pkg/event"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+)
+
+// parseCloudEvents reads a body in binary, structured or batch mode. An error means that nothing could be
+// read.
+func parseCloudEvents(ctx context.Context, header http.Header, body []byte) ([]*item, error) {
+	if err := guardHeader(header); err != nil {
+		return nil, err
+	}
+	media, _, _ := strings.Cut(strings.ToLower(header.Get("Content-Type")), ";")
+	if strings.HasSuffix(strings.TrimSpace(media), "json") {
+		if err := guardJSON(body); err != nil {
+			return nil, err
+		}
+	}
+	if cehttp.IsHTTPBatch(header) {
+		return parseCloudEventBatch(body)
+	}
+	message := cehttp.NewMessage(header, io.NopCloser(bytes.NewReader(body)))
+	if message.ReadEncoding() == binding.EncodingUnknown {
+		return nil, errors.New("is not a CloudEvent: neither ce- headers nor application/cloudevents+json")
+	}
+	e, err := binding.ToEvent(ctx, message)
+	if err != nil {
+		return nil, fmt.Errorf("is not a CloudEvent: %w", err)
+	}
+	return []*item{cloudEventItem(e)}, nil
+}
+
+// guardHeader refuses attribute values that are no text.
+func guardHeader(header http.Header) error {
+	for name, values := range header {
+		for _, v := range values {
+			if strings.HasPrefix(strings.ToLower(name), "ce-") && strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
+				return fmt.Errorf("header %s: holds control characters or bytes that are no UTF-8", strings.ToLower(name))
+			}
+		}
+	}
+	return nil
+}
+
+func parseCloudEventBatch(body []byte) ([]*item, error) {
+	var raws []json.RawMessage
+	if err := decodeJSON(body, &raws); err != nil {
+		return nil, err
+	}
+	if len(raws) == 0 || len(raws) > maxItems {
+		return nil, fmt.Errorf("the batch has %d events; want 1 to %d", len(raws), maxItems)
+	}
+	items := make([]*item, len(raws))
+	for i, raw := range raws {
+		e := &ce.Event{}
+		if err := e.UnmarshalJSON(raw); err != nil {
+			items[i] = &item{raw: raw, problems: []event.Problem{{Why: "is not a CloudEvent: " + printable(err)}}}
+			continue
+		}
+		items[i] = cloudEventItem(e)
+		items[i].raw = raw
+	}
+	return items, nil
+}
+
+// cloudEventItem maps a CloudEvent: type and time as they are, (source, id) to the id, subject and the
+// extensions userid, anonymousid, email, phone and accountid to identifiers, a data object to properties.
+func cloudEventItem(e *ce.Event) *item {
+	raw, err := e.MarshalJSON()
+	if err != nil {
+		raw = e.Data()
+	}
+	it := &item{raw: raw}
+	if err := e.Validate(); err != nil {
+		it.problem("", "is not a CloudEvent: "+printable(err))
+		return it
+	}
+	it.event = &eventv1.Event{
+		Id: cloudEventID(e), Type: e.Type(), Kind: eventv1.Kind_KIND_TRACK,
+		Context: &eventv1.Context{Via: viaCloudEvents, Source: e.Source()},
+	}
+	if at := e.Time(); !at.IsZero() {
+		it.event.At = timestamppb.New(at)
+	}
+	if len(e.Source()) > event.MaxName {
+		it.event.Context.Source = ""
+	}
+	it.cloudEventIdentities(e)
+	it.cloudEventData(e)
+	return it
+}
+
+// cloudEventID is unique per source, as the specification has it: short pairs stay readable.
+func cloudEventID(e *ce.Event) string {
+	if id := e.Source() + "#" + e.ID(); len(id) <= event.MaxID {
+		return id
+	}
+	return derived(e.Source(), e.ID())
+}
+
+func (it *item) cloudEventIdentities(e *ce.Event) {
+	extensions := e.Extensions()
+	for _, name := range []struct{ extension, kind string }{
+		{"userid", event.KindUserID}, {"email", event.KindEmail}, {"phone", event.KindPhone}, {"anonymousid", event.KindAnonymousID},
+	} {
+		if value := extensionText(extensions[name.extension]); value != "" {
+			it.identify(name.extension, name.kind, value)
+		}
+	}
+	if account := extensionText(extensions["accountid"]); account != "" {
+		it.event.Account = &eventv1.Identifier{Kind: event.KindAccountID, Value: account}
+	}
+	if zone := extensionText(extensions["timezone"]); validZone(zone) {
+		it.event.Context.TimeZone = zone
+	}
+	if len(it.fields) == 0 && e.Subject() != "" {
+		it.identify("subject", event.KindUserID, e.Subject())
+	}
+}
+
+func extensionText(v any) string {
+	if v == nil {
+		return ""
+	}
+	return strings.TrimSpace(fmt.Sprint(v))
+}
+
+// cloudEventData takes the members of a JSON object as properties; other JSON becomes the property
+// "data", and data that is no JSON is refused.
+func (it *item) cloudEventData(e *ce.Event) {
+	data := e.Data()
+	if len(data) == 0 {
+		return
+	}
+	if media := e.DataMediaType(); media != "" && !strings.HasSuffix(media, "json") {
+		it.problem("datacontenttype", "is not JSON: data of other types is not taken")
+		return
+	}
+	if err := guardJSON(data); err != nil {
+		it.problem("data", err.Error())
+		return
+	}
+	var v any
+	if err := decodeJSON(data, &v); err != nil {
+		it.problem("data", err.Error())
+		return
+	}
+	members, ok := v.(map[string]any)
+	if !ok {
+		members = map[string]any{"data": v}
+	}
+	properties, err := event.Properties(members)
+	if err != nil {
+		it.problem("data", err.Error())
+	}
+	it.event.Properties = properties
+}

@@ -1,0 +1,16 @@
+package ingestsvc_test
+
+import (
+	"testing"
+
+	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/run/runtest"
+
+	"refrain.dev/services/ingest/ingestsvc"
+)
+
+func TestContract(t *testing.T) {
+	cfg := ingestsvc.Default()
+	cfg.HTTP = "127.0.0.1:0"
+	runtest.Contract(t, run.Service[ingestsvc.Config]{Name: "ingest", Defaults: ingestsvc.Default(), Build: ingestsvc.New}, cfg)
+}

@@ -1,0 +1,73 @@
+package ingestsvc
+
+import (
+	"time"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
+)
+
+// item is one thing that a publisher wants stored, as its entrance understood it.
+type item struct {
+	// raw is the item as it came, for the dead letters and for making an id.
+	raw []byte
+	// event as far as it is understood; nil with problems.
+	event *eventv1.Event
+	// fields says where each identifier of the event stood, for refusals.
+	fields []string
+	// sentAt is when the publisher says it sent the item, by its own clock; zero if it does not say.
+	sentAt time.Time
+	// problems that the entrance found.
+	problems []event.Problem
+	// lane that was asked for; empty for none.
+	lane string
+	// forever lets a token be used after it has expired, which only an opt-out may.
+	forever bool
+	// partition overrides the home; nil for everything but tokens.
+	partition *int
+	// madeID says that the publisher gave no id and the door made one.
+	madeID bool
+}
+
+func (it *item) problem(field, why string) {
+	it.problems = append(it.problems, event.Problem{Field: field, Why: why})
+}
+
+// identify adds an identifier and remembers where it stood.
+func (it *item) identify(field, kind, value string) {
+	it.event.Identifiers = append(it.event.Identifiers, &eventv1.Identifier{Kind: kind, Value: value})
+	it.fields = append(it.fields, field)
+}
+
+// field says where identifier i stood.
+func (it *item) field(i int) string {
+	if i < len(it.fields) {
+		return it.fields[i]
+	}
+	return "identifiers"
+}
+
+// submission is what one request brings.
+type submission struct {
+	tenant string
+	// via is the entrance: segment, cloudevents, grpc, nats, receipt, unsubscribe.
+	via   string
+	items []*item
+}
+
+// receipt is what became of a submission: everything in it is stored or refused.
+type receipt struct {
+	// results stand in the order of the items.
+	results []result
+}
+
+// result is what became of one item.
+type result struct {
+	id       string
+	madeID   bool
+	position *eventv1.Position
+	// refused is empty if the item was accepted.
+	refused    []event.Problem
+	deadLetter string
+}

@@ -1,0 +1,75 @@
+package ingestsvc
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// guardJSON refuses what would be dear or unsafe to decode: text that is not UTF-8 and nesting deeper
+// than maxJSONDepth. It does not check the syntax.
+func guardJSON(data []byte) error {
+	if !utf8.Valid(data) {
+		return errors.New("the text is not valid UTF-8")
+	}
+	depth, inText, escaped := 0, false, false
+	for _, b := range data {
+		switch {
+		case escaped:
+			escaped = false
+		case inText:
+			escaped, inText = b == '\\', b != '"'
+		case b == '"':
+			inText = true
+		case b == '{' || b == '[':
+			if depth++; depth > maxJSONDepth {
+				return fmt.Errorf("the JSON is nested deeper than %d", maxJSONDepth)
+			}
+		case b == '}' || b == ']':
+			depth--
+		}
+	}
+	return nil
+}
+
+// decodeJSON decodes exactly one JSON value, keeping numbers as they are written. The error tells what
+// is wrong without quoting the content.
+func decodeJSON(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err := decoder.Decode(into); err != nil {
+		return describeJSON(err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more after the JSON value")
+	}
+	return nil
+}
+
+func describeJSON(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if wrong.Field == "" {
+			return fmt.Errorf("is a %s, want %s", wrong.Value, shape(wrong))
+		}
+		return fmt.Errorf("%s: is a %s, want %s", wrong.Field, wrong.Value, shape(wrong))
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("is not JSON: byte %d", syntax.Offset)
+	}
+	return errors.New("is not complete JSON")
+}
+
+func shape(wrong *json.UnmarshalTypeError) string {
+	switch wrong.Type.Kind().String() {
+	case "map", "struct":
+		return "an object"
+	case "slice":
+		return "a list"
+	case "string":
+		return "a text"
+	}
+	return "another type"
+}

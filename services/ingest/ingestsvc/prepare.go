@@ -1,0 +1,187 @@
+package ingestsvc
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/identity"
+
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+)
+
+// prepare makes an item ready to be stored: what kind it is, whom it is about, whether it is acceptable.
+// now is only for tokens' expiry.
+func (d *door) prepare(tenant string, it *item, now time.Time) {
+	if it.event == nil {
+		if len(it.problems) == 0 {
+			it.problem("", "is empty")
+		}
+		return
+	}
+	e := it.event
+	if e.GetTenant() != "" && e.GetTenant() != tenant {
+		it.problem("tenant", "is not the one that the credentials belong to")
+		return
+	}
+	e.Tenant = tenant
+	d.recognise(it)
+	if e.GetOutcome() != nil || it.partition != nil {
+		d.address(it, now)
+	} else {
+		d.normalise(it)
+	}
+	d.name(it)
+	it.validate()
+	if len(it.raw) > maxEvent {
+		it.problem("", "has "+strconv.Itoa(len(it.raw))+" bytes, more than "+strconv.Itoa(maxEvent))
+	}
+}
+
+// recognise turns reserved types into their kinds.
+func (d *door) recognise(it *item) {
+	e := it.event
+	if e.GetKind() != eventv1.Kind_KIND_TRACK {
+		return
+	}
+	if consent, problems := event.ConsentOf(e.GetType(), e.GetProperties()); consent != nil {
+		e.Kind, e.Consent = eventv1.Kind_KIND_CONSENT, consent
+		it.problems = append(it.problems, problems...)
+		return
+	}
+	kind := event.OutcomeKindOf(e.GetType())
+	token := event.TextOf(e.GetProperties(), "token")
+	if kind == eventv1.OutcomeKind_OUTCOME_KIND_UNSPECIFIED || token == "" {
+		return
+	}
+	e.Kind = eventv1.Kind_KIND_OUTCOME
+	e.Outcome = &eventv1.Outcome{Kind: kind, Token: token, Reason: event.TextOf(e.GetProperties(), "reason"), Value: number(event.Property(e.GetProperties(), "value"))}
+	e.Properties = without(e.GetProperties(), "token")
+}
+
+func number(v *eventv1.Value) float64 {
+	if n, ok := v.GetKind().(*eventv1.Value_Integer); ok {
+		return float64(n.Integer)
+	}
+	return v.GetNumber()
+}
+
+func without(list []*eventv1.Property, name string) []*eventv1.Property {
+	var out []*eventv1.Property
+	for _, p := range list {
+		if p.GetName() != name {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// address verifies an outcome's token and addresses the event to the profile in it.
+func (d *door) address(it *item, now time.Time) {
+	if it.partition != nil { // the entrance has verified the token already
+		return
+	}
+	o := it.event.GetOutcome()
+	token, why := d.verify(o.GetToken(), it.event.GetTenant(), now)
+	if why != "" {
+		it.problem("token", why)
+		return
+	}
+	o.SubjectId = cmp.Or(token.GetProposal(), token.GetDecision())
+	o.Action, o.Treatment, o.Channel = token.GetAction(), token.GetTreatment(), token.GetChannel()
+	it.to(token)
+}
+
+// to addresses an item to the profile in a verified token.
+func (it *item) to(token *decisionv1.Token) {
+	home := int(token.GetPartition())
+	it.partition = &home
+	it.event.Identifiers = []*eventv1.Identifier{{Kind: event.KindProfile, Value: hex.EncodeToString(token.GetCustomer())}}
+}
+
+// verify decodes a token of a tenant ("" for any); why is empty if it is good.
+func (d *door) verify(text, tenant string, now time.Time) (token *decisionv1.Token, why string) {
+	token, err := d.hasher.Verify(text, now)
+	switch {
+	case err != nil:
+		return nil, strings.TrimPrefix(err.Error(), identity.ErrToken.Error()+": ")
+	case token.GetGeneration() != d.generation.Number:
+		return nil, "belongs to another generation of the mesh"
+	case tenant != "" && token.GetTenant() != tenant:
+		return nil, "belongs to another tenant"
+	case int(token.GetPartition()) >= d.generation.Partitions:
+		return nil, "names a partition that there is not"
+	}
+	return token, ""
+}
+
+// normalise puts identifiers into their stored form. Those that identify nobody are left out, unless no
+// other remains.
+func (d *door) normalise(it *item) {
+	e, set := it.event, d.kinds.Kinds(it.event.GetTenant())
+	kept := make([]*eventv1.Identifier, 0, len(e.GetIdentifiers()))
+	blocked := ""
+	for i, id := range e.GetIdentifiers() {
+		value, err := set.Normalise(id.GetKind(), id.GetValue())
+		switch {
+		case errors.Is(err, event.ErrBlocked):
+			blocked = it.field(i)
+		case err != nil:
+			it.problem(it.field(i), err.Error())
+		default:
+			kept = append(kept, &eventv1.Identifier{Kind: id.GetKind(), Value: value})
+		}
+	}
+	if len(kept) == 0 && blocked != "" {
+		it.problem(blocked, event.ErrBlocked.Error())
+	}
+	e.Identifiers = set.Order(kept)
+	if e.GetAccount() == nil {
+		return
+	}
+	value, err := set.Normalise(e.GetAccount().GetKind(), e.GetAccount().GetValue())
+	switch {
+	case errors.Is(err, event.ErrBlocked) && e.GetKind() != eventv1.Kind_KIND_GROUP:
+		e.Account = nil
+	case err != nil:
+		it.problem("account", err.Error())
+	default:
+		e.Account = &eventv1.Identifier{Kind: e.GetAccount().GetKind(), Value: value}
+	}
+}
+
+// name gives an item an id if the publisher gave none: from its content if that says when it happened,
+// so that a retry has the same id; else by its arrival too (see stamp).
+func (d *door) name(it *item) {
+	if it.event.GetId() != "" {
+		return
+	}
+	it.madeID = true
+	if it.event.GetAt() != nil {
+		it.event.Id = identity.Derive("event", it.event.GetTenant(), string(it.raw))
+	}
+}
+
+// validate adds what is wrong with the event. What the door fills in at its arrival may be missing.
+func (it *item) validate() {
+	for _, p := range event.Validate(it.event) {
+		filled := (p.Field == "at" && it.event.GetAt() == nil) || (p.Field == "id" && it.madeID)
+		known := (p.Field == "identifiers" || p.Field == "account") && len(it.problems) > 0
+		if !filled && !known {
+			it.problems = append(it.problems, p)
+		}
+	}
+}
+
+// home is the partition that an item goes to.
+func (d *door) home(it *item) int {
+	if it.partition != nil {
+		return *it.partition
+	}
+	return d.hasher.Home(it.event.GetTenant(), it.event.GetIdentifiers()[0])
+}

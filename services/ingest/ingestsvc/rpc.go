@@ -1,0 +1,119 @@
+package ingestsvc
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/rpc"
+	"refrain.dev/pkg/telemetry"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+)
+
+// rpcEntrance serves IngestService.
+type rpcEntrance struct {
+	eventv1.UnimplementedIngestServiceServer
+
+	door *door
+	keys keyring
+}
+
+// PublishEvents implements eventv1.IngestServiceServer. Each event is checked by itself: one that is
+// refused does not keep the others out.
+func (s *rpcEntrance) PublishEvents(ctx context.Context, req *eventv1.PublishEventsRequest) (*eventv1.PublishEventsResponse, error) {
+	meta, _ := metadata.FromIncomingContext(ctx)
+	tenant, ok := s.keys.tenant(keyFrom(first(meta, "authorization")))
+	if !ok {
+		return nil, status.Error(codes.Unauthenticated, "the write key is not known: send it in authorization as Bearer")
+	}
+	items, err := protoItems(req, viaGRPC)
+	if err != nil {
+		return nil, err
+	}
+	askLane(items, first(meta, "x-refrain-lane"))
+	done, err := s.door.take(ctx, submission{tenant: tenant, via: viaGRPC, items: items})
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	return protoAnswer(done), nil
+}
+
+func (s *rpcEntrance) failed(ctx context.Context, err error) error {
+	over, ok := errors.AsType[*overload](err)
+	switch {
+	case ok && over.load.full:
+		return rpc.Exhausted(errors.New(publicText(err)), "STREAM_FULL", over.load.retryAfter)
+	case ok:
+		return rpc.Exhausted(errors.New(publicText(err)), "MESH_LAGS", over.load.retryAfter)
+	}
+	s.door.logger.WarnContext(ctx, "submission is not stored", "via", viaGRPC, telemetry.KeyError, err)
+	return rpc.WithReason(fault.New(fault.Unavailable, "%s", publicText(err)), "NOT_STORED")
+}
+
+func first(meta metadata.MD, name string) string {
+	if values := meta.Get(name); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// protoItems makes items of a request's events.
+func protoItems(req *eventv1.PublishEventsRequest, entrance string) ([]*item, error) {
+	if n := len(req.GetEvents()); n == 0 || n > maxItems {
+		err := fault.New(fault.Invalid, "the request has %d events; want 1 to %d", n, maxItems)
+		return nil, rpc.WithViolations(err, rpc.Violation{Field: "events", Why: "must be 1 to 2500"})
+	}
+	items := make([]*item, len(req.GetEvents()))
+	for i, e := range req.GetEvents() {
+		items[i] = protoItem(e, entrance)
+	}
+	return items, nil
+}
+
+// protoItem takes an event as it is. What only ingest may fill is filled by ingest.
+func protoItem(e *eventv1.Event, entrance string) *item {
+	it := &item{}
+	if e == nil {
+		return it
+	}
+	raw, err := e.MarshalVT()
+	if err != nil {
+		it.problem("", "cannot be encoded")
+		return it
+	}
+	it.raw, it.event = raw, e
+	e.ReceivedAt = nil
+	if e.Context == nil {
+		e.Context = &eventv1.Context{}
+	}
+	e.Context.Via = entrance
+	if !validZone(e.GetContext().GetTimeZone()) {
+		e.Context.TimeZone = ""
+	}
+	for i, id := range e.GetIdentifiers() {
+		if id.GetKind() == event.KindProfile {
+			it.problem(protoField(i), "addresses a profile directly, which only a token may")
+		}
+		it.fields = append(it.fields, protoField(i))
+	}
+	return it
+}
+
+func protoAnswer(r receipt) *eventv1.PublishEventsResponse {
+	out := &eventv1.PublishEventsResponse{Results: make([]*eventv1.EventResult, len(r.results))}
+	for i, res := range r.results {
+		out.Results[i] = &eventv1.EventResult{Id: res.id, Position: res.position}
+		if len(res.refused) > 0 {
+			out.Results[i].Refusal = &eventv1.Refusal{
+				Index: uint32(i), Field: res.refused[0].Field, Why: whyOf(res), DeadLetter: res.deadLetter, //nolint:gosec // at most 2500
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,23 @@
+package ingestsvc
+
+import (
+	"strconv"
+	"strings"
+
+	"refrain.dev/pkg/identity"
+)
+
+// derived makes an id from its causes.
+func derived(parts ...string) string { return identity.Derive(parts...) }
+
+// printable is an error's text in one short line of valid UTF-8.
+func printable(err error) string {
+	text := strings.ToValidUTF8(strings.Join(strings.Fields(err.Error()), " "), "?")
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "") + "…"
+	}
+	return text
+}
+
+// protoField names an identifier of a protobuf event.
+func protoField(i int) string { return "identifiers[" + strconv.Itoa(i) + "]" }

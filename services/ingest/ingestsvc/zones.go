@@ -1,0 +1,3 @@
+package ingestsvc
+
+import _ "time/tzdata" // zones are the same on every machine
