@@ -1,0 +1,82 @@
+package meshsvc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/window"
+)
+
+// clockKey keeps the one-way switch to the wall clock.
+const clockKey = "clock"
+
+// switched is what is recorded before the replay clock ends.
+type switched struct {
+	Mode string    `json:"mode"`
+	At   time.Time `json:"at"` // the replay instant
+	On   time.Time `json:"on"` // the wall clock's time
+}
+
+// wasSwitched says whether the mesh's replay has ended for good.
+func wasSwitched(ctx context.Context, kv log.KV) (bool, error) {
+	_, _, err := kv.Get(ctx, clockKey)
+	if errors.Is(err, log.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the clock's state: %w", err)
+	}
+	return true, nil
+}
+
+// clockServer serves the replay clock.
+type clockServer struct {
+	stagev1.UnimplementedClockServiceServer
+
+	replay *stage.Replay
+	kv     log.KV
+}
+
+// GetClock implements stagev1.ClockServiceServer.
+func (s *clockServer) GetClock(context.Context, *stagev1.GetClockRequest) (*stagev1.GetClockResponse, error) {
+	st := s.replay.Status()
+	mode := stagev1.ClockMode_CLOCK_MODE_REPLAY
+	if st.Wall {
+		mode = stagev1.ClockMode_CLOCK_MODE_WALL
+	}
+	return &stagev1.GetClockResponse{
+		Mode: mode, Now: timestamppb.New(st.Now), Until: timestamppb.New(st.Until), Settled: st.Settled, Instants: st.Instants,
+	}, nil
+}
+
+// AdvanceClock implements stagev1.ClockServiceServer.
+func (s *clockServer) AdvanceClock(_ context.Context, r *stagev1.AdvanceClockRequest) (*stagev1.AdvanceClockResponse, error) {
+	by, err := window.ParsePeriod(r.GetBy())
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "by: %w", err)
+	}
+	until := s.replay.Advance(func(from time.Time) time.Time { return by.AddTo(from, time.UTC) })
+	return &stagev1.AdvanceClockResponse{Until: timestamppb.New(until)}, nil
+}
+
+// SwitchToWall implements stagev1.ClockServiceServer.
+func (s *clockServer) SwitchToWall(ctx context.Context, _ *stagev1.SwitchToWallRequest) (*stagev1.SwitchToWallResponse, error) {
+	value, err := json.Marshal(switched{Mode: ClockWall, At: s.replay.Now(), On: time.Now()})
+	if err != nil {
+		return nil, fmt.Errorf("encode the switch: %w", err)
+	}
+	if err := s.kv.Put(ctx, clockKey, value); err != nil {
+		return nil, fmt.Errorf("record the switch to the wall clock: %w", err)
+	}
+	return &stagev1.SwitchToWallResponse{At: timestamppb.New(s.replay.Switch())}, nil
+}

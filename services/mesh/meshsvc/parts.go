@@ -1,0 +1,120 @@
+package meshsvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/definition"
+	"refrain.dev/pkg/embed"
+	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/source"
+	"refrain.dev/pkg/state"
+)
+
+// openStore opens the hot state: a running Redis, a child process, or memory, which the log rebuilds.
+func (m *Mesh) openStore(ctx context.Context) error {
+	addr := m.cfg.Redis
+	switch addr {
+	case RedisMemory:
+		m.deps.Store = state.NewMemory()
+		m.logger.InfoContext(ctx, "states are kept in memory; the log rebuilds them at every start")
+		return nil
+	case RedisAuto:
+		server, err := embed.StartRedis(ctx, embed.RedisConfig{Dir: filepath.Join(m.cfg.Dir, "redis")})
+		if errors.Is(err, embed.ErrNoRedis) {
+			m.deps.Store = state.NewMemory()
+			m.logger.InfoContext(ctx, "no redis-server or valkey-server on the PATH: states are kept in memory; the log rebuilds them at every start")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m.stack.Push("redis server", func(context.Context) error { return server.Stop() })
+		addr = server.Addr()
+	}
+	client := redis.NewUniversalClient(state.RedisOptions(addr))
+	m.stack.Push("redis", func(context.Context) error { return client.Close() })
+	store := state.NewRedis(client, m.deps.Generation.Number)
+	if err := store.Assert(ctx); err != nil {
+		return fmt.Errorf("redis at %s: %w", addr, err)
+	}
+	m.deps.Store = store
+	m.logger.InfoContext(ctx, "states are kept in redis", "address", addr)
+	return nil
+}
+
+// listen opens the doors of the process itself.
+func (m *Mesh) listen(ctx context.Context) error {
+	if m.cfg.GRPC != "" {
+		l, err := run.Listen(ctx, m.cfg.GRPC)
+		if err != nil {
+			return err
+		}
+		m.heardFrom("grpc", l.Addr())
+		m.parts = append(m.parts, run.Part{Name: "grpc", Component: run.Func(func(ctx context.Context) error { return m.server.ServeUntil(ctx, l) })})
+	}
+	if m.cfg.Admin != "" {
+		l, err := run.Listen(ctx, m.cfg.Admin)
+		if err != nil {
+			return err
+		}
+		m.heardFrom("admin", l.Addr())
+		admin := run.NewHTTPServer(run.Admin(m.health, m.telemetry.Metrics), m.logger)
+		m.parts = append(m.parts, run.Part{Name: "admin", Component: run.Func(func(ctx context.Context) error {
+			return run.ServeHTTP(ctx, admin, l, m.cfg.StopWithin.Std()/4)
+		})})
+	}
+	return nil
+}
+
+// applyWorkspace compiles and applies the workspace directory, if one is given: all of it or nothing.
+func (m *Mesh) applyWorkspace(ctx context.Context) error {
+	if m.cfg.Workspace == "" {
+		return nil
+	}
+	revision, err := m.Apply(ctx, m.cfg.Workspace)
+	if err != nil {
+		return err
+	}
+	m.logger.InfoContext(ctx, "workspace applied", "directory", m.cfg.Workspace, "revision", revision)
+	return nil
+}
+
+// Apply compiles a directory of definitions and lets it take effect. If anything in it is wrong, nothing
+// changes and the error lists everything that is.
+func (m *Mesh) Apply(ctx context.Context, dir string) (revision string, err error) {
+	src, diags := definition.Load(os.DirFS(dir))
+	if bad := problems(diags); bad != "" {
+		return "", fmt.Errorf("workspace %s is not applied:\n%s", dir, bad)
+	}
+	bundle := src.Bundle()
+	_, diags = catalog.Compile(bundle)
+	if bad := problems(diags); bad != "" {
+		return "", fmt.Errorf("workspace %s is not applied:\n%s", dir, bad)
+	}
+	data, err := bundle.MarshalVT()
+	if err != nil {
+		return "", fmt.Errorf("encode bundle: %w", err)
+	}
+	if err := source.Put(ctx, m.deps.KV, bundle.GetRevision(), data); err != nil {
+		return "", err
+	}
+	return bundle.GetRevision(), source.Activate(ctx, m.deps.KV, m.deps.Broker, m.deps.Generation.Partitions, bundle.GetRevision(), m.deps.Clock.Now())
+}
+
+func problems(diags []definition.Diagnostic) string {
+	var lines []string
+	for _, d := range diags {
+		if d.Severity == definition.Error {
+			lines = append(lines, d.String())
+		}
+	}
+	return strings.Join(lines, "\n")
+}
