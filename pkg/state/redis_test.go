@@ -187,6 +187,48 @@ func TestRedisResetLeavesNoKey(t *testing.T) {
 	}
 }
 
+// meanwhile is a hook that does something once, just before the next script runs.
+type meanwhile struct {
+	redis.Hook
+	do func()
+}
+
+// ProcessHook implements redis.Hook.
+func (m *meanwhile) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if do := m.do; do != nil && strings.HasPrefix(cmd.Name(), "eval") {
+			m.do = nil
+			do()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func TestRedisALateResetTouchesNothingNew(t *testing.T) {
+	addr := miniredis.RunT(t).Addr()
+	client := connect(t, addr)
+	hook := &meanwhile{Hook: &cutter{}}
+	client.AddHook(hook)
+	late, other := state.NewRedis(client, 1), state.NewRedis(connect(t, addr), 1)
+	shard := state.Shard{Stage: "s"}
+	b := state.Batch{Meta: state.Meta{Applied: 1}, Writes: []state.Write{{Key: "k", Value: []byte("v")}}}
+	if err := other.Apply(t.Context(), shard, b); err != nil {
+		t.Fatal(err)
+	}
+	hook.do = func() {
+		if err := errors.Join(other.Reset(t.Context(), shard), other.Apply(t.Context(), shard, b)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := late.Reset(t.Context(), shard); err != nil {
+		t.Fatal(err)
+	}
+	v, err := other.Read(t.Context(), 0, state.Query{Metas: []string{"s"}, Rows: []state.Row{{Stage: "s", Key: "k"}}})
+	if err != nil || v.Metas["s"].Applied != 1 || string(v.Rows[0]) != "v" {
+		t.Errorf("Read = %+v, %v; want the record that was applied after the reset", v, err)
+	}
+}
+
 func TestRedisDropForgetsTheName(t *testing.T) {
 	server := miniredis.RunT(t)
 	s := state.NewRedis(connect(t, server.Addr()), 7)

@@ -108,8 +108,10 @@ func testNotMixed(t *testing.T, f Fixture) {
 	if err := f.Store.Apply(t.Context(), shard, b); err == nil {
 		t.Fatal("Apply = nil, want an error")
 	}
-	if err := f.Store.Apply(t.Context(), shard, batch(2, 5, row("row-00000", "mixed"))); err == nil {
-		t.Error("Apply of another record after the same one = nil, want an error")
+	for _, n := range []int{1, 100} {
+		if err := f.Store.Apply(t.Context(), shard, large(2, 5, n)); err == nil {
+			t.Errorf("Apply of another record with %d writes after the same one = nil, want an error", n)
+		}
 	}
 	if fenced, ok := errors.AsType[*state.FencedError](f.Store.Apply(t.Context(), shard, batch(4, 5))); !ok || fenced.Applied != 2 {
 		t.Errorf("Apply of the record after = %v, want fenced at 2", fenced)
