@@ -97,12 +97,20 @@ func (r *renderer) run(ctx context.Context, source string, vars map[string]any) 
 		if isAbort(problem) {
 			return "", errAbort
 		}
-		return "", fmt.Errorf("%w: line %d", errRender, problem.LineNumber())
+		return "", fmt.Errorf("%w: line %d%s", errRender, problem.LineNumber(), missing(problem))
 	}
 	if out.text.Len() > maxText {
 		return "", fmt.Errorf("%w: %w", errRender, errSize)
 	}
 	return out.text.String(), nil
+}
+
+// missing names what is not defined; other causes are left out, they may quote personal data.
+func missing(problem liquid.SourceError) string {
+	if cause := problem.Cause(); cause != nil && strings.HasPrefix(cause.Error(), "undefined ") {
+		return ": " + cause.Error()
+	}
+	return ""
 }
 
 // isAbort looks through the engine's own wrapping, which knows Cause but not Unwrap.
