@@ -81,6 +81,9 @@ func (e *engine) answer(ctx context.Context, req *decisionv1.NextBestActionsRequ
 	if err != nil {
 		return nil, err
 	}
+	if !v.known {
+		return &decisionv1.NextBestActionsResponse{Degraded: []*reasonv1.Reason{unknown(v)}}, nil
+	}
 	rules, err := e.rules(ctx, v)
 	if err != nil {
 		return nil, err
@@ -93,7 +96,7 @@ func (e *engine) answer(ctx context.Context, req *decisionv1.NextBestActionsRequ
 	if !fresh {
 		res.Degraded = append(res.Degraded, &reasonv1.Reason{Code: reasonv1.Code_CODE_STALE_VIEW, Remedy: "ask again with the same position"})
 	}
-	if !v.known || v.profile == nil {
+	if v.profile == nil {
 		res.Degraded = append(res.Degraded, unknown(v))
 		return res, nil
 	}
