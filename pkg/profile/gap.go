@@ -2,7 +2,6 @@ package profile
 
 import (
 	"refrain.dev/pkg/event"
-	"refrain.dev/pkg/identity"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
@@ -64,25 +63,4 @@ func MissLetter(r *Rules, l Mail, p *profilev1.Profile, deadLetter string) Chang
 		return Miss(r, p, deadLetter, false)
 	}
 	return Change{}
-}
-
-// Keys names the rows and sets that Receive looks at.
-type Keys struct {
-	// Row of the identifier and Profile that it makes.
-	Row, Profile string
-	// Seen are the sets in which the event's id may be.
-	Seen []string
-}
-
-// KeysOf names what an arrival needs.
-func KeysOf(h identity.Hasher, a Arrival) (Keys, error) {
-	id, err := HomeID(h, a.Event)
-	if err != nil {
-		return Keys{}, err
-	}
-	k := Keys{Row: identity.IdentifierKey(a.Event.GetTenant(), id), Profile: identity.CustomerKey(a.Event.GetTenant(), id)}
-	for _, d := range SeenDays(a.ReceivedAt) {
-		k.Seen = append(k.Seen, SeenSet(k.Row, d))
-	}
-	return k, nil
 }

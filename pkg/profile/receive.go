@@ -46,6 +46,27 @@ func IdentifierID(h identity.Hasher, tenant string, id *eventv1.Identifier) ([]b
 	return raw, nil
 }
 
+// Keys names the rows and sets that Receive looks at.
+type Keys struct {
+	// Row of the identifier and Profile that it makes.
+	Row, Profile string
+	// Seen are the sets in which the event's id may be.
+	Seen []string
+}
+
+// KeysOf names what an arrival needs.
+func KeysOf(h identity.Hasher, a Arrival) (Keys, error) {
+	id, err := HomeID(h, a.Event)
+	if err != nil {
+		return Keys{}, err
+	}
+	k := Keys{Row: identity.IdentifierKey(a.Event.GetTenant(), id), Profile: identity.CustomerKey(a.Event.GetTenant(), id)}
+	for _, d := range SeenDays(a.ReceivedAt) {
+		k.Seen = append(k.Seen, SeenSet(k.Row, d))
+	}
+	return k, nil
+}
+
 // Receive judges an event at its home. A repeat has no effect. An identifier that resolves to the
 // profile made here has the event applied; one that is new makes the profile; one that resolves to
 // another profile has the event forwarded by letter, wherever that profile lives, so that forwarded and

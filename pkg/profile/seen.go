@@ -1,8 +1,8 @@
 package profile
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
@@ -31,7 +31,7 @@ func SeenDays(t time.Time) []Day {
 
 // SeenSet names the set of event ids seen at an identifier on a day.
 func SeenSet(identifierKey string, d Day) string {
-	return fmt.Sprintf("%s/seen/%08d", identifierKey, uint32(d))
+	return identifierKey + "/seen/" + strconv.FormatUint(uint64(d), 10)
 }
 
 // see notes in row that an event arrived at t and returns the days whose sets are no longer needed.

@@ -169,7 +169,7 @@ func TestADeviceAloneClaimsNoPerson(t *testing.T) {
 func TestAliasOfTwoPersonsIsAConflict(t *testing.T) {
 	m := newMesh(t, 8)
 	m.publish(track("t1", 0, user("old")))
-	m.publish(make1("al", eventv1.Kind_KIND_ALIAS, "alias", 1, user("new"), user("old")))
+	m.publish(happened("al", eventv1.Kind_KIND_ALIAS, "alias", 1, user("new"), user("old")))
 	want(t, "old resolves to", m.owner(user("old")).GetId(), m.made(user("old")).GetId())
 	want(t, "facts", m.kinds(m.made(user("new"))), []string{"identifier_linked", "identity_conflict", "event_applied"})
 }
@@ -179,7 +179,7 @@ func TestOutcomesReachTheProfileDirectlyAlsoWhenItIsClosed(t *testing.T) {
 	m.publish(track("e1", 0, email("a@x.example")))
 	past := m.made(email("a@x.example"))
 	outcome := func(id string, minute int, kind eventv1.OutcomeKind) *eventv1.Event {
-		e := make1(id, eventv1.Kind_KIND_OUTCOME, "outcome", minute, direct(past.GetId()))
+		e := happened(id, eventv1.Kind_KIND_OUTCOME, "outcome", minute, direct(past.GetId()))
 		e.Outcome = &eventv1.Outcome{Kind: kind, Channel: "email", Action: "welcome", Token: "t"}
 		return e
 	}
@@ -192,7 +192,7 @@ func TestOutcomesReachTheProfileDirectlyAlsoWhenItIsClosed(t *testing.T) {
 	want(t, "consent", profile.Consents(u)[0].GetConsent(), &eventv1.Consent{
 		State: eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, Channel: "email", Topic: "*", Basis: "complaint",
 	})
-	e := make1("o3", eventv1.Kind_KIND_OUTCOME, "outcome", 4, direct(m.hasher.ID(tenant, user("nobody"))))
+	e := happened("o3", eventv1.Kind_KIND_OUTCOME, "outcome", 4, direct(m.hasher.ID(tenant, user("nobody"))))
 	e.Outcome = &eventv1.Outcome{Kind: eventv1.OutcomeKind_OUTCOME_KIND_CLICK}
 	if err := m.lane(e, stage.FromLane, ""); fault.Of(err) != fault.NotFound {
 		t.Errorf("an outcome of nobody: %v, want not found", err)
@@ -215,7 +215,7 @@ func TestLateEventsSaySo(t *testing.T) {
 func TestGroupMakesTheAccount(t *testing.T) {
 	m := newMesh(t, 32)
 	account := &eventv1.Identifier{Kind: "account_id", Value: "acme"}
-	g := make1("g1", eventv1.Kind_KIND_GROUP, "group", 0, user("u"))
+	g := happened("g1", eventv1.Kind_KIND_GROUP, "group", 0, user("u"))
 	g.Account, g.Traits = account, []*eventv1.Property{{Name: "plan", Value: event.Text("gold")}}
 	m.publish(g, g)
 	a, u := m.owner(account), m.made(user("u"))
@@ -228,15 +228,15 @@ func TestGroupMakesTheAccount(t *testing.T) {
 
 func TestAGapClosesContactUntilItIsRedriven(t *testing.T) {
 	m := newMesh(t, 8)
-	c := make1("c1", eventv1.Kind_KIND_CONSENT, "consent_withdrawn", 1, user("u"))
+	c := happened("c1", eventv1.Kind_KIND_CONSENT, "consent_withdrawn", 1, user("u"))
 	c.Consent = &eventv1.Consent{State: eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, Channel: "email", Topic: "*"}
-	in := input1(t, c, stage.FromLane, "")
+	in := laneInput(t, c, stage.FromLane, "")
 	home := m.hasher.Home(tenant, user("u"))
 	n, err := m.fold.Needs(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.take(home, m.fold.Gap(in, view{m, home, n}, stage.Env{Now: start}, "dl-1"), start)
+	m.take(home, m.fold.Gap(in, view{m, home, n}, stage.Env{Now: start}, "dl-1"))
 	p := m.made(user("u"))
 	want(t, "closed", profile.Basis(p).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
 	want(t, "facts", m.kinds(p), []string{"basis_changed"})
@@ -264,7 +264,7 @@ func TestAGapOfAForwardedEventIsTheProfiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.take(home, m.fold.Gap(in, view{m, home, n}, stage.Env{Now: start}, "dl-1"), start)
+	m.take(home, m.fold.Gap(in, view{m, home, n}, stage.Env{Now: start}, "dl-1"))
 	want(t, "gaps", m.made(user("u")).GetGaps(), []*profilev1.ProfileGap{{DeadLetter: "dl-1"}})
 	in.Source, in.ID, in.Redriven = stage.FromRedrive, "dl-1", "box.profile"
 	for range 2 {
@@ -313,7 +313,7 @@ func drawEvent(n int) func(t *rapid.T) *eventv1.Event {
 			e = identify(id, minute, ids...)
 			e.Traits = []*eventv1.Property{{Name: "city", Value: event.Text(id)}, {Name: "email", Value: event.Text(id + "@y.example")}}
 		case 2:
-			e = make1(id, eventv1.Kind_KIND_CONSENT, "consent_given", minute, ids...)
+			e = happened(id, eventv1.Kind_KIND_CONSENT, "consent_given", minute, ids...)
 			e.Consent = &eventv1.Consent{State: eventv1.ConsentState(1 + rapid.IntRange(0, 1).Draw(t, "state")), Channel: "email", Topic: "news"}
 		default:
 			e = track(id, minute, ids...)

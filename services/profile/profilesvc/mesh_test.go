@@ -38,7 +38,6 @@ type mesh struct {
 	held   bool // letters wait
 	clock  func(e *eventv1.Event) time.Time
 	marks  []string // keys of identifier cells with facts: there must be none
-	nLet   int
 }
 
 type book struct{ rules *profile.Rules }
@@ -134,10 +133,10 @@ func (m *mesh) lane(e *eventv1.Event, source stage.Source, deadLetter string) er
 	if err != nil {
 		return err
 	}
-	return m.step(m.hasher.Partition(home), input1(m.t, e, source, deadLetter), m.clock(e))
+	return m.step(m.hasher.Partition(home), laneInput(m.t, e, source, deadLetter), m.clock(e))
 }
 
-func input1(t fataler, e *eventv1.Event, source stage.Source, deadLetter string) stage.Input {
+func laneInput(t fataler, e *eventv1.Event, source stage.Source, deadLetter string) stage.Input {
 	payload, err := e.MarshalVT()
 	if err != nil {
 		t.Fatal(err)
@@ -155,11 +154,11 @@ func (m *mesh) step(p int, in stage.Input, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	m.take(p, out, now)
+	m.take(p, out)
 	return nil
 }
 
-func (m *mesh) take(p int, out stage.Outcome, now time.Time) {
+func (m *mesh) take(p int, out stage.Outcome) {
 	m.t.Helper()
 	for _, c := range out.Cells {
 		_, space, _, err := identity.ParseKey(c.Key)
@@ -184,10 +183,8 @@ func (m *mesh) take(p int, out stage.Outcome, now time.Time) {
 		}
 	}
 	for _, a := range out.Addressed {
-		m.nLet++
 		m.boxes[a.Partition] = append(m.boxes[a.Partition], a)
 	}
-	_ = now
 }
 
 func (m *mesh) delta(p int, d *stagev1.Delta) {
@@ -314,17 +311,17 @@ func direct(id []byte) *eventv1.Identifier {
 	return &eventv1.Identifier{Kind: event.KindProfile, Value: hexOf(id)}
 }
 
-func make1(id string, kind eventv1.Kind, typ string, minute int, ids ...*eventv1.Identifier) *eventv1.Event {
+func happened(id string, kind eventv1.Kind, typ string, minute int, ids ...*eventv1.Identifier) *eventv1.Event {
 	at := timestamppb.New(start.Add(time.Duration(minute) * time.Minute))
 	return &eventv1.Event{Id: id, Tenant: tenant, Kind: kind, Type: typ, At: at, ReceivedAt: at, Identifiers: ids}
 }
 
 func track(id string, minute int, ids ...*eventv1.Identifier) *eventv1.Event {
-	e := make1(id, eventv1.Kind_KIND_TRACK, "Order Placed", minute, ids...)
+	e := happened(id, eventv1.Kind_KIND_TRACK, "Order Placed", minute, ids...)
 	e.Properties = []*eventv1.Property{{Name: "total", Value: event.Integer(int64(10 + minute))}}
 	return e
 }
 
 func identify(id string, minute int, ids ...*eventv1.Identifier) *eventv1.Event {
-	return make1(id, eventv1.Kind_KIND_IDENTIFY, "identify", minute, ids...)
+	return happened(id, eventv1.Kind_KIND_IDENTIFY, "identify", minute, ids...)
 }
