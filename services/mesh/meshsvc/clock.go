@@ -71,12 +71,27 @@ func (s *clockServer) AdvanceClock(_ context.Context, r *stagev1.AdvanceClockReq
 
 // SwitchToWall implements stagev1.ClockServiceServer.
 func (s *clockServer) SwitchToWall(ctx context.Context, _ *stagev1.SwitchToWallRequest) (*stagev1.SwitchToWallResponse, error) {
-	value, err := json.Marshal(switched{Mode: ClockWall, At: s.replay.Now(), On: time.Now()})
+	at, err := switchToWall(ctx, s.replay, s.kv)
 	if err != nil {
-		return nil, fmt.Errorf("encode the switch: %w", err)
+		return nil, err
 	}
-	if err := s.kv.Put(ctx, clockKey, value); err != nil {
-		return nil, fmt.Errorf("record the switch to the wall clock: %w", err)
+	return &stagev1.SwitchToWallResponse{At: timestamppb.New(at)}, nil
+}
+
+// switchToWall records the switch and then makes it.
+func switchToWall(ctx context.Context, replay *stage.Replay, kv log.KV) (time.Time, error) {
+	value, err := json.Marshal(switched{Mode: ClockWall, At: replay.Now(), On: time.Now()})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("encode the switch: %w", err)
 	}
-	return &stagev1.SwitchToWallResponse{At: timestamppb.New(s.replay.Switch())}, nil
+	if err := kv.Put(ctx, clockKey, value); err != nil {
+		return time.Time{}, fmt.Errorf("record the switch to the wall clock: %w", err)
+	}
+	return replay.Switch(), nil
+}
+
+// SwitchToWall ends the replay clock for good and returns the instant at which it ended. The mesh must have
+// one.
+func (m *Mesh) SwitchToWall(ctx context.Context) (time.Time, error) {
+	return switchToWall(ctx, m.replay, m.deps.KV)
 }

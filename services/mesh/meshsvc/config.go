@@ -61,10 +61,12 @@ type Config struct {
 
 // Default listens on loopback and keeps everything in ./.run/mesh.
 func Default() Config {
+	ingest := ingestsvc.Default()
+	ingest.HTTP = "127.0.0.1:8080"
 	return Config{
 		Dir: ".run/mesh", Clock: ClockWall, NATSPort: 4222, Redis: RedisAuto, Partitions: 8,
 		GRPC: "127.0.0.1:9090", Admin: "127.0.0.1:9091", LogLevel: "info", StopWithin: config.Duration(20 * time.Second),
-		Ingest: ingestsvc.Default(), Profile: profilesvc.Default(), Decision: decisionsvc.Default(),
+		Ingest: ingest, Profile: profilesvc.Default(), Decision: decisionsvc.Default(),
 		Suppression: suppressionsvc.Default(), Dispatch: dispatchsvc.Default(),
 	}
 }

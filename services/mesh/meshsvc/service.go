@@ -192,7 +192,9 @@ func (m *Mesh) buildServices(ctx context.Context) error {
 		build func() (run.Component, error)
 	}{
 		{"dispatch", func() (run.Component, error) { return dispatchsvc.New(ctx, m.cfg.Dispatch, m.named("dispatch")) }},
-		{"suppression", func() (run.Component, error) { return suppressionsvc.New(ctx, m.cfg.Suppression, m.named("suppression")) }},
+		{"suppression", func() (run.Component, error) {
+			return suppressionsvc.New(ctx, m.cfg.Suppression, m.named("suppression"))
+		}},
 		{"decision", func() (run.Component, error) { return decisionsvc.New(ctx, m.cfg.Decision, m.named("decision")) }},
 		{"profile", func() (run.Component, error) { return profilesvc.New(ctx, m.cfg.Profile, m.named("profile")) }},
 		{"ingest", func() (run.Component, error) { return ingestsvc.New(ctx, m.cfg.Ingest, m.named("ingest")) }},
