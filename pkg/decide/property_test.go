@@ -5,12 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
-	"pgregory.net/rapid"
 
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/expr"

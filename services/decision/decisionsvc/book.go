@@ -58,6 +58,7 @@ func newBook(kv log.KV, logger *slog.Logger) *book {
 
 func newEntry(c *catalog.Catalog) *entry {
 	e := &entry{kinds: c.Kinds, journeys: map[string]*journey.Definition{}, rules: &Rules{
+		Tenant: c.Tenant,
 		Rules: decide.Rules{
 			Revision: c.Revision, Actions: c.Actions, Placements: c.Placements, Journeys: c.Journeys, Pull: map[string]bool{},
 		},

@@ -84,7 +84,7 @@ func (e *engine) answer(ctx context.Context, req *decisionv1.NextBestActionsRequ
 	if !v.known {
 		return &decisionv1.NextBestActionsResponse{Degraded: []*reasonv1.Reason{unknown(v)}}, nil
 	}
-	rules, err := e.rules(ctx, v)
+	rules, err := e.rules(ctx, v, of.tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -130,10 +130,10 @@ func unknown(v *view) *reasonv1.Reason {
 }
 
 // rules returns the rules that the customer's partition decides under.
-func (e *engine) rules(ctx context.Context, v *view) (*Rules, error) {
+func (e *engine) rules(ctx context.Context, v *view, tenant string) (*Rules, error) {
 	revision := v.metas[decisionStage].Revision
 	if rules, ok := e.book.At(revision); ok {
-		return rules, nil
+		return rules.of(tenant), nil
 	}
 	if err := e.book.Prepare(ctx, revision); err != nil {
 		return nil, fault.As(fault.Unavailable, err)
@@ -142,7 +142,7 @@ func (e *engine) rules(ctx context.Context, v *view) (*Rules, error) {
 	if !ok {
 		return nil, fault.New(fault.Unavailable, "load catalog %s: it is not there", revision)
 	}
-	return rules, nil
+	return rules.of(tenant), nil
 }
 
 func onRequest(rules *Rules, name string) (*decide.Placement, error) {

@@ -44,7 +44,7 @@ func (e *engine) explain(ctx context.Context, req *decisionv1.ExplainRequest) (*
 	if v.profile == nil {
 		return nil, fault.New(fault.NotFound, "explain: no event about this customer was applied yet")
 	}
-	rules, err := e.rules(ctx, v)
+	rules, err := e.rules(ctx, v, of.tenant)
 	if err != nil {
 		return nil, err
 	}

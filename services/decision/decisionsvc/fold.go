@@ -58,6 +58,7 @@ func (f Fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outc
 	if err != nil {
 		return stage.Outcome{}, err
 	}
+	t.rules = t.rules.of(tenant)
 	if t.before == nil {
 		t.state = &decisionv1.State{Tenant: tenant, Customer: customer}
 	}

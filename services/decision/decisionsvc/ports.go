@@ -15,6 +15,8 @@ import (
 // Rules is what this service takes from one catalog; immutable.
 type Rules struct {
 	decide.Rules
+	// Tenant whose definitions they are; empty before any catalog.
+	Tenant string
 	// EventNames maps a type as published to the name of its definition.
 	EventNames map[string]string
 	// Policies for the advisory check.
@@ -23,6 +25,14 @@ type Rules struct {
 	Endpoints map[string]string
 	// DefaultZone is the workspace's.
 	DefaultZone string
+}
+
+// of returns the rules for a tenant's customers: nothing is decided by another tenant's definitions.
+func (r *Rules) of(tenant string) *Rules {
+	if r.Tenant == "" || r.Tenant == tenant {
+		return r
+	}
+	return &Rules{Rules: decide.Rules{Revision: r.Revision}, Tenant: tenant}
 }
 
 // Book holds the rules of all catalogs that anything may still refer to.
