@@ -39,3 +39,6 @@ func (c *catalogs) At(revision string) (*Definitions, bool) {
 func (c *catalogs) Prepare(ctx context.Context, revision string) error {
 	return c.loaded.Prepare(ctx, revision)
 }
+
+// Current implements Catalogs.
+func (c *catalogs) Current(ctx context.Context) (string, error) { return c.loaded.Current(ctx) }

@@ -50,7 +50,7 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 	if err != nil {
 		return nil, err
 	}
-	row, revision, err := e.row(ctx, who.partition, stageName, who.key)
+	row, err := e.row(ctx, who.partition, stageName, who.key)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 	if err := s.UnmarshalVT(row); err != nil {
 		return nil, fmt.Errorf("decode contact state: %w", err)
 	}
-	defs, err := e.definitions(ctx, revision)
+	defs, revision, err := e.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -84,15 +84,21 @@ func (e *engine) ask(ctx context.Context, tenant string, id *eventv1.Identifier,
 	return reply, nil
 }
 
-func (e *engine) definitions(ctx context.Context, revision string) (*Definitions, error) {
+// current returns the definitions applied last. A partition in which nothing happens hears of them only
+// with its next record, so the position of the log is no guide for what is merely asked.
+func (e *engine) current(ctx context.Context) (*Definitions, string, error) {
+	revision, err := e.catalogs.Current(ctx)
+	if err != nil {
+		return nil, "", fmt.Errorf("find catalog: %w", err)
+	}
 	if err := e.catalogs.Prepare(ctx, revision); err != nil {
-		return nil, fmt.Errorf("prepare catalog: %w", err)
+		return nil, "", fmt.Errorf("prepare catalog: %w", err)
 	}
 	defs, ok := e.catalogs.At(revision)
 	if !ok {
-		return nil, fault.New(fault.Unavailable, "read catalog %s: it is not loaded", revision)
+		return nil, "", fault.New(fault.Unavailable, "read catalog %s: it is not loaded", revision)
 	}
-	return defs, nil
+	return defs, revision, nil
 }
 
 // find resolves an identifier through its row in the profile stage, wherever that lives, and follows
@@ -103,7 +109,7 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 	if err != nil {
 		return customer{}, err
 	}
-	raw, _, err := e.row(ctx, e.hasher.Partition(home), profileStage, identity.IdentifierKey(tenant, home))
+	raw, err := e.row(ctx, e.hasher.Partition(home), profileStage, identity.IdentifierKey(tenant, home))
 	if err != nil {
 		return customer{}, err
 	}
@@ -117,7 +123,7 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 	}
 	for range maxHops {
 		who := customer{partition: e.hasher.Partition(at), key: identity.CustomerKey(tenant, at)}
-		raw, _, err := e.row(ctx, who.partition, profileStage, who.key)
+		raw, err := e.row(ctx, who.partition, profileStage, who.key)
 		if err != nil {
 			return customer{}, err
 		}
@@ -136,13 +142,9 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 	return customer{}, fault.New(fault.Unavailable, "find customer: the profile is being linked; try again")
 }
 
-// home is the id of an identifier, normalised by the kinds of the newest revision that this stage has met.
+// home is the id of an identifier, normalised.
 func (e *engine) home(ctx context.Context, tenant string, id *eventv1.Identifier) ([]byte, error) {
-	view, err := e.store.Read(ctx, 0, state.Query{Metas: []string{stageName}})
-	if err != nil {
-		return nil, fmt.Errorf("read revision: %w", err)
-	}
-	defs, err := e.definitions(ctx, view.Metas[stageName].Revision)
+	defs, _, err := e.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -165,14 +167,13 @@ func (e *engine) home(ctx context.Context, tenant string, id *eventv1.Identifier
 
 // row reads a row with its stage's meta. A shard that was never written, or is unfinished, knows nothing:
 // the answer is not "nobody" but "not now".
-func (e *engine) row(ctx context.Context, partition int, stage, key string) (row []byte, revision string, err error) {
+func (e *engine) row(ctx context.Context, partition int, stage, key string) ([]byte, error) {
 	view, err := e.store.Read(ctx, partition, state.Query{Metas: []string{stage}, Rows: []state.Row{{Stage: stage, Key: key}}})
 	if err != nil {
-		return nil, "", fmt.Errorf("read row of %s: %w", stage, err)
+		return nil, fmt.Errorf("read row of %s: %w", stage, err)
 	}
-	meta := view.Metas[stage]
-	if meta.Applied == 0 {
-		return nil, "", fault.New(fault.Unavailable, "read row of %s: its states are not there yet", stage)
+	if view.Metas[stage].Applied == 0 {
+		return nil, fault.New(fault.Unavailable, "read row of %s: its states are not there yet", stage)
 	}
-	return view.Rows[0], meta.Revision, nil
+	return view.Rows[0], nil
 }

@@ -31,6 +31,8 @@ type Catalogs interface {
 	At(revision string) (d *Definitions, ok bool)
 	// Prepare makes a revision ready.
 	Prepare(ctx context.Context, revision string) error
+	// Current is the revision that was applied last; "" before any was.
+	Current(ctx context.Context) (string, error)
 }
 
 // Reader reads rows of a partition.
