@@ -1,7 +1,6 @@
 package profilesvc
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,8 +62,9 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 	if at != nil && int(at.GetPartition()) >= e.partitions {
 		return nil, 0, fault.New(fault.Invalid, "at_least: there is no partition %d", at.GetPartition())
 	}
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(e.wait, pollEvery))
-	defer cancel()
+	// The wait bounds only the looking again: a read that is under way when it ends still answers.
+	over := time.NewTimer(e.wait)
+	defer over.Stop()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -74,6 +74,8 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 		}
 		select {
 		case <-ctx.Done():
+			return nil, 0, err
+		case <-over.C:
 			return nil, 0, err
 		case <-tick.C:
 		}
