@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/definition"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/source"
+)
+
+// applied is what apply did.
+type applied struct {
+	Revision string   `json:"revision"`
+	Before   string   `json:"before,omitempty"`
+	Changes  []change `json:"changes"`
+}
+
+type change struct {
+	// Change is added, changed or removed.
+	Change string `json:"change"`
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+}
+
+func (a *app) applyCommand() *cobra.Command {
+	at := ""
+	cmd := &cobra.Command{
+		Use:   "apply DIR",
+		Short: "Make a directory of definitions the ones that apply",
+		Long: `apply checks a directory of definitions as validate does, stores it as one bundle under one revision,
+and tells every partition that it applies from now on. If anything is wrong nothing changes, and all errors
+are printed. Applying the same directory again is harmless, and repairs an apply that was interrupted.`,
+		Example: `  refrain apply examples/retail
+  refrain apply examples/retail --nats nats://127.0.0.1:4222`,
+		Args: args(1, 1, "one directory"),
+		RunE: func(cmd *cobra.Command, dir []string) error {
+			c, err := check(dir[0])
+			if err != nil {
+				return err
+			}
+			if c.broken() {
+				if err := a.print(c, c.table()); err != nil {
+					return err
+				}
+				return negative("")
+			}
+			for _, d := range c.list {
+				a.say("%s", clean(d.String()))
+			}
+			return a.withSite(cmd.Context(), func(site log.Site, gen log.Generation) error {
+				return a.apply(cmd.Context(), site, gen, c.bundle, at)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&at, "at", "", "the instant it applies from, in RFC 3339; default: the mesh's clock, or this machine's")
+	return cmd
+}
+
+func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *definitionv1.Bundle, at string) error {
+	now, err := a.applyTime(ctx, at)
+	if err != nil {
+		return err
+	}
+	before, old, err := currentBundle(ctx, site.KV())
+	if err != nil {
+		return err
+	}
+	if err := source.Put(ctx, site.KV(), b.GetRevision(), definition.Marshal(b)); err != nil {
+		return err
+	}
+	if err := source.Activate(ctx, site.KV(), site, gen.Partitions, b.GetRevision(), now); err != nil {
+		return err
+	}
+	out := applied{Revision: b.GetRevision(), Before: before, Changes: changes(old, b)}
+	var t table
+	for _, c := range out.Changes {
+		t.line("%-8s %s %s", c.Change, c.Kind, c.Name)
+	}
+	switch {
+	case before == out.Revision:
+		t.line("revision %s applies already; all partitions were told again", out.Revision)
+	case before == "":
+		t.line("revision %s applies now; it is the first", out.Revision)
+	default:
+		t.line("revision %s applies now; before it was %s", out.Revision, before)
+	}
+	return a.print(out, t)
+}
+
+// applyTime is the instant from which the catalog applies. A mesh on the replay clock says it; any other
+// has the machine's clock.
+func (a *app) applyTime(ctx context.Context, at string) (time.Time, error) {
+	if at != "" {
+		t, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			return t, usage("--at %q is not an instant as in 2026-11-21T08:00:00Z", at)
+		}
+		return t, nil
+	}
+	var clock *stagev1.GetClockResponse
+	err := a.withGRPC(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		var err error
+		clock, err = stagev1.NewClockServiceClient(conn).GetClock(ctx, &stagev1.GetClockRequest{})
+		switch status.Code(err) {
+		case codes.Unimplemented, codes.Unavailable, codes.DeadlineExceeded:
+			return nil // only a mesh on the replay clock has to answer
+		}
+		return err
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if clock.GetMode() == stagev1.ClockMode_CLOCK_MODE_REPLAY && clock.GetNow() != nil {
+		return clock.GetNow().AsTime(), nil
+	}
+	return a.Now(), nil
+}
+
+// currentBundle reads the bundle that applies; "" and an empty one if none was applied yet.
+func currentBundle(ctx context.Context, kv log.KV) (string, *definitionv1.Bundle, error) {
+	b := &definitionv1.Bundle{}
+	revision, err := source.Current(ctx, kv)
+	if err != nil || revision == "" {
+		return "", b, err
+	}
+	data, err := source.Get(ctx, kv, revision)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := b.UnmarshalVT(data); err != nil {
+		return "", nil, fmt.Errorf("read bundle %s: %w", revision, err)
+	}
+	return revision, b, nil
+}
+
+// changes compares two bundles; where a resource stands in its file is no change.
+func changes(old, now *definitionv1.Bundle) []change {
+	before := map[[2]string]*definitionv1.Resource{}
+	for _, r := range old.GetResources() {
+		before[[2]string{definition.KindOf(r), r.GetMetadata().GetName()}] = r
+	}
+	out := []change{}
+	for _, r := range now.GetResources() {
+		key := [2]string{definition.KindOf(r), r.GetMetadata().GetName()}
+		was, ok := before[key]
+		delete(before, key)
+		switch {
+		case !ok:
+			out = append(out, change{"added", key[0], key[1]})
+		case !sameResource(was, r):
+			out = append(out, change{"changed", key[0], key[1]})
+		}
+	}
+	for key := range before {
+		out = append(out, change{"removed", key[0], key[1]})
+	}
+	slices.SortFunc(out, func(x, y change) int { return strings.Compare(x.Kind+"/"+x.Name, y.Kind+"/"+y.Name) })
+	return out
+}
+
+func sameResource(x, y *definitionv1.Resource) bool {
+	x, y = x.CloneVT(), y.CloneVT()
+	x.Position, y.Position = "", ""
+	return x.EqualVT(y)
+}

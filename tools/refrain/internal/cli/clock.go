@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+)
+
+func (a *app) clockCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "clock",
+		Short: "Look at the replay clock, advance it, or end it",
+		Long: `A mesh started with --clock replay lives in the time of its events: one instant after another is
+released to all stages, and after the last event it stands still until it is advanced.`,
+		Example: `  refrain clock get
+  refrain clock advance P90D
+  refrain clock wall`,
+		RunE: func(*cobra.Command, []string) error { return usage("want get, advance or wall") },
+	}
+	cmd.AddCommand(a.clockGet(), a.clockAdvance(), a.clockWall())
+	return cmd
+}
+
+func (a *app) clockGet() *cobra.Command {
+	return &cobra.Command{
+		Use:   "get",
+		Short: "Say where the clock stands",
+		Args:  args(0, 0, "no argument"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.clock(cmd.Context(), func(ctx context.Context, c stagev1.ClockServiceClient, t *table) (proto.Message, error) {
+				res, err := c.GetClock(ctx, &stagev1.GetClockRequest{})
+				t.row("mode", short(res.GetMode()))
+				t.row("now", when(res.GetNow()))
+				t.row("until", when(res.GetUntil()))
+				t.row("settled", yes(res.GetSettled()))
+				return res, err
+			})
+		},
+	}
+}
+
+func (a *app) clockAdvance() *cobra.Command {
+	return &cobra.Command{
+		Use:     "advance PERIOD",
+		Short:   "Let the clock run on past the last event",
+		Long:    `advance lets the replay clock run on by an ISO 8601 duration. It does not wait; 'clock get' says when all is settled.`,
+		Example: `  refrain clock advance P90D`,
+		Args:    args(1, 1, "an ISO 8601 duration such as P90D"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return a.clock(cmd.Context(), func(ctx context.Context, c stagev1.ClockServiceClient, t *table) (proto.Message, error) {
+				res, err := c.AdvanceClock(ctx, &stagev1.AdvanceClockRequest{By: given[0]})
+				t.line("the clock may go on until %s", when(res.GetUntil()))
+				return res, err
+			})
+		},
+	}
+}
+
+func (a *app) clockWall() *cobra.Command {
+	return &cobra.Command{
+		Use:   "wall",
+		Short: "End the replay clock for good",
+		Long:  `wall switches the mesh to the machine's clock. It is recorded, and there is no way back.`,
+		Args:  args(0, 0, "no argument"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.clock(cmd.Context(), func(ctx context.Context, c stagev1.ClockServiceClient, t *table) (proto.Message, error) {
+				res, err := c.SwitchToWall(ctx, &stagev1.SwitchToWallRequest{})
+				t.line("the replay ended at %s; the mesh is on the machine's clock now", when(res.GetAt()))
+				return res, err
+			})
+		},
+	}
+}
+
+func (a *app) clock(ctx context.Context, ask func(context.Context, stagev1.ClockServiceClient, *table) (proto.Message, error)) error {
+	var t table
+	var res proto.Message
+	err := a.withGRPC(ctx, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+		res, err = ask(ctx, stagev1.NewClockServiceClient(conn), &t)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.print(plain(res), t)
+}

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+)
+
+func (a *app) decideCommand() *cobra.Command {
+	req := &decisionv1.NextBestActionsRequest{}
+	why := false
+	cmd := &cobra.Command{
+		Use:   "decide CUSTOMER PLACEMENT",
+		Short: "Ask for the next best actions in a placement",
+		Long: `decide asks for the next best actions for a customer in a placement, best first. Asking has no
+effect, unless --reserve asks for room under the contact policy. No action at all is an answer too: exit
+code 1, and --why says why the others were not chosen.`,
+		Example: `  refrain decide ann web-banner
+  refrain decide email:ann@shop.example web-banner --why -o json`,
+		Args: args(2, 2, "a customer and a placement"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			id, err := identifier(given[0])
+			if err != nil {
+				return err
+			}
+			req.Tenant, req.Identifier, req.Placement = a.tenant, id, given[1]
+			var res *decisionv1.NextBestActionsResponse
+			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
+				res, err = decisionv1.NewDecisionServiceClient(conn).NextBestActions(ctx, req)
+				return err
+			}); err != nil {
+				return err
+			}
+			if err := a.print(plain(res), decisionTable(res, why)); err != nil {
+				return err
+			}
+			if len(res.GetItems()) == 0 {
+				return negative("")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().Uint32Var(&req.Limit, "limit", 0, "at most so many; 0 is what the placement says")
+	cmd.Flags().BoolVar(&req.Reserve, "reserve", false, "reserve room under the contact policy first")
+	cmd.Flags().BoolVar(&why, "why", false, "list the other candidates with their reasons")
+	return cmd
+}
+
+func decisionTable(res *decisionv1.NextBestActionsResponse, why bool) table {
+	t := table{head: []string{"RANK", "ACTION", "TREATMENT", "CHANNEL", "WHY NOT"}}
+	t.line("decision %s, revision %s", res.GetDecision(), res.GetRevision())
+	if len(res.GetItems()) == 0 {
+		t.line("no action is best")
+	}
+	if len(res.GetDegraded()) > 0 {
+		t.line("the answer rests on less than it should: %s", clean(because(res.GetDegraded())))
+	}
+	for _, i := range res.GetItems() {
+		t.row(fmt.Sprint(i.GetRank()), i.GetAction(), i.GetTreatment(), i.GetChannel(), "")
+	}
+	if why {
+		for _, c := range res.GetOthers() {
+			t.row("-", c.GetAction(), c.GetTreatment(), c.GetChannel(), because(c.GetReasons()))
+		}
+	}
+	return t
+}

@@ -1,0 +1,193 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/definition"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/source"
+)
+
+const shop = `apiVersion: refrain/v1
+kind: Workspace
+metadata: {name: shop}
+spec: {}
+---
+apiVersion: refrain/v1
+kind: Event
+metadata: {name: order}
+spec: {properties: {total: double}}
+---
+apiVersion: refrain/v1
+kind: Channel
+metadata: {name: desk}
+spec: {adapter: file, config: {path: desk.jsonl}}
+---
+apiVersion: refrain/v1
+kind: Placement
+metadata: {name: outbound}
+spec: {filled: by_mesh}
+---
+apiVersion: refrain/v1
+kind: Action
+metadata: {name: thanks}
+spec: {purpose: marketing, treatments: [{id: call, channel: desk, to: team}]}
+---
+apiVersion: refrain/v1
+kind: Journey
+metadata: {name: welcome}
+spec:
+  entry: {event: order, where: event.total > 10}
+  steps: [{id: thank, action: thanks}]
+`
+
+func directory(t *testing.T, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "shop.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func memory(t *testing.T) *log.Memory {
+	t.Helper()
+	m, _, err := log.ProvisionMemory(t.Context(), log.Generation{Number: 1, Partitions: 2, Streams: 1, Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestValidate(t *testing.T) {
+	b := &bench{}
+	b.run(t, "validate", directory(t, shop)).want(t, 0, "6 resources are right: revision ", "")
+
+	bad := strings.Replace(strings.Replace(shop, "event.total", "event.totl", 1), "marketing", "markting", 1)
+	r := b.run(t, "validate", directory(t, bad))
+	r.want(t, 1, `shop.yaml:24:17: spec.purpose: "markting" is not allowed (did you mean marketing?)`, "")
+	r.want(t, 1, "event.totl: no such property; order has: total", "")
+	r.want(t, 1, "2 errors, 0 warnings; nothing may be applied", "")
+
+	undeclared := directory(t, strings.Replace(strings.Replace(shop, "event: order", "event: visit", 1), ", where: event.total > 10", "", 1))
+	b.run(t, "validate", undeclared).want(t, 0, "warning: ", "")
+	b.run(t, "validate", undeclared, "--strict").want(t, 1, "warning: ", "")
+}
+
+func TestValidateJSON(t *testing.T) {
+	r := (&bench{}).run(t, "validate", directory(t, strings.Replace(shop, "marketing", "markting", 1)), "-o", "json")
+	var got struct {
+		Revision    string
+		Diagnostics []struct {
+			File, Severity, What string
+			Line, Col            int
+		}
+	}
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+		t.Fatalf("%v in:\n%s", err, r.out)
+	}
+	if r.code != 1 || got.Revision != "" || len(got.Diagnostics) != 1 || got.Diagnostics[0].Line != 24 || got.Diagnostics[0].Severity != "error" {
+		t.Errorf("got code %d, %+v", r.code, got)
+	}
+}
+
+func TestSchema(t *testing.T) {
+	b := &bench{}
+	b.run(t, "schema").want(t, 0, string(definition.JSONSchema()), "")
+	dir := filepath.Join(t.TempDir(), "new")
+	b.run(t, "schema", "--out", dir).want(t, 0, "", "wrote ")
+	data, err := os.ReadFile(filepath.Join(dir, "refrain.schema.json")) //nolint:gosec // a directory of the test
+	if err != nil || string(data) != string(definition.JSONSchema()) {
+		t.Errorf("got %d bytes, %v", len(data), err)
+	}
+}
+
+// heard returns the revisions and instants that partition 0 was told.
+func heard(t *testing.T, m *log.Memory) (revisions []string, at []time.Time) {
+	t.Helper()
+	for after := uint64(0); ; {
+		msg, err := m.Next(t.Context(), "evt.control.0", after)
+		if err != nil {
+			return revisions, at
+		}
+		after = msg.Sequence
+		var a stagev1.Arrivals
+		if err := a.UnmarshalVT(msg.Data); err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range a.GetItems() {
+			revisions = append(revisions, item.GetCatalog().GetRevision())
+			at = append(at, item.GetAt().AsTime())
+		}
+	}
+}
+
+func TestApplyAndGet(t *testing.T) {
+	m := memory(t)
+	b := &bench{site: m, dial: serve(t), env: map[string]string{"REFRAIN_GRPC": address}}
+	b.run(t, "get", "all").want(t, 1, "", "no definitions apply yet")
+
+	r := b.run(t, "apply", directory(t, shop))
+	r.want(t, 0, "added    Journey welcome\n", "")
+	r.want(t, 0, "applies now; it is the first", "")
+
+	b.run(t, "apply", directory(t, "# a comment more\n"+shop)).want(t, 0, "applies now; before it was", "")
+	changed := strings.Replace(strings.Replace(shop, "total > 10", "total > 11", 1), "name: outbound", "name: mail", 1)
+	r = b.run(t, "apply", directory(t, changed))
+	for _, line := range []string{"changed  Journey welcome\n", "added    Placement mail\n", "removed  Placement outbound\n"} {
+		r.want(t, 0, line, "")
+	}
+	if strings.Contains(r.out, "Workspace") {
+		t.Errorf("what did not change is listed:\n%s", r.out)
+	}
+	b.run(t, "apply", directory(t, changed)).want(t, 0, "applies already", "")
+	revisions, at := heard(t, m)
+	if len(slices.Compact(slices.Clone(revisions))) != 3 || !at[0].Equal(noon) {
+		t.Errorf("partition 0 heard %v at %v", revisions, at)
+	}
+
+	b.run(t, "get", "journeys").want(t, 0, "Journey  welcome  shop.yaml:", "")
+	b.run(t, "get", "placement", "mail").want(t, 0, "kind: Placement\nmetadata:\n    name: mail\nspec:\n    filled: by_mesh\n", "")
+	b.run(t, "get", "journey", "welcome", "-o", "json").want(t, 0, `"where": "event.total > 11"`, "")
+	b.run(t, "get", "journey", "nothing").want(t, 1, "", `has no Journey "nothing"`)
+	b.run(t, "get", "topics").want(t, 1, "", "has no Topic")
+}
+
+func TestApplyRefusesAsAWhole(t *testing.T) {
+	m := memory(t)
+	b := &bench{site: m, dial: serve(t), env: map[string]string{"REFRAIN_GRPC": address}}
+	b.run(t, "apply", directory(t, shop)).want(t, 0, "", "")
+	before, err := source.Current(t.Context(), m.KV())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := strings.Replace(strings.Replace(shop, "event.total", "event.totl", 1), "channel: desk", "channel: dask", 1)
+	r := b.run(t, "apply", directory(t, bad))
+	r.want(t, 1, "no such property", "")
+	r.want(t, 1, `there is no Channel "dask"`, "")
+	after, err := source.Current(t.Context(), m.KV())
+	if revisions, _ := heard(t, m); err != nil || after != before || len(revisions) != 1 {
+		t.Errorf("got %s, %v, %v; want %s", after, revisions, err, before)
+	}
+}
+
+// On the replay clock a catalog applies from the mesh's now, not from this machine's.
+func TestApplyOnTheReplayClock(t *testing.T) {
+	m := memory(t)
+	b := &bench{site: m, dial: serve(t, withClock), env: map[string]string{"REFRAIN_GRPC": address}}
+	b.run(t, "apply", directory(t, shop)).want(t, 0, "", "")
+	b.run(t, "apply", directory(t, shop), "--at", "2026-01-02T03:04:05Z").want(t, 0, "", "")
+	_, at := heard(t, m)
+	if want := noon.Add(-24 * time.Hour); len(at) != 2 || !at[0].Equal(want) || !at[1].Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
+		t.Errorf("got %v; want %v", at, want)
+	}
+	b.run(t, "apply", directory(t, shop), "--at", "tomorrow").want(t, 2, "", "--at")
+}

@@ -1,0 +1,195 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/log"
+	"refrain.dev/tools/refrain/internal/cli"
+)
+
+// append adds a record with these facts of one customer to a chain.
+func appendRecord(t *testing.T, m *log.Memory, chain, input string, covered uint64, facts ...interface{ MarshalVT() ([]byte, error) }) {
+	t.Helper()
+	body := &stagev1.CellBody{At: timestamppb.New(noon), Cause: "evt.live/3/1"}
+	for _, f := range facts {
+		data, err := f.MarshalVT()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Facts = append(body.Facts, data)
+	}
+	sealed, err := body.MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := m.Last(t.Context(), chain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := (&stagev1.Record{
+		Generation: 1, Prev: last.Sequence, Kind: stagev1.RecordKind_RECORD_KIND_BATCH, Now: timestamppb.New(noon), Revision: "r1", Owner: "test",
+		Covers: []*stagev1.Cover{{Input: input, Sequence: covered, Index: 1}},
+		Cells:  []*stagev1.Cell{{Key: "default/c/ab", Sealed: sealed}},
+		Gaps:   []*stagev1.Gap{{Input: input, Sequence: covered, Index: 1, DeadLetter: "x1", Why: "invalid"}},
+	}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Append(t.Context(), chain, last.Sequence, data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventApplied() *profilev1.Fact {
+	return &profilev1.Fact{Fact: &profilev1.Fact_EventApplied{EventApplied: &profilev1.EventApplied{
+		Created: true,
+		Event: &eventv1.Event{Id: "e1", Type: "order", Properties: []*eventv1.Property{
+			{Name: "total", Value: &eventv1.Value{Kind: &eventv1.Value_Integer{Integer: 42}}},
+		}},
+	}}}
+}
+
+func stepEntered() *decisionv1.Fact {
+	return &decisionv1.Fact{Fact: &decisionv1.Fact_StepEntered{StepEntered: &decisionv1.StepEntered{Journey: "welcome", Step: "a"}}}
+}
+
+func TestTail(t *testing.T) {
+	m := memory(t)
+	appendRecord(t, m, "prf.1", "evt.live", 3, eventApplied())
+	appendRecord(t, m, "act.1", "prf", 9, stepEntered())
+	b := &bench{site: m}
+	r := b.run(t, "tail", "--from-start", "--no-follow", "--partition", "1")
+	r.want(t, 0, `{"stage":"profile","partition":1,`, "")
+	r.want(t, 0, `"what":"event_applied","fact":{"created":true,"event":{"id":"e1","properties":{"total":42},"type":"order"}}`, "")
+	r.want(t, 0, `"key":"default/c/ab","cause":"evt.live/3/1","what":"step_entered","fact":{"journey":"welcome","step":"a"}`, "")
+	r.want(t, 0, `"what":"gap","fact":{"dead_letter":"x1"`, "")
+	r.want(t, 0, `"what":"record","fact":{"kind":"GENESIS"`, "")
+	for line := range strings.Lines(r.out) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+	if got := b.run(t, "tail", "--from-start", "--no-follow", "--stage", "decision", "--what", "step_entered"); strings.Count(got.out, "\n") != 1 {
+		t.Errorf("got:\n%s", got.out)
+	}
+	b.run(t, "tail", "--no-follow").want(t, 0, "", "")
+	b.run(t, "tail", "--stage", "nothing").want(t, 2, "", "--stage")
+	b.run(t, "tail", "--partition", "2").want(t, 2, "", "the partitions are 0 to 1")
+}
+
+// lineWriter tells when a line was written.
+type lineWriter struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	wrote chan struct{}
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := w.text.Write(p)
+	select {
+	case w.wrote <- struct{}{}:
+	default:
+	}
+	return n, err
+}
+
+func (w *lineWriter) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+func TestTailFollows(t *testing.T) {
+	m := memory(t)
+	appendRecord(t, m, "prf.0", "evt.live", 3, eventApplied())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	out := &lineWriter{wrote: make(chan struct{}, 1)}
+	opened := make(chan struct{})
+	code := make(chan int, 1)
+	go func() {
+		code <- cli.Run(ctx, []string{"tail", "--stage", "profile", "--what", "event_applied", "--from-start"}, cli.World{
+			Stdin: strings.NewReader(""), Stdout: out, Stderr: out, Getenv: func(string) string { return "" }, Now: time.Now,
+			Open: func(context.Context, string) (log.Site, func(), error) { close(opened); return m, func() {}, nil },
+		})
+	}()
+	<-opened
+	appendRecord(t, m, "prf.1", "evt.live", 4, eventApplied())
+	for strings.Count(out.String(), "event_applied") < 2 {
+		select {
+		case <-out.wrote:
+		case <-ctx.Done():
+			t.Fatalf("got:\n%s", out)
+		}
+	}
+	cancel()
+	if got := <-code; got != 0 {
+		t.Errorf("interrupted, got code %d:\n%s", got, out)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	m := memory(t)
+	b := &bench{site: m}
+	last, err := m.Last(t.Context(), "prf.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.run(t, "status").want(t, 0, "generation 1: 2 partitions, 1 replica; revision none yet", "")
+	appendRecord(t, m, "act.1", "prf", last.Sequence, stepEntered())
+	r := b.run(t, "status", "-o", "json")
+	var got struct {
+		Stages []struct {
+			Stage     string
+			Partition int
+			Kind      string
+			Inputs    []struct {
+				Input  string
+				Behind uint64
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range got.Stages {
+		if s.Stage != "decision" {
+			continue
+		}
+		behind := s.Inputs[0].Behind
+		if s.Partition == 1 && (behind != 0 || s.Kind != "BATCH") || s.Partition == 0 && (behind == 0 || s.Kind != "GENESIS") {
+			t.Errorf("got %+v", s)
+		}
+	}
+	b.run(t, "status", "--all").want(t, 0, "box.decision", "")
+	if strings.Contains(r.out, "ecret") {
+		t.Error("the secret is shown")
+	}
+}
+
+func TestProvision(t *testing.T) {
+	b := &bench{site: log.NewMemory()}
+	b.run(t, "status").want(t, 2, "", "not provisioned yet")
+	b.run(t, "provision", "--partitions", "4", "--streams", "2").want(t, 0, "generation 1 is ready: 4 partitions in 2 streams a stage, 1 replica", "")
+	b.run(t, "provision", "--partitions", "4", "--streams", "2").want(t, 0, "is ready", "")
+	r := b.run(t, "provision", "--partitions", "8", "--streams", "2", "-o", "json")
+	r.want(t, 2, "", "partitions")
+	if strings.Contains(r.out+r.errout, "ecret") {
+		t.Error("the secret is shown")
+	}
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"refrain.dev/pkg/event"
+)
+
+func (a *app) profileCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "profile CUSTOMER",
+		Short: "Show what is known about a customer",
+		Long: `profile shows the profile that an identifier resolves to: identifiers, traits, consent, endpoints.
+The answer is personal data.`,
+		Example: `  refrain profile ann
+  refrain profile email:ann@shop.example -o yaml`,
+		Args: args(1, 1, "a customer"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			id, err := identifier(given[0])
+			if err != nil {
+				return err
+			}
+			var res *profilev1.GetProfileResponse
+			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+				res, err = profilev1.NewProfileServiceClient(conn).GetProfile(ctx, &profilev1.GetProfileRequest{Tenant: a.tenant, Identifier: id})
+				return err
+			}); err != nil {
+				return err
+			}
+			return a.print(plain(res), profileTable(res))
+		},
+	}
+}
+
+func profileTable(res *profilev1.GetProfileResponse) table {
+	p := res.GetProfile()
+	t := table{head: []string{"WHAT", "NAME", "VALUE", "SINCE"}}
+	t.line("profile %s, %s of %s, partition %d", hex.EncodeToString(p.GetId()), short(p.GetClass()), p.GetTenant(), res.GetPartition())
+	for _, l := range p.GetLeaves() {
+		for _, i := range l.GetIdentities() {
+			t.row("identifier", i.GetIdentifier().GetKind(), i.GetIdentifier().GetValue(), when(i.GetSince()))
+		}
+		for _, x := range l.GetTraits() {
+			t.row("trait", x.GetName(), valueText(x.GetValue()), when(x.GetObservedAt()))
+		}
+		for _, c := range l.GetConsents() {
+			s := c.GetConsent()
+			t.row("consent", s.GetChannel()+"/"+s.GetTopic(), short(s.GetState()), when(c.GetAt()))
+		}
+		for _, e := range l.GetEndpoints() {
+			text := e.GetAddress()
+			if r := e.GetDoNotContact(); r != nil {
+				text += " (do not contact: " + short(r.GetCode()) + ")"
+			}
+			t.row("endpoint", e.GetChannel(), text, when(e.GetSince()))
+		}
+		if z := l.GetZone(); z != nil {
+			t.row("zone", z.GetProvenance(), z.GetName(), when(z.GetObservedAt()))
+		}
+	}
+	for _, g := range p.GetGaps() {
+		t.row("gap", g.GetDeadLetter(), "an input was given up", "")
+	}
+	return t
+}
+
+// valueText is a value in one cell: text as it is, anything else as JSON.
+func valueText(v *eventv1.Value) string {
+	plain := event.ToAny(v)
+	if s, ok := plain.(string); ok {
+		return s
+	}
+	data, err := json.Marshal(plain)
+	if err != nil {
+		return fmt.Sprint(plain)
+	}
+	return string(data)
+}

@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/source"
+)
+
+// meshStatus is how far the mesh is.
+type meshStatus struct {
+	Generation generation     `json:"generation"`
+	Revision   string         `json:"revision"`
+	Streams    []streamStatus `json:"streams"`
+	Stages     []stageStatus  `json:"stages"`
+}
+
+type streamStatus struct {
+	Name     string `json:"name"`
+	Messages uint64 `json:"messages"`
+	Bytes    uint64 `json:"bytes"`
+	MaxBytes uint64 `json:"max_bytes"`
+}
+
+type stageStatus struct {
+	Stage     string        `json:"stage"`
+	Partition int           `json:"partition"`
+	Sequence  uint64        `json:"sequence"`
+	Kind      string        `json:"kind"`
+	Owner     string        `json:"owner"`
+	Revision  string        `json:"revision"`
+	Now       string        `json:"now"`
+	Inputs    []inputStatus `json:"inputs"`
+}
+
+// inputStatus is how far one input is covered. Behind is the distance in positions of the stream, which
+// other subjects share: it is 0 if and only if nothing waits, and otherwise an upper bound.
+type inputStatus struct {
+	Input   string `json:"input"`
+	Last    uint64 `json:"last"`
+	Covered uint64 `json:"covered"`
+	Behind  uint64 `json:"behind"`
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	all := false
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how far every stage is behind its inputs",
+		Long: `status reads from NATS which generation there is, how full its streams are, and for each stage and
+partition how far its chain covers its inputs. What a stage has read but what changed nothing is covered by
+its next record only, so a small distance is no sign of trouble while it does not grow. A stage whose last
+record is GENESIS was never owned.`,
+		Example: `  refrain status
+  refrain status --all -o json`,
+		Args: args(0, 0, "no argument"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withSite(cmd.Context(), func(site log.Site, gen log.Generation) error {
+				s, err := readStatus(cmd.Context(), site, gen)
+				if err != nil {
+					return err
+				}
+				return a.print(s, s.table(all))
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "list every partition and input, not only the stages")
+	return cmd
+}
+
+func readStatus(ctx context.Context, site log.Site, gen log.Generation) (*meshStatus, error) {
+	s := &meshStatus{Generation: generationOf(gen)}
+	var err error
+	if s.Revision, err = source.Current(ctx, site.KV()); err != nil {
+		return nil, err
+	}
+	for _, cfg := range gen.StreamConfigs(0) {
+		use, err := site.Usage(ctx, cfg.Subjects[0])
+		if err != nil {
+			return nil, fmt.Errorf("read stream %s: %w", cfg.Name, err)
+		}
+		s.Streams = append(s.Streams, streamStatus{cfg.Name, use.Messages, use.Bytes, use.MaxBytes})
+	}
+	for _, spec := range log.Stages() {
+		for p := range gen.Partitions {
+			st, err := readStage(ctx, site, spec, p)
+			if err != nil {
+				return nil, err
+			}
+			s.Stages = append(s.Stages, st)
+		}
+	}
+	return s, nil
+}
+
+func readStage(ctx context.Context, site log.Site, spec log.StageSpec, p int) (stageStatus, error) {
+	subject := log.Subject(spec.Chain, p)
+	m, err := site.Last(ctx, subject)
+	if err != nil {
+		return stageStatus{}, fmt.Errorf("read the end of %s: %w", subject, err)
+	}
+	var rec stagev1.Record
+	if err := rec.UnmarshalVT(m.Data); err != nil {
+		return stageStatus{}, fmt.Errorf("decode record %s %d: %w", subject, m.Sequence, err)
+	}
+	st := stageStatus{
+		Stage: spec.Name, Partition: p, Sequence: m.Sequence, Kind: short(rec.GetKind()), Owner: rec.GetOwner(),
+		Revision: rec.GetRevision(), Now: when(rec.GetNow()),
+	}
+	covered := map[string]uint64{}
+	for _, c := range rec.GetCovers() {
+		covered[c.GetInput()] = c.GetSequence()
+	}
+	for _, input := range inputs(spec) {
+		last, err := site.Last(ctx, log.Subject(input, p))
+		if errors.Is(err, log.ErrNotFound) {
+			last.Sequence = 0
+		} else if err != nil {
+			return stageStatus{}, fmt.Errorf("read the end of %s: %w", log.Subject(input, p), err)
+		}
+		in := inputStatus{Input: input, Last: last.Sequence, Covered: covered[input]}
+		if in.Last > in.Covered {
+			in.Behind = in.Last - in.Covered
+		}
+		st.Inputs = append(st.Inputs, in)
+	}
+	return st, nil
+}
+
+// inputs lists everything that a stage reads from the log.
+func inputs(spec log.StageSpec) []string {
+	out := append([]string{}, spec.Before...)
+	if spec.After != "" {
+		out = append(out, spec.After)
+	}
+	return append(out, log.Box(spec.Name), log.Redrive(spec.Name))
+}
+
+func (s *meshStatus) table(all bool) table {
+	var t table
+	t.line("generation %d: %s, %s; revision %s", s.Generation.Number, count(s.Generation.Partitions, "partition"), count(s.Generation.Replicas, "replica"), orNone(s.Revision))
+	for _, x := range s.Streams {
+		if all || x.MaxBytes > 0 && x.Bytes > x.MaxBytes/2 {
+			t.line("stream %s: %s, %d of %d MiB", x.Name, count(int(x.Messages), "message"), x.Bytes>>20, x.MaxBytes>>20) //nolint:gosec // for people
+		}
+	}
+	if all {
+		t.head = []string{"STAGE", "PARTITION", "RECORD", "KIND", "OWNER", "INPUT", "LAST", "COVERED", "BEHIND"}
+		for _, st := range s.Stages {
+			for _, in := range st.Inputs {
+				t.row(st.Stage, fmt.Sprint(st.Partition), fmt.Sprint(st.Sequence), st.Kind, st.Owner, in.Input,
+					fmt.Sprint(in.Last), fmt.Sprint(in.Covered), fmt.Sprint(in.Behind))
+			}
+		}
+		return t
+	}
+	t.head = []string{"STAGE", "OWNED", "CLOSED", "BEHIND", "MOST BEHIND"}
+	for _, spec := range log.Stages() {
+		t.row(s.summary(spec.Name)...)
+	}
+	return t
+}
+
+// summary says in one row how a stage is.
+func (s *meshStatus) summary(stage string) []string {
+	owned, closed, behind, most, where := 0, 0, 0, uint64(0), "-"
+	for _, st := range s.Stages {
+		if st.Stage != stage {
+			continue
+		}
+		switch st.Kind {
+		case "GENESIS":
+		case "CLOSE":
+			closed++
+		default:
+			owned++
+		}
+		late := false
+		for _, in := range st.Inputs {
+			late = late || in.Behind > 0
+			if in.Behind > most {
+				most, where = in.Behind, fmt.Sprintf("%s.%d by %d", in.Input, st.Partition, in.Behind)
+			}
+		}
+		if late {
+			behind++
+		}
+	}
+	return []string{stage, fmt.Sprint(owned), fmt.Sprint(closed), fmt.Sprint(behind), where}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none yet"
+	}
+	return s
+}

@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+)
+
+func (a *app) timelineCommand() *cobra.Command {
+	limit := uint32(0)
+	cmd := &cobra.Command{
+		Use:   "timeline CUSTOMER",
+		Short: "Show what happened to a customer, in order",
+		Long: `timeline shows what every stage noted about a customer: events, proposals, verdicts with their
+reasons, deliveries. The ids can be given to explain.`,
+		Example: `  refrain timeline ann
+  refrain timeline ann --limit 20 -o json`,
+		Args: args(1, 1, "a customer"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			id, err := identifier(given[0])
+			if err != nil {
+				return err
+			}
+			var res *profilev1.ListTimelineResponse
+			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+				res, err = profilev1.NewProfileServiceClient(conn).ListTimeline(ctx, &profilev1.ListTimelineRequest{Tenant: a.tenant, Identifier: id, Limit: limit})
+				return err
+			}); err != nil {
+				return err
+			}
+			t := table{head: []string{"AT", "STAGE", "WHAT", "SUBJECT", "CHANNEL", "WHY", "ID"}}
+			for _, e := range res.GetEntries() {
+				t.row(when(e.GetAt()), e.GetStage(), e.GetWhat(), e.GetSubject(), e.GetChannel(), because(e.GetReasons()), e.GetId())
+			}
+			if len(t.rows) == 0 {
+				t.line("nothing happened to this customer")
+			}
+			return a.print(plain(res), t)
+		},
+	}
+	cmd.Flags().Uint32Var(&limit, "limit", 0, "at most so many lines, the newest; 0 is 100")
+	return cmd
+}
