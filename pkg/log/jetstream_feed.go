@@ -26,7 +26,9 @@ type feedLimits struct {
 
 func defaultFeedLimits() feedLimits {
 	return feedLimits{
-		messages: 128, bytes: 1 << 20, pullMessages: 128, pullBytes: 2 * MaxMessage,
+		// The library's channel holds pullMessages, and status messages take places in it too: with so many
+		// places pullBytes is what binds, and the channel does not overflow while a full tail is waited for.
+		messages: 128, bytes: 1 << 20, pullMessages: 8192, pullBytes: 2 * MaxMessage,
 		whileHungry: 10 * time.Millisecond, whileBusy: time.Second, filters: 4,
 	}
 }
