@@ -63,11 +63,14 @@ type Place struct {
 
 // Score computes a score and its parts, which add up to the total.
 func Score(class int32, f Factors) *decisionv1.Score {
-	s := &decisionv1.Score{
-		Propensity: ln(f.Propensity), Context: ln(f.Context), Value: ln(f.Value), Levers: ln(f.Levers), Class: class,
-	}
-	s.Total = s.GetPropensity() + s.GetContext() + s.GetValue() + s.GetLevers()
+	s := &decisionv1.Score{}
+	fill(s, class, f)
 	return s
+}
+
+func fill(s *decisionv1.Score, class int32, f Factors) {
+	s.Propensity, s.Context, s.Value, s.Levers, s.Class = ln(f.Propensity), ln(f.Context), ln(f.Value), ln(f.Levers), class
+	s.Total = s.GetPropensity() + s.GetContext() + s.GetValue() + s.GetLevers()
 }
 
 func ln(x float64) float64 {
@@ -83,8 +86,10 @@ func ln(x float64) float64 {
 // doing nothing. Equal arguments give equal results, and the order of the arguments does not matter.
 func Rank(candidates []Candidate, rule Rule) []Place {
 	places := make([]Place, 0, len(candidates)+1)
+	scores := make([]decisionv1.Score, len(candidates))
 	for i, c := range candidates {
-		s := Score(c.Class, c.Factors)
+		s := &scores[i]
+		fill(s, c.Class, c.Factors)
 		worth := c.Factors.Value > 0 && (!rule.HasFloor || s.GetTotal() > rule.NoAction)
 		places = append(places, Place{Index: i, Score: s, Worth: worth})
 	}

@@ -49,7 +49,8 @@ type Action struct {
 	// CountsTowardCaps says whether a contact uses up room.
 	CountsTowardCaps bool
 
-	refs []*decisionv1.TreatmentRef // the treatments as facts name them
+	gates []gate
+	refs  []*decisionv1.TreatmentRef // the treatments as facts name them
 }
 
 // Treatment returns a treatment by id, nil if the action has none of that id.
@@ -88,6 +89,7 @@ func CompileAction(meta *definitionv1.Metadata, spec *definitionv1.Action, env *
 		c.problem("spec.purpose", fmt.Sprintf("%q is not a purpose", spec.GetPurpose()), "marketing, service, transactional or legal")
 	}
 	a.Treatments = c.treatments(spec.GetTreatments())
+	a.gates = newGates(a)
 	for _, t := range a.Treatments {
 		a.refs = append(a.refs, &decisionv1.TreatmentRef{Id: t.GetId(), Channel: t.GetChannel(), To: t.GetTo(), Topic: t.GetTopic()})
 	}

@@ -81,8 +81,8 @@ func (t *turn) close(name string) {
 	d := t.decision(p, t.slate(p, p.Size, entrants), entrants)
 	t.fact(&decisionv1.Fact{Fact: &decisionv1.Fact_DecisionMade{DecisionMade: d}})
 	treatments := map[string][]*decisionv1.TreatmentRef{}
-	for _, e := range entrants {
-		treatments[e.id()] = e.treatments
+	for i := range entrants {
+		treatments[entrants[i].id()] = entrants[i].treatments
 	}
 	for _, c := range d.GetCandidates() {
 		if q := t.find(c.GetProposal()); q != nil {
@@ -143,9 +143,10 @@ func (t *turn) entrant(p *Placement, action string, q *decisionv1.Proposal, mode
 
 // decision is the record of a ranking; its id derives from customer, placement, time and who took part.
 func (t *turn) decision(p *Placement, candidates []*decisionv1.Candidate, entrants []entrant) *decisionv1.DecisionMade {
-	parts := []string{"decision", t.s.GetTenant(), t.customer(), p.Name, t.env.Now.UTC().Format(time.RFC3339Nano)}
-	for _, e := range entrants {
-		parts = append(parts, e.id())
+	parts := make([]string, 0, len(entrants)+5)
+	parts = append(parts, "decision", t.s.GetTenant(), t.customer(), p.Name, t.env.Now.UTC().Format(time.RFC3339Nano))
+	for i := range entrants {
+		parts = append(parts, entrants[i].id())
 	}
 	return &decisionv1.DecisionMade{
 		Id: identity.Derive(parts...), Placement: p.Name, Candidates: candidates, ProfileVersion: t.env.ProfileVersion,

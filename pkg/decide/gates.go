@@ -26,33 +26,38 @@ const (
 	neutral           = 1.0
 )
 
+// gate is one of an action's own conditions.
 type gate struct {
-	part    string
+	rule    string
 	code    reasonv1.Code
 	program *expr.Program
 }
 
-// gates are an action's own conditions, in their order.
-func (a *Action) gates() [3]gate {
-	return [3]gate{
+// newGates lists the gates that an action has, in their order.
+func newGates(a *Action) []gate {
+	all := []gate{
 		{"eligibility", reasonv1.Code_CODE_NOT_ELIGIBLE, a.Eligibility},
 		{"applicability", reasonv1.Code_CODE_NOT_APPLICABLE, a.Applicability},
 		{"suitability", reasonv1.Code_CODE_NOT_SUITABLE, a.Suitability},
 	}
+	var out []gate
+	for _, g := range all {
+		if g.program != nil {
+			out = append(out, gate{rule: "Action/" + a.Name + "." + g.rule, code: g.code, program: g.program})
+		}
+	}
+	return out
 }
 
 // refusals runs the action's gates. A gate that fails while it runs says no, with the error as evidence.
 func (t *turn) refusals(a *Action, mode Mode) []*reasonv1.Reason {
 	var out []*reasonv1.Reason
-	for _, g := range a.gates() {
-		if g.program == nil {
-			continue
-		}
+	for _, g := range a.gates {
 		ok, err := g.program.Bool(expr.Input{Traits: t.env.Traits})
 		if ok && err == nil {
 			continue
 		}
-		reason := t.reason(g.code, "Action/"+a.Name+"."+g.part)
+		reason := t.reason(g.code, g.rule)
 		if err != nil {
 			reason.Evidence = []string{err.Error()}
 			reason.Remedy = "mend the expression so that it has a value for every customer"

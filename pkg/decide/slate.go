@@ -24,15 +24,15 @@ type entrant struct {
 }
 
 // id orders entrants and breaks ties: the proposal's, or the action's name.
-func (e entrant) id() string {
+func (e *entrant) id() string {
 	if e.proposal != nil {
 		return e.proposal.GetId()
 	}
 	return e.name
 }
 
-func (e entrant) candidate() *decisionv1.Candidate {
-	c := &decisionv1.Candidate{Action: e.name, Proposal: e.proposal.GetId(), Reasons: e.reasons}
+func (e *entrant) fill(c *decisionv1.Candidate) *decisionv1.Candidate {
+	c.Action, c.Proposal, c.Reasons = e.name, e.proposal.GetId(), e.reasons
 	if len(e.treatments) > 0 {
 		c.Treatment, c.Channel = e.treatments[0].GetId(), e.treatments[0].GetChannel()
 	}
@@ -43,9 +43,9 @@ func (e entrant) candidate() *decisionv1.Candidate {
 // The candidates are all entrants and doing nothing, each exactly once: the ranked ones best first, then
 // those that a gate refused, by id. Everyone who is not chosen has a reason.
 func (t *turn) slate(p *Placement, size int, entrants []entrant) []*decisionv1.Candidate {
-	able, unable := make([]entrant, 0, len(entrants)), make([]entrant, 0, len(entrants))
-	for _, e := range entrants {
-		if len(e.reasons) == 0 {
+	able, unable := make([]*entrant, 0, len(entrants)), make([]*entrant, 0, len(entrants))
+	for i := range entrants {
+		if e := &entrants[i]; len(e.reasons) == 0 {
 			able = append(able, e)
 		} else {
 			unable = append(unable, e)
@@ -58,24 +58,27 @@ func (t *turn) slate(p *Placement, size int, entrants []entrant) []*decisionv1.C
 			field[i].Deadline = e.proposal.GetValidUntil().AsTime()
 		}
 	}
-	out := t.choose(p, size, able, arbitration.Rank(field, arbitration.Rule{}), len(unable))
-	slices.SortFunc(unable, func(a, b entrant) int { return cmp.Compare(a.id(), b.id()) })
+	// One allocation for all candidates: a query may have hundreds.
+	slab := make([]decisionv1.Candidate, len(entrants)+1)
+	out := t.choose(p, size, able, arbitration.Rank(field, arbitration.Rule{}), slab)
+	slices.SortFunc(unable, func(a, b *entrant) int { return cmp.Compare(a.id(), b.id()) })
 	for _, e := range unable {
-		out = append(out, e.candidate())
+		out = append(out, e.fill(&slab[len(out)]))
 	}
 	return out
 }
 
-// choose turns places into candidates; more says how many others the caller will add.
-func (t *turn) choose(p *Placement, size int, able []entrant, places []arbitration.Place, more int) []*decisionv1.Candidate {
-	out := make([]*decisionv1.Candidate, 0, len(places)+more)
+// choose turns places into candidates, which it takes from the slab in order.
+func (t *turn) choose(p *Placement, size int, able []*entrant, places []arbitration.Place, slab []decisionv1.Candidate) []*decisionv1.Candidate {
+	out := make([]*decisionv1.Candidate, 0, len(slab))
 	taken := make(map[string]bool, size)
 	var winner string
 	var full []*reasonv1.Reason // the same for all who found no room; never changed
 	for i, place := range places {
-		c := &decisionv1.Candidate{Action: NoAction}
+		c := &slab[i]
+		c.Action = NoAction
 		if place.Index >= 0 {
-			c = able[place.Index].candidate()
+			able[place.Index].fill(c)
 		}
 		c.Rank, c.Score = uint32(i+1), place.Score //nolint:gosec // few candidates
 		switch {
