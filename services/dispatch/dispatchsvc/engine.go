@@ -39,9 +39,12 @@ type engine struct {
 	clock      stage.Clock
 	generation uint32
 	publicURL  string
-	logger     *slog.Logger
-	tracer     trace.Tracer
-	metrics    *metrics
+	// stepped says that calls are made in rounds (the replay clock): their results are recorded only when
+	// all calls of a round are over, so a paced delivery cannot keep its room until its own call.
+	stepped func() bool
+	logger  *slog.Logger
+	tracer  trace.Tracer
+	metrics *metrics
 }
 
 // Call implements stage.Caller.
@@ -83,7 +86,11 @@ func (e *engine) pace(ctx context.Context, j job) paceResult {
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(j.notAfter.Sub(e.clock.Now()), 0))
 	defer cancel()
-	if err := p.room(ctx, j.slot()); err != nil {
+	err := p.pace(ctx)
+	if err == nil && !e.stepped() {
+		err = p.slots.take(ctx, j.slot())
+	}
+	if err != nil {
 		return fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the channel"))
 	}
 	return paceResult{proposal: j.proposal.GetId(), attempt: j.attempt}
@@ -119,13 +126,13 @@ func (e *engine) send(ctx context.Context, partition int, j job) delivery.Result
 	if failure != nil {
 		return *failure
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout+aroundCall)
-	defer cancel()
-	release, err := p.slots.use(ctx, j.slot())
+	release, err := e.room(ctx, p, j)
 	if err != nil {
 		return later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the channel")
 	}
 	defer release()
+	ctx, cancel := context.WithTimeout(ctx, p.timeout+aroundCall)
+	defer cancel()
 	asked := time.Now()
 	profile, err := e.freshness.profile(ctx, partition, j.key)
 	e.metrics.fresh.Record(ctx, time.Since(asked).Seconds())
@@ -143,6 +150,16 @@ func (e *engine) send(ctx context.Context, partition int, j job) delivery.Result
 	}
 	failure.ProfileVersion = profile.GetVersion()
 	return *failure
+}
+
+// room is what pacing has leased, as a rule; else it is waited for.
+func (e *engine) room(ctx context.Context, p *provider, j job) (release func(), err error) {
+	if !e.stepped() {
+		limited, cancel := context.WithTimeout(ctx, aroundCall)
+		defer cancel()
+		ctx = limited
+	}
+	return p.slots.use(ctx, j.slot())
 }
 
 // prepare is the last check and the rendering; a result says why nothing is sent.

@@ -24,7 +24,8 @@ import (
 const (
 	defaultTimeout     = 10 * time.Second
 	defaultConcurrency = 8
-	// aroundCall is what a send may take beside its provider call: room, freshness, last check, rendering.
+	// aroundCall is what a send may wait for room, and again what it may take for a fresh view, the last
+	// check and rendering.
 	aroundCall = 10 * time.Second
 	// margin is kept between the end of a call and the belief that it has ended.
 	margin = 30 * time.Second
@@ -95,14 +96,15 @@ func newProvider(adapter channel.Adapter, def *definitionv1.Channel) *provider {
 	return made
 }
 
-// room waits until the channel may make one more call for key.
-func (p *provider) room(ctx context.Context, key string) error {
-	if p.limiter != nil {
-		if err := p.limiter.Wait(ctx); err != nil {
-			return fmt.Errorf("wait for pacing: %w", err)
-		}
+// pace waits until the channel's rate allows one more call.
+func (p *provider) pace(ctx context.Context) error {
+	if p.limiter == nil {
+		return nil
 	}
-	return p.slots.take(ctx, key)
+	if err := p.limiter.Wait(ctx); err != nil {
+		return fmt.Errorf("wait for pacing: %w", err)
+	}
+	return nil
 }
 
 // close gives back all adapters.
@@ -132,5 +134,5 @@ func timeout(def *definitionv1.Channel) time.Duration {
 
 // settings is a channel as the state machine knows it; nil is a channel that is gone.
 func settings(def *definitionv1.Channel) delivery.Channel {
-	return delivery.Channel{Settle: timeout(def) + aroundCall + margin, LooksUp: channel.LooksUp(def)}
+	return delivery.Channel{Settle: timeout(def) + 2*aroundCall + margin, LooksUp: channel.LooksUp(def)}
 }

@@ -46,15 +46,13 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	pool := newProviders(channel.Options{
 		DataDir: cfg.DataDir, NATSURL: cfg.NATSURL, NATS: deps.NATS, Secret: cfg.Secret, Allow: ranges,
 	})
+	// A clock that takes the publishers' times as they are releases one instant after another.
+	stepped := func() bool { return deps.Stamper != nil && !deps.Stamper.Skew() }
 	fresh := newFreshness(deps.Store, deps.Broker, deps.Clock)
-	fresh.owner = deps.Replica
-	if s := deps.Stamper; s != nil {
-		// A clock that takes the publishers' times as they are releases one instant after another.
-		fresh.released = func() bool { return !s.Skew() }
-	}
+	fresh.owner, fresh.released = deps.Replica, stepped
 	engine := &engine{
 		catalogs: catalogs, providers: pool, freshness: fresh, renderer: newRenderer(), signer: hasher,
-		clock: deps.Clock, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"),
+		clock: deps.Clock, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"), stepped: stepped,
 		logger: logger, tracer: deps.Tracer.Tracer("refrain.dev/services/dispatch"), metrics: metrics,
 	}
 	dispatchv1.RegisterDispatchServiceServer(deps.GRPC, &rpcServer{

@@ -1,0 +1,295 @@
+package dispatchsvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/delivery"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/state"
+
+	"refrain.dev/services/dispatch/dispatchsvc/channel"
+)
+
+// scripted is an adapter that does what a test says.
+type scripted struct {
+	send  func() delivery.Result
+	calls atomic.Int32
+	most  atomic.Int32
+	under atomic.Int32
+}
+
+func (s *scripted) Send(context.Context, channel.Message) delivery.Result {
+	s.calls.Add(1)
+	n := s.under.Add(1)
+	defer s.under.Add(-1)
+	for m := s.most.Load(); n > m && !s.most.CompareAndSwap(m, n); m = s.most.Load() {
+	}
+	return s.send()
+}
+
+func (s *scripted) Close() error { return nil }
+
+// profileView is a store whose profile stage covers the control lane up to a position.
+type profileView struct {
+	mu      sync.Mutex
+	applied uint64
+	covered uint64
+	err     error
+}
+
+func (v *profileView) Read(_ context.Context, _ int, q state.Query) (state.View, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	row, err := (&profilev1.Profile{Id: customer(), Version: v.covered}).MarshalVT()
+	if err != nil {
+		return state.View{}, err
+	}
+	return state.View{
+		Metas: map[string]state.Meta{profileName: {Applied: v.applied, Origins: map[string]uint64{log.LaneControl: v.covered}}},
+		Rows:  [][]byte{row},
+	}, v.err
+}
+
+// lane counts pings and hands them to see.
+type lane struct {
+	count atomic.Uint64
+	see   func(sequence uint64)
+}
+
+func (l *lane) Publish(_ context.Context, subject string, _ []byte) (uint64, error) {
+	if subject != "evt.control.3" {
+		return 0, errors.New("not the control lane of the partition")
+	}
+	n := l.count.Add(1)
+	l.see(n)
+	return n, nil
+}
+
+type noSigner struct{}
+
+func (noSigner) Sign(*decisionv1.Token) (string, error) { return "tok", nil }
+
+// testEngine has one channel with a scripted adapter and a profile stage that follows at once.
+func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *engine {
+	t.Helper()
+	m, err := newMetrics(metricnoop.NewMeterProvider())
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := &profileView{applied: 1}
+	pings := &lane{see: func(n uint64) { view.mu.Lock(); defer view.mu.Unlock(); view.covered = n }}
+	e := &engine{
+		catalogs: fixedCatalogs{Definitions{
+			Channels:  map[string]*definitionv1.Channel{"email": def},
+			Treatment: func(string, string) *definitionv1.Treatment { return &definitionv1.Treatment{Subject: "Hi"} },
+			LastCheck: func(*profilev1.Profile, LastContact) []*reasonv1.Reason { return nil },
+			Address:   func(*profilev1.Profile, string) string { return "ada@shop.example" },
+			Traits:    func(*profilev1.Profile) []*profilev1.Trait { return nil },
+		}},
+		providers: newProviders(channel.Options{DataDir: t.TempDir()}), freshness: newFreshness(view, pings, stage.WallClock{}),
+		renderer: newRenderer(), signer: noSigner{}, clock: stage.WallClock{}, stepped: func() bool { return false },
+		logger: slog.New(slog.DiscardHandler), tracer: tracenoop.NewTracerProvider().Tracer(""), metrics: m,
+	}
+	p, err := e.providers.get("email", def)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.adapter = adapter
+	return e
+}
+
+func testJob(proposal string) job {
+	return job{
+		tenant: "default", customer: customer(), key: key(), proposal: &decisionv1.Proposal{Id: proposal, Action: "welcome"},
+		treatment: &decisionv1.TreatmentRef{Id: "mail", Channel: "email"}, notAfter: time.Now().Add(time.Hour), intentAt: time.Now(),
+	}
+}
+
+func fileChannel() *definitionv1.Channel {
+	return &definitionv1.Channel{Adapter: "file", Concurrency: 4, Timeout: "PT2S", Config: map[string]string{"path": "x"}}
+}
+
+func acceptAll() *scripted {
+	return &scripted{send: func() delivery.Result { return delivery.Result{Status: dispatchv1.Status_STATUS_ACCEPTED} }}
+}
+
+// Under the replay clock all pacing of an instant is over before the first INTENT is recorded.
+func TestRoundsOfCallsDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		adapter := acceptAll()
+		adapter.send = func() delivery.Result {
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // in a bubble, where time is simulated
+			return delivery.Result{Status: dispatchv1.Status_STATUS_ACCEPTED}
+		}
+		e := testEngine(t, adapter, fileChannel())
+		e.stepped = func() bool { return true }
+		e.freshness.released = e.stepped
+		began := time.Now()
+		round := func(request func(job) any, ok func(any) bool) {
+			var wg sync.WaitGroup
+			for i := range 100 {
+				wg.Go(func() {
+					if got := e.Call(t.Context(), 3, stage.Call{Request: request(testJob(fmt.Sprint(i)))}); !ok(got) {
+						t.Errorf("call %d: %+v", i, got)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		round(func(j job) any { return paceRequest{j} }, func(r any) bool { return r.(paceResult).failure == nil })
+		round(func(j job) any { return sendRequest{j} }, func(r any) bool {
+			return r.(sendResult).result.Status == dispatchv1.Status_STATUS_ACCEPTED
+		})
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("100 calls of 10 ms, 4 at once, took %v", took)
+		}
+		if adapter.most.Load() > 4 || adapter.calls.Load() != 100 {
+			t.Errorf("%d calls, %d at once; want 100 and at most 4", adapter.calls.Load(), adapter.most.Load())
+		}
+	})
+}
+
+func TestPacingFollowsTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		def := fileChannel()
+		def.Rate, def.Concurrency = 2, 100
+		e := testEngine(t, acceptAll(), def)
+		began := time.Now()
+		for i := range 10 {
+			if r := e.pace(t.Context(), testJob(fmt.Sprint(i))); r.failure != nil {
+				t.Fatalf("pace: %+v", r.failure)
+			}
+		}
+		if took := time.Since(began); took < 4*time.Second-time.Millisecond || took > 5*time.Second {
+			t.Errorf("10 at 2 per second after a burst of 2 took %v, want 4 s", took)
+		}
+		j := testJob("late")
+		j.notAfter = time.Now().Add(100 * time.Millisecond)
+		if r := e.pace(t.Context(), j); r.failure == nil || !r.failure.Transient {
+			t.Errorf("an approval that ends before its turn: %+v", r)
+		}
+	})
+}
+
+func TestAFailingProviderIsLeftAlone(t *testing.T) {
+	adapter := &scripted{send: func() delivery.Result { return delivery.Result{Status: dispatchv1.Status_STATUS_UNKNOWN} }}
+	e := testEngine(t, adapter, fileChannel())
+	for i := range breakerFailures {
+		if r := e.send(t.Context(), 3, testJob(fmt.Sprint(i))); r.Status != dispatchv1.Status_STATUS_UNKNOWN {
+			t.Fatalf("send: %+v", r)
+		}
+	}
+	r := e.pace(t.Context(), testJob("next"))
+	if r.failure == nil || !r.failure.Transient || r.failure.RetryAfter <= 0 {
+		t.Errorf("pacing with an open breaker: %+v", r)
+	}
+	if s := e.send(t.Context(), 3, testJob("next")); s.Status != dispatchv1.Status_STATUS_UNSENT || !s.Transient {
+		t.Errorf("sending with an open breaker: %+v", s)
+	}
+	if n := adapter.calls.Load(); n != breakerFailures {
+		t.Errorf("calls = %d, want %d", n, breakerFailures)
+	}
+}
+
+func TestWhatStopsASendBeforeTheCall(t *testing.T) {
+	tests := map[string]struct {
+		change    func(*engine, *job)
+		code      reasonv1.Code
+		transient bool
+	}{
+		"the approval is over": {func(_ *engine, j *job) { j.notAfter = time.Now() }, reasonv1.Code_CODE_APPROVAL_EXPIRED, false},
+		"the intent is old":    {func(_ *engine, j *job) { j.intentAt = time.Now().Add(-time.Minute) }, reasonv1.Code_CODE_STALE_VIEW, true},
+		"no permission": {func(e *engine, _ *job) {
+			d := e.catalogs.(fixedCatalogs)
+			d.definitions.LastCheck = func(*profilev1.Profile, LastContact) []*reasonv1.Reason {
+				return []*reasonv1.Reason{{Code: reasonv1.Code_CODE_CONSENT_MISSING}}
+			}
+			e.catalogs = d
+		}, reasonv1.Code_CODE_LATE_BLOCK, false},
+		"the store is down": {func(e *engine, _ *job) {
+			e.freshness.reader = &profileView{applied: 1, err: errors.New("down")}
+		}, reasonv1.Code_CODE_STALE_VIEW, true},
+		"the profile stage has written nothing": {func(e *engine, _ *job) {
+			e.freshness.reader = &profileView{}
+		}, reasonv1.Code_CODE_STALE_VIEW, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				adapter := acceptAll()
+				e, j := testEngine(t, adapter, fileChannel()), testJob("p")
+				tt.change(e, &j)
+				r := e.send(t.Context(), 3, j)
+				if r.Status != dispatchv1.Status_STATUS_UNSENT || r.Transient != tt.transient || r.Reasons[0].GetCode() != tt.code {
+					t.Errorf("result = %+v, want %v transient=%v", r, tt.code, tt.transient)
+				}
+				if adapter.calls.Load() != 0 {
+					t.Error("the provider was called")
+				}
+			})
+		})
+	}
+}
+
+// "now - m0 of the newest covered ping", not "the time since something arrived": a profile stage that is
+// always ten seconds behind answers every second and is never fresh.
+func TestAConstantLagIsNotFresh(t *testing.T) {
+	for lag, fresh := range map[time.Duration]bool{0: true, 2 * time.Second: true, 10 * time.Second: false} {
+		synctest.Test(t, func(t *testing.T) {
+			view := &profileView{applied: 1}
+			pings := &lane{see: func(n uint64) {
+				time.AfterFunc(lag, func() { view.mu.Lock(); defer view.mu.Unlock(); view.covered = n })
+			}}
+			f := newFreshness(view, pings, stage.WallClock{})
+			var err error
+			began := time.Now()
+			for time.Since(began) < 25*time.Second {
+				_, err = f.profile(t.Context(), 3, key())
+				time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in a bubble, where time is simulated
+			}
+			if (err == nil) != fresh || (err != nil && !errors.Is(err, errStale)) {
+				t.Errorf("lag %v: %v, want fresh = %v", lag, err, fresh)
+			}
+			if n := pings.count.Load(); n > 30 {
+				t.Errorf("lag %v: %d pings in 25 s, want one per second at most", lag, n)
+			}
+			time.Sleep(lag) //nolint:forbidigo // in a bubble: the last answers come
+		})
+	}
+}
+
+func TestAnAdapterIsBuiltOncePerContent(t *testing.T) {
+	p := newProviders(channel.Options{DataDir: t.TempDir()})
+	a, errA := p.get("x", fileChannel())
+	b, errB := p.get("x", fileChannel())
+	other := fileChannel()
+	other.Rate = 3
+	c, errC := p.get("x", other)
+	if err := errors.Join(errA, errB, errC); err != nil {
+		t.Fatal(err)
+	}
+	if a != b || a == c {
+		t.Errorf("equal definitions share a provider: %v, different ones: %v", a == b, a == c)
+	}
+	if err := p.close(); err != nil {
+		t.Fatal(err)
+	}
+}
