@@ -150,14 +150,24 @@ func (r *reader) redrive(in *Input, rd *stagev1.Redrive) error {
 	in.ID = rd.GetId()
 	in.Payload = rd.GetPayload()
 	in.Redriven = rd.GetInput()
-	switch rd.GetInput() {
-	case "", log.Lane(log.LaneControl), log.Lane(log.LaneLive), log.Lane(log.LaneBulk):
+	if !isChain(rd.GetInput()) {
 		return nil
 	}
-	if cell := (&stagev1.Cell{}); cell.UnmarshalVT(rd.GetPayload()) == nil && cell.GetKey() != "" {
-		return in.fill(cell)
+	cell := &stagev1.Cell{}
+	if err := cell.UnmarshalVT(rd.GetPayload()); err != nil {
+		return fmt.Errorf("decode the cell of dead letter %s: %w", rd.GetId(), err)
 	}
-	return nil
+	return in.fill(cell)
+}
+
+// isChain says whether an input is a chain, whose dead letters are cells.
+func isChain(input string) bool {
+	for _, s := range log.Stages() {
+		if s.Chain == input {
+			return true
+		}
+	}
+	return false
 }
 
 func (in *Input) fill(cell *stagev1.Cell) error {
