@@ -64,18 +64,14 @@ func normalisePhone(value string) (string, error) {
 		}
 	}
 	out := b.String()
-	if digits := strings.TrimPrefix(out, "+"); len(digits) < 5 || len(digits) > 15 {
-		return out, phoneLength(digits)
+	digits := strings.TrimPrefix(out, "+")
+	if isBlocked(digits) {
+		return "", nil // nothing but zeros is nobody's number
+	}
+	if len(digits) < 5 || len(digits) > 15 {
+		return "", errors.New("not a phone number: want 5 to 15 digits")
 	}
 	return out, nil
-}
-
-// phoneLength lets numbers through that are blocked anyway, so that they are called that.
-func phoneLength(digits string) error {
-	if isBlocked(digits) {
-		return nil
-	}
-	return errors.New("not a phone number: want 5 to 15 digits")
 }
 
 // blockedWords are values that programs send when they know nobody.
