@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -81,7 +82,8 @@ func readStatus(ctx context.Context, site log.Site, gen log.Generation) (*meshSt
 		return nil, err
 	}
 	for _, cfg := range gen.StreamConfigs(0) {
-		use, err := site.Usage(ctx, cfg.Subjects[0])
+		// A stream that holds all partitions stores them under a wildcard; any partition will do.
+		use, err := site.Usage(ctx, strings.Replace(cfg.Subjects[0], "*", "0", 1))
 		if err != nil {
 			return nil, fmt.Errorf("read stream %s: %w", cfg.Name, err)
 		}
