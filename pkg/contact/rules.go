@@ -101,6 +101,14 @@ func (k *check) quietRule(p *Policy) rule {
 	return r
 }
 
+// scope says which contacts take up room in a rule, and until when one does that was made at an instant;
+// none does for longer than longest.
+type scope struct {
+	channel, action string
+	longest         time.Duration
+	end             func(*contactv1.LedgerEntry, time.Time) time.Time
+}
+
 // user is a ledger entry that takes up room until an instant.
 type user struct {
 	entry *contactv1.LedgerEntry
@@ -110,9 +118,9 @@ type user struct {
 func (k *check) capRule(p *Policy, i int) rule {
 	c := &p.caps[i]
 	zone := k.zone(p)
-	users := k.users(p, c.channel, c.action, c.longest(), func(e *contactv1.LedgerEntry, at time.Time) time.Time {
+	users := k.users(p, scope{channel: c.channel, action: c.action, longest: c.longest(), end: func(e *contactv1.LedgerEntry, at time.Time) time.Time {
 		return k.capEnd(c, zone, e, at)
-	})
+	}})
 	r := rule{onBlock: c.onBlock}
 	if len(users) >= c.max {
 		r.free = users[c.max-1].until
@@ -151,7 +159,7 @@ func (k *check) capEnd(c *frequencyCap, zone *time.Location, e *contactv1.Ledger
 }
 
 func (k *check) gapRule(p *Policy) rule {
-	users := k.users(p, "", "", p.gap, func(_ *contactv1.LedgerEntry, at time.Time) time.Time { return at.Add(p.gap) })
+	users := k.users(p, scope{longest: p.gap, end: func(_ *contactv1.LedgerEntry, at time.Time) time.Time { return at.Add(p.gap) }})
 	r := rule{}
 	if len(users) > 0 {
 		r.free = users[0].until
@@ -188,24 +196,24 @@ func (k *check) fullRule() rule {
 
 // users returns what takes up room now, what does so longest first. Room that is reserved is taken for as
 // long as it is reserved: the send may still start, until its lease ends, and may be reported later.
-func (k *check) users(p *Policy, channel, action string, longest time.Duration, end func(*contactv1.LedgerEntry, time.Time) time.Time) []user {
+func (k *check) users(p *Policy, s scope) []user {
 	var out []user
 	for _, e := range k.state.GetLedger() {
 		at, reserved := e.GetAt().AsTime(), e.GetState() == contactv1.EntryState_ENTRY_STATE_RESERVED
 		switch {
 		case !e.GetCounts(), e.GetId() == k.contact.ID, !matches(p.channels, e.GetChannel()),
-			channel != "" && e.GetChannel() != channel,
-			action != "" && e.GetAction() != action,
-			!reserved && !at.Add(longest).After(k.env.Now):
+			s.channel != "" && e.GetChannel() != s.channel,
+			s.action != "" && e.GetAction() != s.action,
+			!reserved && !at.Add(s.longest).After(k.env.Now):
 			continue
 		}
-		until := end(e, at)
+		until := s.end(e, at)
 		if reserved && !until.After(k.env.Now) {
 			latest := k.env.Now
 			if lease := e.GetLeaseUntil(); lease != nil && lease.AsTime().After(latest) {
 				latest = lease.AsTime()
 			}
-			until = end(e, latest)
+			until = s.end(e, latest)
 		}
 		if until.After(k.env.Now) {
 			out = append(out, user{entry: e, until: until})

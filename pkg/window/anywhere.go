@@ -28,7 +28,7 @@ func (q Quiet) NextAllowedAnywhere(t time.Time) (time.Time, bool) {
 
 func (q Quiet) endAnywhere(t time.Time) (end time.Time, quiet bool) {
 	for _, minutes := range inhabited() {
-		if into := q.into(t, minutes); into < q.length {
+		if into := q.into(t, time.Duration(minutes)*time.Minute); into < q.length {
 			if e := t.Add(q.length - into); e.After(end) {
 				end, quiet = e, true
 			}
@@ -41,7 +41,7 @@ func (q Quiet) endAnywhere(t time.Time) (end time.Time, quiet bool) {
 func (q Quiet) NextStartAnywhere(t time.Time) time.Time {
 	next := t.Add(day)
 	for _, minutes := range inhabited() {
-		into := q.into(t, minutes)
+		into := q.into(t, time.Duration(minutes)*time.Minute)
 		if into < q.length {
 			return t
 		}
@@ -50,12 +50,6 @@ func (q Quiet) NextStartAnywhere(t time.Time) time.Time {
 		}
 	}
 	return next
-}
-
-// into is how long after the last beginning of the quiet window t is, at an offset from UTC.
-func (q Quiet) into(t time.Time, minutes int) time.Duration {
-	w := t.UTC().Add(time.Duration(minutes) * time.Minute)
-	return (w.Sub(midnight(w)) - q.from + day) % day
 }
 
 // LatestEnd is the end of the unit's window that holds t in the inhabited zone where it ends last: the

@@ -56,8 +56,12 @@ func (u Unit) Longest() time.Duration {
 // without gap or overlap: where the clock is put back over midnight, the repeated hour belongs to the day
 // that had already begun.
 func (u Unit) Span(t time.Time, loc *time.Location) (start, end time.Time) {
-	begin := u.begin(midnight(wall(t, loc)))
+	offset, from, until := steady(t, loc)
+	begin := u.begin(midnight(t.UTC().Add(offset)))
 	next := u.next(begin)
+	if start, end = begin.Add(-offset), next.Add(-offset); !start.Before(from) && end.Before(until) {
+		return start, end
+	}
 	start, end = first(begin, loc), first(next, loc)
 	for !t.Before(end) {
 		next = u.next(next)

@@ -68,6 +68,10 @@ func (q Quiet) Contains(t time.Time, loc *time.Location) bool {
 }
 
 func (q Quiet) endAt(t time.Time, loc *time.Location) (end time.Time, quiet bool) {
+	if offset, ok := q.plain(t, loc); ok {
+		into := q.into(t, offset)
+		return t.Add(q.length - into), into < q.length
+	}
 	q.around(t, loc, func(s, e time.Time) bool {
 		if !t.Before(s) && t.Before(e) {
 			end, quiet = e, true
@@ -92,6 +96,13 @@ func (q Quiet) NextAllowed(t time.Time, loc *time.Location) time.Time {
 
 // NextStart is the smallest instant not before t that is quiet in loc.
 func (q Quiet) NextStart(t time.Time, loc *time.Location) time.Time {
+	if offset, ok := q.plain(t, loc); ok {
+		into := q.into(t, offset)
+		if into < q.length {
+			return t
+		}
+		return t.Add(day - into)
+	}
 	found := t
 	q.around(t, loc, func(s, e time.Time) bool {
 		if !t.Before(e) {
@@ -103,4 +114,16 @@ func (q Quiet) NextStart(t time.Time, loc *time.Location) time.Time {
 		return false
 	})
 	return found
+}
+
+// plain says that no change of the clock is near enough to t to matter, and returns the offset from UTC.
+func (q Quiet) plain(t time.Time, loc *time.Location) (time.Duration, bool) {
+	offset, from, until := steady(t, loc)
+	return offset, !t.Add(-2*day).Before(from) && t.Add(2*day).Before(until)
+}
+
+// into is how long after the last beginning of the quiet window t is, at an offset from UTC.
+func (q Quiet) into(t time.Time, offset time.Duration) time.Duration {
+	w := t.UTC().Add(offset)
+	return (w.Sub(midnight(w)) - q.from + day) % day
 }

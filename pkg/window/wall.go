@@ -67,3 +67,19 @@ func last(w time.Time, loc *time.Location) time.Time {
 	})
 	return found
 }
+
+// steady returns the offset from UTC at t and the stretch in which it certainly is the only one that
+// matters: no wall-clock reading in [from, until) was or will be shown by another offset.
+func steady(t time.Time, loc *time.Location) (offset time.Duration, from, until time.Time) {
+	local := t.In(loc)
+	_, seconds := local.Zone()
+	start, end := local.ZoneBounds()
+	from, until = t.Add(-1000*reach), t.Add(1000*reach)
+	if !start.IsZero() && start.Add(reach).After(from) {
+		from = start.Add(reach)
+	}
+	if !end.IsZero() && end.Add(-reach).Before(until) {
+		until = end.Add(-reach)
+	}
+	return time.Duration(seconds) * time.Second, from, until
+}

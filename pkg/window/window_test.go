@@ -137,3 +137,35 @@ func TestZones(t *testing.T) {
 		}
 	}
 }
+
+// What is computed far from any change of the clock equals what is found by walking the zone.
+func TestPlainPathEqualsWalk(t *testing.T) {
+	loc := zone(t, "America/Santiago")
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.Unix(rapid.Int64Range(1.75e9, 1.85e9).Draw(t, "at"), rapid.Int64Range(0, 1e9-1).Draw(t, "nanos"))
+		for _, u := range []Unit{Day, Week, Month} {
+			begin := u.begin(midnight(wall(at, loc)))
+			start, end := u.Span(at, loc)
+			if want := first(begin, loc); at.Before(first(u.next(begin), loc)) && (!start.Equal(want) || !end.Equal(first(u.next(begin), loc))) {
+				t.Fatalf("%s of %s is [%s, %s), want it from %s", u, at, start, end, want)
+			}
+		}
+		q := Quiet{from: time.Duration(rapid.Int64Range(0, 1439).Draw(t, "from")) * time.Minute, length: time.Duration(rapid.Int64Range(1, 1439).Draw(t, "length")) * time.Minute}
+		var end, next time.Time
+		q.around(at, loc, func(s, e time.Time) bool {
+			switch {
+			case !at.Before(s) && at.Before(e):
+				end = e
+			case s.After(at) && next.IsZero():
+				next = s
+			}
+			return true
+		})
+		if got, quiet := q.endAt(at, loc); quiet != !end.IsZero() || quiet && !got.Equal(end) {
+			t.Fatalf("%s: quiet at %s until %s, %v; want %s", q, at, got, quiet, end)
+		}
+		if want := next; end.IsZero() && !q.NextStart(at, loc).Equal(want) {
+			t.Fatalf("%s: after %s the next start is %s, want %s", q, at, q.NextStart(at, loc), want)
+		}
+	})
+}
