@@ -13,10 +13,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"refrain.dev/pkg/log"
 	"refrain.dev/services/mesh/meshsvc"
+	"refrain.dev/tools/ledger"
 	"refrain.dev/tools/publish"
 	"refrain.dev/tools/retail"
 )
@@ -98,7 +100,7 @@ func (d *demo) run(ctx context.Context) error {
 		}
 		fmt.Println("  wrong:", note)
 	}
-	fmt.Println(t)
+	fmt.Println("demo:", t)
 	if len(notes) > 0 {
 		return fmt.Errorf("%d things are wrong", len(notes))
 	}
@@ -121,14 +123,14 @@ func (d *demo) read() ([]retail.Message, error) {
 }
 
 // drive publishes everything, lets the clock run out and checks.
-func (d *demo) drive(ctx context.Context, m *meshsvc.Mesh, messages []retail.Message, ended chan error) (totals, []string, error) {
+func (d *demo) drive(ctx context.Context, m *meshsvc.Mesh, messages []retail.Message, ended chan error) (ledger.Totals, []string, error) {
 	if err := waitFor(ctx, ended, func() bool { return len(m.Ready()) == 0 }); err != nil {
-		return totals{}, nil, fmt.Errorf("wait for the mesh: %w", err)
+		return ledger.Totals{}, nil, fmt.Errorf("wait for the mesh: %w", err)
 	}
 	d.say("the mesh is up; publishing %d events", len(messages))
 	accepted, err := d.publish(ctx, m, messages)
 	if err != nil {
-		return totals{}, nil, err
+		return ledger.Totals{}, nil, err
 	}
 	d.say("all events are stored; the clock runs %d days past the last", int(advance.Hours()/24))
 	m.Replay().Advance(func(t time.Time) time.Time { return t.Add(advance) })
@@ -142,7 +144,7 @@ func (d *demo) drive(ctx context.Context, m *meshsvc.Mesh, messages []retail.Mes
 		return st.Settled
 	})
 	if err != nil {
-		return totals{}, nil, fmt.Errorf("wait until the mesh has settled: %w", err)
+		return ledger.Totals{}, nil, fmt.Errorf("wait until the mesh has settled: %w", err)
 	}
 	st := m.Replay().Status()
 	d.say("settled after %d instants; checking logs and channels", st.Instants)
@@ -177,25 +179,35 @@ func (d *demo) publish(ctx context.Context, m *meshsvc.Mesh, messages []retail.M
 	return accepted, nil
 }
 
-func (d *demo) check(ctx context.Context, site log.Broker, gen log.Generation, accepted []string) (totals, []string, error) {
-	l, err := read(ctx, site, gen)
-	if err != nil {
-		return totals{}, nil, err
+// rules are those of examples/retail/contact.yaml, a second time.
+func rules() ledger.Rules {
+	return ledger.Rules{
+		Caps:      []ledger.Cap{{Max: 1}, {Max: 3, Per: 7 * 24 * time.Hour}, {Max: 1, Per: 30 * 24 * time.Hour, Action: "thank-you"}},
+		QuietFrom: 20, QuietTo: 8,
 	}
-	dead, err := deadLetters(ctx, site, gen)
+}
+
+func (d *demo) check(ctx context.Context, site log.Broker, gen log.Generation, accepted []string) (ledger.Totals, []string, error) {
+	l, err := ledger.Read(ctx, site, gen)
 	if err != nil {
-		return totals{}, nil, err
+		return ledger.Totals{}, nil, err
 	}
-	mails, err := readLines(filepath.Join(d.dir, "channels", "email.jsonl"))
+	dead, err := ledger.DeadLetters(ctx, site, gen)
 	if err != nil {
-		return totals{}, nil, err
+		return ledger.Totals{}, nil, err
 	}
-	tasks, err := readLines(filepath.Join(d.dir, "channels", "team.jsonl"))
+	mails, err := ledger.ReadLines(filepath.Join(d.dir, "channels", "email.jsonl"))
 	if err != nil {
-		return totals{}, nil, err
+		return ledger.Totals{}, nil, err
 	}
-	t, notes := check(l, accepted, dead, mails, tasks)
-	return t, notes, nil
+	tasks, err := ledger.ReadLines(filepath.Join(d.dir, "channels", "team.jsonl"))
+	if err != nil {
+		return ledger.Totals{}, nil, err
+	}
+	t, notes := l.Check(accepted, dead, slices.Concat(mails, tasks))
+	exceeded, more := rules().Check(l, mails)
+	t.CapsExceeded = exceeded
+	return t, append(notes, more...), nil
 }
 
 func waitFor(ctx context.Context, ended chan error, ok func() bool) error {
