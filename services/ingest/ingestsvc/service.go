@@ -21,7 +21,9 @@ type service struct {
 	door    *door
 	keys    keyring
 	sampler *sampler
-	ready   atomic.Bool
+	routing *routing
+	// looked and routed say that pressure and identifier kinds are known; ready that it was told.
+	looked, routed, ready atomic.Bool
 }
 
 // New builds ingest and registers its gRPC service. It opens nothing.
@@ -42,7 +44,8 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		every: cfg.SampleEvery.Std(), metrics: m, logger: deps.Logger,
 	}
 	s.door = newDoor(cfg, deps, m)
-	s.door.pressure = s.sampler
+	s.routing = newRouting(deps.KV, cfg.SampleEvery.Std(), deps.Logger)
+	s.door.pressure, s.door.kinds = s.sampler, s.routing
 	if s.keys.open != "" {
 		deps.Logger.WarnContext(ctx, "no write keys are set: every key is taken", "tenant", s.keys.open)
 	}
@@ -80,7 +83,8 @@ func (s *service) Run(ctx context.Context) error {
 	server := run.NewHTTPServer(entrances.handler(s.deps), s.deps.Logger)
 	within := s.cfg.StopWithin.Std()
 	parts := []run.Part{
-		{Name: "pressure", Component: run.Func(func(ctx context.Context) error { return s.sampler.run(ctx, s.caughtUp) })},
+		{Name: "pressure", Component: run.Func(func(ctx context.Context) error { return s.sampler.run(ctx, s.known(&s.looked)) })},
+		{Name: "routing", Component: run.Func(func(ctx context.Context) error { return s.routing.run(ctx, s.known(&s.routed)) })},
 		{Name: "committer", Component: run.Func(s.commit)},
 		{Name: "http", Component: run.Func(func(ctx context.Context) error { return run.ServeHTTP(ctx, server, l, within/2) })},
 	}
@@ -99,8 +103,12 @@ func (s *service) commit(ctx context.Context) error {
 	return nil
 }
 
-func (s *service) caughtUp() {
-	if s.ready.CompareAndSwap(false, true) {
-		s.deps.Ready("ingest", true)
+// known notes that something is known; when all is, ingest is ready.
+func (s *service) known(what *atomic.Bool) func() {
+	return func() {
+		what.Store(true)
+		if s.looked.Load() && s.routed.Load() && s.ready.CompareAndSwap(false, true) {
+			s.deps.Ready("ingest", true)
+		}
 	}
 }

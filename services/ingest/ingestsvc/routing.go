@@ -1,0 +1,95 @@
+package ingestsvc
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/source"
+	"refrain.dev/pkg/telemetry"
+
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+)
+
+// routing is the identifier kinds of the catalog that was applied last. Kinds of one generation never
+// change their strength or normaliser, new ones only join; so it may lag behind an apply by a moment.
+type routing struct {
+	catalogs *source.Catalogs[kindsOf]
+	every    time.Duration
+	logger   *slog.Logger
+	now      atomic.Pointer[kindsOf]
+}
+
+// kindsOf is what ingest needs of a catalog.
+type kindsOf struct {
+	tenant string
+	kinds  *event.Kinds
+}
+
+func newRouting(kv log.KV, every time.Duration, logger *slog.Logger) *routing {
+	return &routing{catalogs: source.New(kv, decodeKinds), every: every, logger: logger}
+}
+
+func decodeKinds(bundle []byte) (kindsOf, error) {
+	b := &definitionv1.Bundle{}
+	if err := b.UnmarshalVT(bundle); err != nil {
+		return kindsOf{}, fault.As(fault.Invalid, fmt.Errorf("decode bundle: %w", err))
+	}
+	tenant, declared := "", map[string]*definitionv1.IdentifierKind{}
+	for _, r := range b.GetResources() {
+		if w := r.GetWorkspace(); w != nil {
+			tenant = w.GetTenant()
+		}
+		if k := r.GetIdentifier(); k != nil {
+			declared[r.GetMetadata().GetName()] = k
+		}
+	}
+	return kindsOf{tenant: cmp.Or(tenant, "default"), kinds: event.KindsFrom(declared)}, nil
+}
+
+// Kinds implements kinds.
+func (r *routing) Kinds(tenant string) *event.Kinds {
+	if now := r.now.Load(); now != nil && now.tenant == tenant {
+		return now.kinds
+	}
+	return event.DefaultKinds()
+}
+
+// run follows the catalog until ctx ends; known is called whenever the current one is known.
+func (r *routing) run(ctx context.Context, known func()) error {
+	tick := time.NewTicker(r.every)
+	defer tick.Stop()
+	for {
+		if err := r.refresh(ctx); err == nil {
+			known()
+		} else if ctx.Err() == nil {
+			r.logger.WarnContext(ctx, "cannot read the identifier kinds", telemetry.KeyError, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// refresh takes the kinds of the current catalog. An error leaves those of the last good one.
+func (r *routing) refresh(ctx context.Context) error {
+	revision, err := r.catalogs.Current(ctx)
+	if err != nil || revision == "" {
+		return err //nolint:wrapcheck // source says what it was reading
+	}
+	if err := r.catalogs.Prepare(ctx, revision); err != nil {
+		return err //nolint:wrapcheck // source names the revision
+	}
+	if k, ok := r.catalogs.At(revision); ok {
+		r.now.Store(&k)
+	}
+	return nil
+}
