@@ -34,6 +34,8 @@ type engine struct {
 	catalogs   Catalogs
 	providers  *providers
 	freshness  *freshness
+	space      *space
+	pacing     context.Context //nolint:containedctx // ends when the service begins to stop; calls under way go on
 	renderer   *renderer
 	signer     Signer
 	clock      stage.Clock
@@ -52,7 +54,10 @@ func (e *engine) Call(ctx context.Context, partition int, c stage.Call) any {
 	ctx = telemetry.Parent(ctx, c.Traceparent)
 	switch r := c.Request.(type) {
 	case paceRequest:
-		return e.pace(ctx, r.job)
+		if r := e.pace(ctx, partition, r.job); r.failure == nil || e.pacing.Err() == nil {
+			return r
+		}
+		return nil // cut off by the end of the service: the next owner paces again
 	case sendRequest:
 		ctx, span := e.tracer.Start(ctx, "dispatch.send", trace.WithSpanKind(trace.SpanKindClient))
 		defer span.End()
@@ -69,7 +74,7 @@ func (e *engine) Call(ctx context.Context, partition int, c stage.Call) any {
 }
 
 // pace waits for room in the channel, no longer than the approval lasts.
-func (e *engine) pace(ctx context.Context, j job) paceResult {
+func (e *engine) pace(ctx context.Context, partition int, j job) paceResult {
 	fail := func(r delivery.Result) paceResult {
 		r = j.result(r)
 		e.metrics.result(ctx, j.treatment.GetChannel(), r)
@@ -86,6 +91,11 @@ func (e *engine) pace(ctx context.Context, j job) paceResult {
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(j.notAfter.Sub(e.clock.Now()), 0))
 	defer cancel()
+	defer context.AfterFunc(e.pacing, cancel)()
+	if err := e.space.check(ctx, partition); err != nil {
+		e.logger.WarnContext(ctx, "no intent is declared", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))
+		return fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the log for the report"))
+	}
 	err := p.pace(ctx)
 	if err == nil && !e.stepped() {
 		err = p.slots.take(ctx, j.slot())

@@ -83,6 +83,11 @@ func (l *lane) Publish(_ context.Context, subject string, _ []byte) (uint64, err
 	return n, nil
 }
 
+// room is a log with its usage.
+type room struct{ usage log.Usage }
+
+func (r room) Usage(context.Context, string) (log.Usage, error) { return r.usage, nil }
+
 type noSigner struct{}
 
 func (noSigner) Sign(*decisionv1.Token) (string, error) { return "tok", nil }
@@ -105,7 +110,7 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 			Traits:    func(*profilev1.Profile) []*profilev1.Trait { return nil },
 		}},
 		providers: newProviders(channel.Options{DataDir: t.TempDir()}), freshness: newFreshness(view, pings, stage.WallClock{}),
-		renderer: newRenderer(), signer: noSigner{}, clock: stage.WallClock{}, stepped: func() bool { return false },
+		space: newSpace(room{}), pacing: t.Context(), renderer: newRenderer(), signer: noSigner{}, clock: stage.WallClock{}, stepped: func() bool { return false },
 		logger: slog.New(slog.DiscardHandler), tracer: tracenoop.NewTracerProvider().Tracer(""), metrics: m,
 	}
 	p, err := e.providers.get("email", def)
@@ -174,7 +179,7 @@ func TestPacingFollowsTheRate(t *testing.T) {
 		e := testEngine(t, acceptAll(), def)
 		began := time.Now()
 		for i := range 10 {
-			if r := e.pace(t.Context(), testJob(fmt.Sprint(i))); r.failure != nil {
+			if r := e.pace(t.Context(), 3, testJob(fmt.Sprint(i))); r.failure != nil {
 				t.Fatalf("pace: %+v", r.failure)
 			}
 		}
@@ -183,7 +188,7 @@ func TestPacingFollowsTheRate(t *testing.T) {
 		}
 		j := testJob("late")
 		j.notAfter = time.Now().Add(100 * time.Millisecond)
-		if r := e.pace(t.Context(), j); r.failure == nil || !r.failure.Transient {
+		if r := e.pace(t.Context(), 3, j); r.failure == nil || !r.failure.Transient {
 			t.Errorf("an approval that ends before its turn: %+v", r)
 		}
 	})
@@ -197,7 +202,7 @@ func TestAFailingProviderIsLeftAlone(t *testing.T) {
 			t.Fatalf("send: %+v", r)
 		}
 	}
-	r := e.pace(t.Context(), testJob("next"))
+	r := e.pace(t.Context(), 3, testJob("next"))
 	if r.failure == nil || !r.failure.Transient || r.failure.RetryAfter <= 0 {
 		t.Errorf("pacing with an open breaker: %+v", r)
 	}
@@ -291,5 +296,32 @@ func TestAnAdapterIsBuiltOncePerContent(t *testing.T) {
 	}
 	if err := p.close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestNoIntentWithoutRoomForItsReport(t *testing.T) {
+	e := testEngine(t, acceptAll(), fileChannel())
+	e.space = newSpace(room{log.Usage{Bytes: 96, MaxBytes: 100}})
+	if r := e.pace(t.Context(), 3, testJob("p")); r.failure == nil || !r.failure.Transient {
+		t.Errorf("pace = %+v, want to be told to wait", r)
+	}
+}
+
+func TestPacingIsCutOffByTheEnd(t *testing.T) {
+	def := fileChannel()
+	def.Rate = 0.001
+	e := testEngine(t, acceptAll(), def)
+	ending, end := context.WithCancel(t.Context())
+	e.pacing = ending
+	if r := e.pace(t.Context(), 3, testJob("first")); r.failure != nil {
+		t.Fatalf("pace: %+v", r.failure)
+	}
+	j := testJob("waits")
+	j.notAfter = time.Now().Add(24 * time.Hour)
+	done := make(chan any, 1)
+	go func() { done <- e.Call(t.Context(), 3, stage.Call{Request: paceRequest{j}}) }()
+	end()
+	if r := <-done; r != nil {
+		t.Errorf("result = %+v, want none: nothing is to be recorded", r)
 	}
 }

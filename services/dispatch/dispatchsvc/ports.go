@@ -54,6 +54,12 @@ type Publisher interface {
 	Publish(ctx context.Context, subject string, data []byte) (uint64, error)
 }
 
+// UsageReader says how full streams are.
+type UsageReader interface {
+	// Usage says how full the stream is that subject belongs to.
+	Usage(ctx context.Context, subject string) (log.Usage, error)
+}
+
 // Letters reads and publishes single messages, for the dead letters.
 type Letters interface {
 	Publisher

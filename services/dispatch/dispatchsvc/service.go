@@ -24,11 +24,12 @@ type Service struct {
 	stage     *stage.Stage
 	runner    stage.Runner
 	providers *providers
+	stop      context.CancelFunc // ends pacing
 	logger    *slog.Logger
 }
 
 // New builds the service and registers its gRPC service; it connects to no provider.
-func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
+func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("check settings: %w", err)
 	}
@@ -50,8 +51,9 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	stepped := func() bool { return deps.Stamper != nil && !deps.Stamper.Skew() }
 	fresh := newFreshness(deps.Store, deps.Broker, deps.Clock)
 	fresh.owner, fresh.released = deps.Replica, stepped
+	pacing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	engine := &engine{
-		catalogs: catalogs, providers: pool, freshness: fresh, renderer: newRenderer(), signer: hasher,
+		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker), pacing: pacing, renderer: newRenderer(), signer: hasher,
 		clock: deps.Clock, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"), stepped: stepped,
 		logger: logger, tracer: deps.Tracer.Tracer("refrain.dev/services/dispatch"), metrics: metrics,
 	}
@@ -66,11 +68,13 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 		Tracer: deps.Tracer, Meter: deps.Meter, Caller: engine, Preparer: catalogs,
 		Ready: func() { deps.Ready(name, true) },
 	})
-	return &Service{stage: s, runner: deps.Runner, providers: pool, logger: logger}, nil
+	return &Service{stage: s, runner: deps.Runner, providers: pool, stop: stop, logger: logger}, nil
 }
 
 // Run runs the stage until ctx ends, then gives the providers' connections back.
 func (s *Service) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, s.stop)()
+	defer s.stop()
 	err := s.runner.Run(ctx, s.stage)
 	if closed := s.providers.close(); closed != nil {
 		s.logger.WarnContext(ctx, "channels not closed cleanly", slog.Any(telemetry.KeyError, closed))

@@ -1,0 +1,55 @@
+package dispatchsvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"refrain.dev/pkg/log"
+)
+
+// errFull says that SENDS is too full to promise a report.
+var errFull = errors.New("the log is nearly full")
+
+// space knows whether there is room in SENDS: an INTENT is declared only if its report can follow. Ingest
+// stops long before, so this is the last line.
+type space struct {
+	usage UsageReader
+	every time.Duration
+
+	mu   sync.Mutex
+	seen map[string]seenUsage
+}
+
+type seenUsage struct {
+	at   time.Time
+	full bool
+}
+
+func newSpace(usage UsageReader) *space {
+	return &space{usage: usage, every: time.Second, seen: map[string]seenUsage{}}
+}
+
+// check asks the broker at most once a second per partition.
+func (s *space) check(ctx context.Context, partition int) error {
+	subject := log.Subject(log.Stage(name).Chain, partition)
+	s.mu.Lock()
+	seen, ok := s.seen[subject]
+	s.mu.Unlock()
+	if !ok || time.Since(seen.at) > s.every {
+		u, err := s.usage.Usage(ctx, subject)
+		if err != nil {
+			return fmt.Errorf("read usage of SENDS: %w", err)
+		}
+		seen = seenUsage{at: time.Now(), full: u.MaxBytes > 0 && u.Bytes > u.MaxBytes/100*95}
+		s.mu.Lock()
+		s.seen[subject] = seen
+		s.mu.Unlock()
+	}
+	if seen.full {
+		return errFull
+	}
+	return nil
+}
