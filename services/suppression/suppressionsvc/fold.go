@@ -37,9 +37,15 @@ func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
 
 // Decide implements stage.Fold.
 func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outcome, error) {
+	out, _, err := f.decide(in, rows, env)
+	return out, err
+}
+
+// decide also returns the facts as they were before they were encoded.
+func (f *fold) decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outcome, []*contactv1.Fact, error) {
 	t, err := f.begin(in, rows, env)
 	if err != nil {
-		return stage.Outcome{}, err
+		return stage.Outcome{}, nil, err
 	}
 	var reply any
 	switch origin(in) {
@@ -55,11 +61,11 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 		err = fault.New(fault.Invalid, "read input: suppression takes nothing from %s", in.Name)
 	}
 	if err != nil {
-		return stage.Outcome{}, err
+		return stage.Outcome{}, nil, err
 	}
 	out, err := t.outcome()
 	out.Reply = reply
-	return out, err
+	return out, t.facts, err
 }
 
 // origin says from where an input is, redriven or not.

@@ -21,7 +21,7 @@ type Service struct {
 }
 
 // New builds the service and registers its gRPC service. Nothing runs before Run.
-func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
+func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("check settings: %w", err)
 	}
@@ -29,10 +29,14 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	if err != nil {
 		return nil, err
 	}
+	lasting := context.WithoutCancel(ctx) // instruments want a context, and a fold has none
 	catalogs, zones := newCatalogs(deps.KV), &window.Zones{}
 	s := stage.New(stage.Config{
 		Spec: log.Stage(stageName), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
-	}, &fold{catalogs: catalogs, zones: zones, lease: time.Duration(cfg.Lease)}, stage.Ports{
+	}, counted{
+		fold:   &fold{catalogs: catalogs, zones: zones, lease: time.Duration(cfg.Lease)},
+		judged: func(facts []*contactv1.Fact) { m.judged(lasting, facts) },
+	}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Preparer: catalogs,
 		Ready: func() { deps.Ready(stageName, true) },

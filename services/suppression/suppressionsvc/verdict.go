@@ -107,7 +107,9 @@ func (d *Definitions) flags(action, purpose string) (obeys, counts bool) {
 // approve reserves room under the proposal's id and tells dispatch.
 func (t *turn) approve(p *contactv1.Pending, c contact.Contact, v contact.Verdict) {
 	d, ref := p.GetRequest(), v.Treatment
-	t.keep(&contactv1.Pending{Request: d, Status: contactv1.PendingStatus_PENDING_STATUS_APPROVED, Since: p.GetSince(), Treatment: ref.ID})
+	slim := d.CloneVT() // dispatch has the context from the verdict; the row stays small
+	slim.GetProposal().Context = nil
+	t.keep(&contactv1.Pending{Request: slim, Status: contactv1.PendingStatus_PENDING_STATUS_APPROVED, Since: p.GetSince(), Treatment: ref.ID})
 	t.state = contact.Reserve(t.state, &contactv1.LedgerEntry{
 		Id: c.ID, At: timestamppb.New(t.env.Now), Channel: ref.Channel, Action: c.Action, Purpose: c.Purpose, Topic: ref.Topic,
 		Counts: c.Counts && ref.ToCustomer(), LeaseUntil: timestamppb.New(v.NotAfter), Zone: contact.Zone(t.state),
