@@ -41,7 +41,28 @@ func newMetrics(stage string, provider metric.MeterProvider) *metrics {
 	}
 }
 
-func (m *metrics) batch(ctx context.Context, _ int, b *batch) {
+// watchLag reports, per partition, for how long the oldest input at hand has been stored; 0 while none is.
+func (s *Stage) watchLag() (stop func()) {
+	meter := s.ports.Meter.Meter("refrain.dev/pkg/stage")
+	g, _ := meter.Float64ObservableGauge("refrain_stage_lag_seconds", metric.WithUnit("s"), // fails for bad names only
+		metric.WithDescription("age in the log of the oldest input that a partition has at hand and not decided"))
+	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for _, p := range s.owned() {
+			lag := 0.0
+			if at := p.waiting.Load(); at != 0 {
+				lag = max(0, time.Since(time.Unix(0, at)).Seconds())
+			}
+			o.ObserveFloat64(g, lag, metric.WithAttributes(attribute.String("stage", s.Name()), attribute.Int("partition", p.number)))
+		}
+		return nil
+	}, g)
+	if err != nil {
+		return func() {}
+	}
+	return func() { _ = reg.Unregister() }
+}
+
+func (m *metrics) batch(ctx context.Context, b *batch) {
 	m.inputs.Add(ctx, int64(b.inputs), m.stage)
 	m.cells.Add(ctx, int64(len(b.cells)), m.stage)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"refrain.dev/pkg/log"
@@ -40,8 +41,9 @@ type partition struct {
 	careful int // inputs left to be tried one by one after an unclean end
 	attempt attempt
 
+	waiting atomic.Int64 // when the oldest input at hand was stored, in unix nanoseconds; 0 while there is none
+
 	earliest  time.Time // of the timer index; zero if nothing is scheduled
-	staleWork bool      // origins grew in a way that the stages after must learn
 
 	doors doors
 }
@@ -109,7 +111,11 @@ func (p *partition) step(ctx context.Context, lim limit) (bool, error) {
 // stepPending decides and records what is gathered.
 func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
 	if len(p.pending) == 0 {
+		p.waiting.Store(0)
 		return false, nil
+	}
+	if at := p.pending[0].stored; !at.IsZero() {
+		p.waiting.Store(at.UnixNano())
 	}
 	if p.pending[0].revision != "" && p.pending[0].revision != p.revision {
 		if err := p.prepare(ctx, p.pending[0].revision); err != nil {
@@ -153,7 +159,7 @@ func (p *partition) commit(ctx context.Context, b *batch) error {
 	}
 	p.pending = append(p.pending[:0], p.pending[b.taken:]...)
 	p.careful = max(0, p.careful-b.taken)
-	p.metrics.batch(ctx, p.number, b)
+	p.metrics.batch(ctx, b)
 	for _, d := range b.unknown {
 		if err := p.ports.Store.Unschedule(ctx, p.shard, d); err != nil {
 			return err

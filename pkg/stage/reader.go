@@ -29,6 +29,8 @@ type item struct {
 	letter state.Position
 	// from is the row that a letter's fact comes from.
 	from string
+	// stored is when the broker stored its message.
+	stored time.Time
 	// releaseAt is when ingest took it; zero for what is released at once.
 	releaseAt time.Time
 }
@@ -104,6 +106,7 @@ func (r *reader) decode(msg log.Message) ([]item, error) {
 func (r *reader) at(msg log.Message, index int, total int) item {
 	return item{
 		reader: r,
+		stored: msg.Time,
 		pos:    state.Position{Sequence: msg.Sequence, Index: uint32(index)}, //nolint:gosec // small
 		total:  uint32(total),                                                //nolint:gosec // small
 	}

@@ -33,6 +33,7 @@ type Stage struct {
 
 	callsCtx  context.Context //nolint:containedctx // the life of the calls, not of a request
 	stopCalls context.CancelFunc
+	unwatch   func()
 	calling   sync.WaitGroup
 }
 
@@ -94,6 +95,7 @@ func (s *Stage) start(ctx context.Context) error {
 	for _, p := range parts {
 		s.parts[p.number] = p
 	}
+	s.unwatch = s.watchLag()
 	s.mu.Unlock()
 	s.ports.Logger.Info("stage took over its partitions", "stage", s.Name(), "partitions", len(parts))
 	if s.ports.Ready != nil {
@@ -201,6 +203,7 @@ func (p *partition) drain(ctx context.Context, lim limit) error {
 func (s *Stage) stop(ctx context.Context, lim limit) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StopWithin)
 	defer cancel()
+	s.unwatch()
 	var errs []error
 	for _, p := range s.owned() {
 		if p.readers != nil {
