@@ -99,7 +99,7 @@ func (s *RedisServer) chooseSocket(dir string) error {
 }
 
 func (s *RedisServer) start(binary, dir string) error {
-	s.command = exec.Command(binary, //nolint:gosec,noctx // found on the PATH; it outlives the context of the start
+	s.command = exec.Command(binary, //nolint:gosec // found on the PATH; it outlives the context of the start
 		"--port", "0", "--unixsocket", s.socket, "--unixsocketperm", "700", "--dir", dir,
 		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
 		"--maxmemory-policy", "noeviction", "--daemonize", "no", "--logfile", filepath.Join(dir, "redis.log"))

@@ -150,8 +150,8 @@ func toBytes(values []any) [][]byte {
 // our bug; everything else passes.
 func unavailable(err error, format string, args ...any) error {
 	wrapped := fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
-	var answer redis.Error
-	if errors.As(err, &answer) && (strings.HasPrefix(answer.Error(), "ERR ") || strings.HasPrefix(answer.Error(), "WRONGTYPE ")) {
+	answer, ok := errors.AsType[redis.Error](err)
+	if ok && (strings.HasPrefix(answer.Error(), "ERR ") || strings.HasPrefix(answer.Error(), "WRONGTYPE ")) {
 		return fault.As(fault.Internal, wrapped)
 	}
 	return fault.As(fault.Unavailable, wrapped)

@@ -48,8 +48,7 @@ func (r *Redis) Assert(ctx context.Context) error {
 func assertNoEviction(ctx context.Context, node redis.Cmdable) error {
 	const name = "maxmemory-policy"
 	config, err := node.ConfigGet(ctx, name).Result()
-	var refused redis.Error
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[redis.Error](err); refused {
 		return fmt.Errorf("%w: %w", ErrUnasserted, err)
 	}
 	if err != nil {

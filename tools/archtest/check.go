@@ -87,7 +87,7 @@ func (c *checker) file(repository fs.FS, name string) error {
 	return nil
 }
 
-func (c *checker) add(at token.Pos, format string, args ...any) {
+func (c *checker) addf(at token.Pos, format string, args ...any) {
 	p := c.files.Position(at)
 	c.found = append(c.found, Violation{Position: fmt.Sprintf("%s:%d", p.Filename, p.Line), Why: fmt.Sprintf(format, args...)})
 }
@@ -102,14 +102,14 @@ func helperOfTests(dir string) bool {
 // names checks package names, initialisers, and that every directory below pkg/ has a class.
 func (c *checker) names(s source) {
 	if slices.Contains(forbiddenNames(), strings.TrimSuffix(s.File.Name.Name, "_test")) {
-		c.add(s.Package, "R7: %q says nothing about what is in a package", s.File.Name.Name)
+		c.addf(s.Package, "R7: %q says nothing about what is in a package", s.File.Name.Name)
 	}
 	if s.class == other && strings.HasPrefix(s.dir, "pkg/") {
-		c.add(s.Package, "R1: %s is in no class; add it to tools/archtest/rules.go", s.dir)
+		c.addf(s.Package, "R1: %s is in no class; add it to tools/archtest/rules.go", s.dir)
 	}
 	for _, d := range s.Decls {
 		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
-			c.add(f.Pos(), "R6: no init outside of generated code")
+			c.addf(f.Pos(), "R6: no init outside of generated code")
 		}
 	}
 }
@@ -118,11 +118,11 @@ func (c *checker) imports(s source) {
 	for _, spec := range s.Imports {
 		target, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
-			c.add(spec.Pos(), "import %s cannot be read", spec.Path.Value)
+			c.addf(spec.Pos(), "import %s cannot be read", spec.Path.Value)
 			continue
 		}
 		if spec.Name != nil && spec.Name.Name == "." {
-			c.add(spec.Pos(), "R7: a dot import hides where names come from")
+			c.addf(spec.Pos(), "R7: a dot import hides where names come from")
 		}
 		if dir, ours := strings.CutPrefix(target, module); ours {
 			c.ours(s, spec, dir)
@@ -131,7 +131,7 @@ func (c *checker) imports(s source) {
 		if s.pure() && slices.ContainsFunc(coreForbidden(), func(f string) bool {
 			return target == f || strings.HasSuffix(f, "/") && strings.HasPrefix(target, f)
 		}) {
-			c.add(spec.Pos(), "R1: a core package imports %s", target)
+			c.addf(spec.Pos(), "R1: a core package imports %s", target)
 		}
 	}
 }
@@ -144,13 +144,13 @@ func (s source) pure() bool { return (s.class == core || s.class == shared) && !
 func (c *checker) ours(s source, spec *ast.ImportSpec, dir string) {
 	to, toName := classOf(dir)
 	if helperOfTests(dir) && !s.test {
-		c.add(spec.Pos(), "%s is for tests only", dir)
+		c.addf(spec.Pos(), "%s is for tests only", dir)
 	}
 	if s.test && s.class != service {
 		return
 	}
 	if why, ok := mayImport(s.class, to, s.name, toName); !ok {
-		c.add(spec.Pos(), "%s: %s imports %s", why, s.dir, dir)
+		c.addf(spec.Pos(), "%s: %s imports %s", why, s.dir, dir)
 	}
 }
 
@@ -170,11 +170,11 @@ func (c *checker) selectors(s source) {
 		pkg, used := names[id.Name], sel.Sel.Name
 		switch {
 		case s.pure() && pkg == "time" && slices.Contains(coreClock(), used):
-			c.add(sel.Pos(), "R1: a core package uses time.%s; time is an argument", used)
+			c.addf(sel.Pos(), "R1: a core package uses time.%s; time is an argument", used)
 		case s.pure() && (pkg == "math/rand" || pkg == "math/rand/v2") && !slices.Contains(randomAllowed(), used):
-			c.add(sel.Pos(), "R1: a core package uses rand.%s; randomness is derived from an id", used)
+			c.addf(sel.Pos(), "R1: a core package uses rand.%s; randomness is derived from an id", used)
 		case !process && slices.Contains(processOnly()[pkg], used):
-			c.add(sel.Pos(), "R6: only main packages and pkg/run use %s.%s", path.Base(pkg), used)
+			c.addf(sel.Pos(), "R6: only main packages and pkg/run use %s.%s", path.Base(pkg), used)
 		}
 		return true
 	})

@@ -1,6 +1,9 @@
 package archtest
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // class says what kind of package a directory is; the rules are about classes.
 type class int
@@ -95,10 +98,8 @@ func classOf(dir string) (class, string) {
 		for c, names := range map[class][]string{
 			shared: sharedPackages(), core: corePackages(), proof: proofPackages(), plumbing: plumbingPackages(),
 		} {
-			for _, n := range names {
-				if n == name {
-					return c, name
-				}
+			if slices.Contains(names, name) {
+				return c, name
 			}
 		}
 	}
