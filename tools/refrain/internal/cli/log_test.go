@@ -143,43 +143,67 @@ func TestTailFollows(t *testing.T) {
 	}
 }
 
+// What waits are the items behind the cover that say something, in the message of the cover too.
 func TestStatus(t *testing.T) {
 	m := memory(t)
 	b := &bench{site: m}
+	b.run(t, "status").want(t, 0, "generation 1: 2 partitions, 1 replica; revision none yet", "")
+	b.run(t, "status").want(t, 0, "decision     0      0       0        -", "")
+	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{}, {}, {}}}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := m.Publish(t.Context(), "evt.live.1", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Publish(t.Context(), "evt.live.1", data); err != nil {
+		t.Fatal(err)
+	}
+	appendRecord(t, m, "prf.1", "evt.live", first, eventApplied())
+	appendRecord(t, m, "prf.1", "evt.live", first, eventApplied())
 	last, err := m.Last(t.Context(), "prf.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.run(t, "status").want(t, 0, "generation 1: 2 partitions, 1 replica; revision none yet", "")
-	appendRecord(t, m, "act.1", "prf", last.Sequence, stepEntered())
-	r := b.run(t, "status", "-o", "json")
-	var got struct {
-		Stages []struct {
-			Stage     string
-			Partition int
-			Kind      string
-			Inputs    []struct {
-				Input  string
-				Behind uint64
+	waiting := func(stage, input string) int {
+		t.Helper()
+		r := b.run(t, "status", "-o", "json")
+		var got struct {
+			Stages []struct {
+				Stage     string
+				Partition int
+				Inputs    []struct {
+					Input   string
+					Waiting int
+				}
 			}
 		}
-	}
-	if err := json.Unmarshal([]byte(r.out), &got); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range got.Stages {
-		if s.Stage != "decision" {
-			continue
+		if err := json.Unmarshal([]byte(r.out), &got); err != nil || strings.Contains(r.out, "ecret") {
+			t.Fatalf("%v in:\n%s", err, r.out)
 		}
-		behind := s.Inputs[0].Behind
-		if s.Partition == 1 && (behind != 0 || s.Kind != "BATCH") || s.Partition == 0 && (behind == 0 || s.Kind != "GENESIS") {
-			t.Errorf("got %+v", s)
+		for _, s := range got.Stages {
+			for _, in := range s.Inputs {
+				if s.Stage == stage && s.Partition == 1 && in.Input == input {
+					return in.Waiting
+				}
+			}
 		}
+		t.Fatalf("no %s of %s in:\n%s", input, stage, r.out)
+		return 0
+	}
+	if got := waiting("profile", "evt.live"); got != 5 {
+		t.Errorf("profile: got %d; want the 2 that are left of the first message and 3 of the second", got)
+	}
+	if got := waiting("decision", "prf"); got != 2 {
+		t.Errorf("decision: got %d; want 2", got)
+	}
+	appendRecord(t, m, "act.1", "prf", last.Sequence, stepEntered())
+	if got := waiting("decision", "prf"); got != 0 {
+		t.Errorf("decision, all covered: got %d", got)
 	}
 	b.run(t, "status", "--all").want(t, 0, "box.decision", "")
-	if strings.Contains(r.out, "ecret") {
-		t.Error("the secret is shown")
-	}
+	b.run(t, "status").want(t, 0, "evt.live.1: 5", "")
 }
 
 func TestProvision(t *testing.T) {

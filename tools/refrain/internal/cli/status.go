@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -40,24 +39,15 @@ type stageStatus struct {
 	Inputs    []inputStatus `json:"inputs"`
 }
 
-// inputStatus is how far one input is covered. Behind is the distance in positions of the stream, which
-// other subjects share: it is 0 if and only if nothing waits, and otherwise an upper bound.
-type inputStatus struct {
-	Input   string `json:"input"`
-	Last    uint64 `json:"last"`
-	Covered uint64 `json:"covered"`
-	Behind  uint64 `json:"behind"`
-}
-
 func (a *app) statusCommand() *cobra.Command {
 	all := false
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how far every stage is behind its inputs",
 		Long: `status reads from NATS which generation there is, how full its streams are, and for each stage and
-partition how far its chain covers its inputs. What a stage has read but what changed nothing is covered by
-its next record only, so a small distance is no sign of trouble while it does not grow. A stage whose last
-record is GENESIS was never owned.`,
+partition how many items of its inputs wait behind what its chain covers. What a stage has read and what
+changed nothing is covered by its next record only, so a few that wait are no sign of trouble while they do
+not grow. A partition whose last record is GENESIS was never owned.`,
 		Example: `  refrain status
   refrain status --all -o json`,
 		Args: args(0, 0, "no argument"),
@@ -115,20 +105,14 @@ func readStage(ctx context.Context, site log.Site, spec log.StageSpec, p int) (s
 		Stage: spec.Name, Partition: p, Sequence: m.Sequence, Kind: short(rec.GetKind()), Owner: rec.GetOwner(),
 		Revision: rec.GetRevision(), Now: when(rec.GetNow()),
 	}
-	covered := map[string]uint64{}
+	covers := map[string]*stagev1.Cover{}
 	for _, c := range rec.GetCovers() {
-		covered[c.GetInput()] = c.GetSequence()
+		covers[c.GetInput()] = c
 	}
 	for _, input := range inputs(spec) {
-		last, err := site.Last(ctx, log.Subject(input, p))
-		if errors.Is(err, log.ErrNotFound) {
-			last.Sequence = 0
-		} else if err != nil {
-			return stageStatus{}, fmt.Errorf("read the end of %s: %w", log.Subject(input, p), err)
-		}
-		in := inputStatus{Input: input, Last: last.Sequence, Covered: covered[input]}
-		if in.Last > in.Covered {
-			in.Behind = in.Last - in.Covered
+		in, err := readInput(ctx, site, input, p, covers[input])
+		if err != nil {
+			return stageStatus{}, err
 		}
 		st.Inputs = append(st.Inputs, in)
 	}
@@ -153,16 +137,16 @@ func (s *meshStatus) table(all bool) table {
 		}
 	}
 	if all {
-		t.head = []string{"STAGE", "PARTITION", "RECORD", "KIND", "OWNER", "INPUT", "LAST", "COVERED", "BEHIND"}
+		t.head = []string{"STAGE", "PARTITION", "RECORD", "KIND", "OWNER", "INPUT", "LAST", "COVERED", "WAITING"}
 		for _, st := range s.Stages {
 			for _, in := range st.Inputs {
 				t.row(st.Stage, fmt.Sprint(st.Partition), fmt.Sprint(st.Sequence), st.Kind, st.Owner, in.Input,
-					fmt.Sprint(in.Last), fmt.Sprint(in.Covered), fmt.Sprint(in.Behind))
+					fmt.Sprint(in.Last), fmt.Sprint(in.Covered), in.waiting())
 			}
 		}
 		return t
 	}
-	t.head = []string{"STAGE", "OWNED", "CLOSED", "BEHIND", "MOST BEHIND"}
+	t.head = []string{"STAGE", "OWNED", "CLOSED", "WAITING", "MOST"}
 	for _, spec := range log.Stages() {
 		t.row(s.summary(spec.Name)...)
 	}
@@ -171,7 +155,7 @@ func (s *meshStatus) table(all bool) table {
 
 // summary says in one row how a stage is.
 func (s *meshStatus) summary(stage string) []string {
-	owned, closed, behind, most, where := 0, 0, 0, uint64(0), "-"
+	owned, closed, sum, most, where := 0, 0, inputStatus{}, 0, "-"
 	for _, st := range s.Stages {
 		if st.Stage != stage {
 			continue
@@ -183,18 +167,14 @@ func (s *meshStatus) summary(stage string) []string {
 		default:
 			owned++
 		}
-		late := false
 		for _, in := range st.Inputs {
-			late = late || in.Behind > 0
-			if in.Behind > most {
-				most, where = in.Behind, fmt.Sprintf("%s.%d by %d", in.Input, st.Partition, in.Behind)
+			sum.Waiting, sum.More = sum.Waiting+in.Waiting, sum.More || in.More
+			if in.Waiting > most {
+				most, where = in.Waiting, log.Subject(in.Input, st.Partition)+": "+in.waiting()
 			}
 		}
-		if late {
-			behind++
-		}
 	}
-	return []string{stage, fmt.Sprint(owned), fmt.Sprint(closed), fmt.Sprint(behind), where}
+	return []string{stage, fmt.Sprint(owned), fmt.Sprint(closed), sum.waiting(), where}
 }
 
 func orNone(s string) string {
