@@ -43,7 +43,7 @@ type partition struct {
 
 	waiting atomic.Int64 // when the oldest input at hand was stored, in unix nanoseconds; 0 while there is none
 
-	earliest  time.Time // of the timer index; zero if nothing is scheduled
+	earliest time.Time // of the timer index; zero if nothing is scheduled
 
 	doors doors
 }
