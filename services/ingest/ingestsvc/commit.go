@@ -60,10 +60,11 @@ func (t *ticket) wait(ctx context.Context) (uint64, error) {
 	}
 }
 
+// resolve tells those who follow the append first, so that whoever has an answer finds it done.
 func (t *ticket) resolve(sequence uint64, err error) {
 	t.sequence, t.err = sequence, err
-	close(t.resolved)
 	t.after()
+	close(t.resolved)
 }
 
 // committer stores tickets: at most one append is open per lane and partition; whatever comes meanwhile
