@@ -129,9 +129,10 @@ func unknown(v *view) *reasonv1.Reason {
 	return r
 }
 
-// rules returns the rules that the customer's partition decides under.
+// rules returns the rules that apply to the customer now. A new catalog reaches the profile stage's row of
+// meta at once, decision's own only with the next record that has something to say.
 func (e *engine) rules(ctx context.Context, v *view, tenant string) (*Rules, error) {
-	revision := v.metas[decisionStage].Revision
+	revision := v.metas[profileStage].Revision
 	if rules, ok := e.book.At(revision); ok {
 		return rules.of(tenant), nil
 	}

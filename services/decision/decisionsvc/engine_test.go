@@ -40,6 +40,8 @@ type desk struct {
 	asked  []*contactv1.ReserveRequest
 	answer *contactv1.ReserveResponse
 	prev   map[state.Shard]uint64
+	// revision of the metas written.
+	revision string
 }
 
 func newDesk(t testing.TB) *desk {
@@ -48,7 +50,7 @@ func newDesk(t testing.TB) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{t: t, memory: state.NewMemory(), prev: map[state.Shard]uint64{}}
+	d := &desk{t: t, memory: state.NewMemory(), prev: map[state.Shard]uint64{}, revision: "r1"}
 	cfg := Default()
 	cfg.Deadline = config.Duration(10 * time.Second)
 	d.engine = &engine{
@@ -92,7 +94,7 @@ func (d *desk) write(stage string, partition int, origin uint64, writes ...state
 	d.t.Helper()
 	shard := state.Shard{Stage: stage, Partition: partition}
 	err := d.memory.Apply(d.t.Context(), shard, state.Batch{Prev: d.prev[shard], Writes: writes, Meta: state.Meta{
-		Generation: 1, Applied: d.prev[shard] + 1, Now: start, Revision: "r1", Origins: map[string]uint64{"live": origin},
+		Generation: 1, Applied: d.prev[shard] + 1, Now: start, Revision: d.revision, Origins: map[string]uint64{"live": origin},
 	}})
 	if err != nil {
 		d.t.Fatalf("write %s: %v", stage, err)
@@ -249,6 +251,17 @@ func TestWrongQuestionsAreErrors(t *testing.T) {
 	if _, err := d.next(t.Context(), &decisionv1.NextBestActionsRequest{Identifier: userID("u1"), Placement: "home", Reserve: true}); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("reserve without a contact service: got %v", err)
 	}
+}
+
+func TestANewCatalogAppliesBeforeTheNextRecord(t *testing.T) {
+	d := newDesk(t)
+	d.revision = ""
+	partition, _ := d.customer("u1", nil)
+	_, err := d.next(t.Context(), home("u1"))
+	equal(t, "before any catalog", fault.Of(err), fault.NotFound)
+	d.revision = "r1"
+	d.write(profileStage, partition, 8)
+	equal(t, "items", len(d.ask(home("u1")).GetItems()), 1)
 }
 
 func TestReserveTakesRoomFirst(t *testing.T) {
