@@ -73,7 +73,7 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 	}
 	b := &batch{
 		now: p.now(lim), covers: map[string]state.Position{}, origins: map[string]uint64{},
-		senders: map[string]state.Position{}, letter: map[letterID]bool{},
+		senders: map[string]state.Position{}, letter: map[letterID]bool{}, stir: p.revision != p.told,
 	}
 	for n := range items {
 		if rev := items[n].revision; rev != "" && rev != p.revision {

@@ -30,6 +30,7 @@ type partition struct {
 	origins  map[string]uint64
 	senders  map[string]state.Position
 	revision string
+	told     string // the revision of the chain's last record: a new one travels on even without facts
 
 	readers []*reader
 	feeds   []log.Feed

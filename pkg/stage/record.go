@@ -78,7 +78,7 @@ func (p *partition) append(ctx context.Context, rec *stagev1.Record) (uint64, er
 	default:
 		return 0, fmt.Errorf("append to %s: %w", p.chainName, err)
 	}
-	p.last, p.lastNow = seq, rec.GetNow().AsTime()
+	p.last, p.lastNow, p.told = seq, rec.GetNow().AsTime(), rec.GetRevision()
 	return seq, nil
 }
 

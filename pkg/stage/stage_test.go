@@ -222,6 +222,20 @@ func TestInputThatKillsItsProcessIsGivenUp(t *testing.T) {
 	}
 }
 
+// A catalog travels down the chains even where nothing happens: reads are answered under the revision in meta.
+func TestCatalogTravelsWithoutFacts(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	stopA := m.run(m.stage("profile", m.broker, WallClock{}))
+	stopB := m.run(m.stage("decision", m.broker, WallClock{}))
+	m.raw(m.broker, "evt.control.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "r1"}}}}})
+	eventually(t, "decision's meta names r1", func() bool {
+		view, err := m.store.Read(t.Context(), 0, state.Query{Metas: []string{"decision"}})
+		return err == nil && view.Metas["decision"].Revision == "r1"
+	})
+	stopA()
+	stopB()
+}
+
 func TestLettersThatAnswerEachOtherEnd(t *testing.T) {
 	m := newMesh(t, 2, 8)
 	in := &Input{Source: FromBox, Depth: maxDepth, Name: "box.profile", Payload: mustJSON(entry{Customer: "ann", Letter: "bob", Add: 1})}
