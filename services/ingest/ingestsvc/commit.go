@@ -76,6 +76,7 @@ type committer struct {
 
 	mu      sync.Mutex
 	waiting map[address][]*ticket // an entry exists while an append is open
+	closed  bool
 	open    sync.WaitGroup
 }
 
@@ -83,7 +84,7 @@ func newCommitter(s store, within time.Duration, m *metrics) *committer {
 	return &committer{store: s, within: within, metrics: m, waiting: map[address][]*ticket{}}
 }
 
-// submit queues tickets in order and calls done, once, when all are resolved.
+// submit queues tickets in order and calls done, once, when all are resolved. After wait it refuses them.
 func (c *committer) submit(tickets []*ticket, done func()) {
 	if len(tickets) == 0 {
 		done()
@@ -96,16 +97,31 @@ func (c *committer) submit(tickets []*ticket, done func()) {
 			done()
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, t := range tickets {
 		t.after = after
+	}
+	if !c.queue(tickets) {
+		for _, t := range tickets {
+			t.resolve(0, fault.New(fault.Unavailable, "store events: ingest is stopping"))
+		}
+	}
+}
+
+// queue starts an append for every address that has none open; false means that it is closed.
+func (c *committer) queue(tickets []*ticket) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	for _, t := range tickets {
 		queue, busy := c.waiting[t.to]
 		c.waiting[t.to] = append(queue, t)
 		if !busy {
 			c.open.Go(func() { c.drain(t.to) })
 		}
 	}
+	return true
 }
 
 // drain appends until nothing waits for the address.
@@ -172,5 +188,10 @@ func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arriva
 // unavailable makes every failure of the log one that a retry may mend.
 func unavailable(err error) error { return fault.As(fault.Unavailable, err) }
 
-// wait returns when no append is open and nothing waits.
-func (c *committer) wait() { c.open.Wait() }
+// wait takes no more tickets and returns when no append is open and nothing waits.
+func (c *committer) wait() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.open.Wait()
+}

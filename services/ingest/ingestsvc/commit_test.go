@@ -162,6 +162,16 @@ func TestACallerWhoLeavesDoesNotCutTheAppendOff(t *testing.T) {
 	})
 }
 
+func TestAfterTheEndNothingIsTaken(t *testing.T) {
+	c := testCommitter(t, newSlowStore())
+	c.wait()
+	tick, done := ticketOf("live", "a"), false
+	c.submit([]*ticket{tick}, func() { done = true })
+	if _, err := tick.wait(t.Context()); fault.Of(err) != fault.Unavailable || !done {
+		t.Fatalf("got %v, done %v", err, done)
+	}
+}
+
 // failing is a broker that stores nothing on some subjects.
 type failing struct {
 	log.Broker

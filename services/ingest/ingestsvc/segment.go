@@ -3,8 +3,6 @@ package ingestsvc
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -280,6 +278,3 @@ func validZone(name string) bool {
 	_, err := time.LoadLocation(name)
 	return err == nil
 }
-
-// sortedKeys lists the keys of a map in order.
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,6 +1,8 @@
 package ingestsvc
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,3 +23,6 @@ func printable(err error) string {
 
 // protoField names an identifier of a protobuf event.
 func protoField(i int) string { return "identifiers[" + strconv.Itoa(i) + "]" }
+
+// sortedKeys lists the keys of a map in order.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
