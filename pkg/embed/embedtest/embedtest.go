@@ -1,12 +1,10 @@
 // Package embedtest gives tests the servers and programs that they need beside Go, and says loudly when
-// one is not there: the test is skipped with a line in the file that REFRAIN_ABSENT names, which
-// "make test" prints at its end, or fails if REFRAIN_REQUIRE lists what is absent.
+// one is not there: the test is skipped, which "make test" lists at its end, or fails if REFRAIN_REQUIRE
+// lists what is absent.
 package embedtest
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -47,7 +45,7 @@ func RedisAt(t testing.TB, dir string) *embed.RedisServer {
 
 // Require goes on if what the test needs is on this machine: "redis" (redis-server or valkey-server),
 // "node", or "smtp" (python3 with aiosmtpd). Otherwise it fails the test if the environment variable
-// REFRAIN_REQUIRE, a list separated by commas, has the name, and else skips it, loudly.
+// REFRAIN_REQUIRE, a list separated by commas, has the name, and else skips it with the reason.
 func Require(t testing.TB, what string) {
 	t.Helper()
 	if present(t, what) {
@@ -56,7 +54,6 @@ func Require(t testing.TB, what string) {
 	if slices.Contains(strings.Split(os.Getenv("REFRAIN_REQUIRE"), ","), what) {
 		t.Fatalf("%s is required by REFRAIN_REQUIRE and is not here", what)
 	}
-	report(t, what)
 	t.Skipf("NOT TESTED: %s is not here", what)
 }
 
@@ -68,30 +65,31 @@ func present(t testing.TB, what string) bool {
 	case "node":
 		return found("node")
 	case "smtp":
-		return found("python3") && exec.CommandContext(t.Context(), "python3", "-c", "import aiosmtpd").Run() == nil
+		return python(t) != ""
 	}
 	t.Fatalf("nothing is known about %q; see embedtest.Require", what)
 	return false
 }
 
+// Python returns a python3 that has aiosmtpd. See Require for what happens where there is none.
+func Python(t testing.TB) string {
+	t.Helper()
+	Require(t, "smtp")
+	return python(t)
+}
+
+// python looks on the PATH first, then where distributions keep theirs.
+func python(t testing.TB) string {
+	t.Helper()
+	for _, program := range []string{"python3", "/usr/bin/python3"} {
+		if exec.CommandContext(t.Context(), program, "-c", "import aiosmtpd").Run() == nil { //nolint:gosec // two fixed names
+			return program
+		}
+	}
+	return ""
+}
+
 func found(program string) bool {
 	_, err := exec.LookPath(program)
 	return err == nil
-}
-
-// report adds a line to the file of what was not tested; go test itself shows no skips of what passes.
-func report(t testing.TB, what string) {
-	t.Helper()
-	path := os.Getenv("REFRAIN_ABSENT")
-	if path == "" {
-		return
-	}
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // the caller's own file
-	if err != nil {
-		t.Fatalf("report what is not tested: %v", err)
-	}
-	_, err = fmt.Fprintf(file, "NOT TESTED: %s (%s is not here)\n", t.Name(), what)
-	if err = errors.Join(err, file.Close()); err != nil {
-		t.Fatalf("report what is not tested: %v", err)
-	}
 }
