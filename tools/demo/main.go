@@ -160,7 +160,7 @@ func (d *demo) publish(ctx context.Context, m *meshsvc.Mesh, messages []retail.M
 		}
 		raw = append(raw, data)
 	}
-	client := publish.Client{URL: "http://" + m.Addr("ingest-http").String(), WriteKey: "demo"}
+	client := publish.Client{URL: "http://" + m.Addr("ingest-http").String(), WriteKey: "demo", Patience: time.Minute}
 	refused, err := client.Send(ctx, raw)
 	if err != nil {
 		return nil, err

@@ -1,34 +1,41 @@
 // Package publish sends events to a mesh's ingest over its Segment HTTP API: in order, in batches, with
-// patience when the mesh says that it is busy.
+// patience when the mesh says that it is busy or does not answer. A batch sent twice has one effect.
 package publish
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
+// The bounds of one request; those of the Segment API are 2,500 events and 500 KiB.
 const (
-	batchItems = 250
-	batchBytes = 400 << 10 // the API takes 500 KiB
-	attempts   = 60
+	// MaxItems in a batch.
+	MaxItems = 500
+	// MaxBytes of a batch's events.
+	MaxBytes = 400 << 10
 )
 
-// Client publishes to one ingest. The zero HTTP client is http.DefaultClient.
+// ErrKey says that ingest does not know the write key.
+var ErrKey = errors.New("ingest does not know the write key")
+
+// Client publishes to one ingest. It is safe for concurrent use.
 type Client struct {
 	// URL of ingest, such as http://127.0.0.1:8080.
 	URL string
 	// WriteKey says whose events they are.
 	WriteKey string
-	// HTTP makes the requests.
-	HTTP *http.Client
-	// Progress is told after every batch how many events are stored; may be nil.
-	Progress func(stored int)
+	// Timeout of one request; default 10 s.
+	Timeout time.Duration
+	// Patience is how long a busy or absent ingest is waited for; 0: not at all.
+	Patience time.Duration
 }
 
 // Refused is an event that ingest would not take; it is in the dead letters.
@@ -38,93 +45,103 @@ type Refused struct {
 	// Field and Why as ingest says them.
 	Field string `json:"field"`
 	Why   string `json:"why"`
+	// DeadLetter is where it is kept.
+	DeadLetter string `json:"dead_letter"`
 }
 
-type answer struct {
-	Refused []Refused `json:"refused"`
-	Error   string    `json:"error"`
-	Message string    `json:"message"`
+// busyError says that ingest takes nothing now.
+type busyError struct {
+	after time.Duration
+	err   error
 }
 
-// Send publishes JSON messages in order and returns those refused. An error means that from some message
-// on nothing is known to be stored; sending all again with the same ids is harmless.
+func (e *busyError) Error() string { return e.err.Error() }
+func (e *busyError) Unwrap() error { return e.err }
+
+// Send publishes messages in order, in as many batches as they need, and returns those refused. After an
+// error nothing is known of some of them; sending all again with the same ids is harmless.
 func (c *Client) Send(ctx context.Context, messages []json.RawMessage) ([]Refused, error) {
 	var refused []Refused
 	for from := 0; from < len(messages); {
 		to, size := from, 0
-		for to < len(messages) && to-from < batchItems && size+len(messages[to]) < batchBytes {
+		for to < len(messages) && to-from < MaxItems && (to == from || size+len(messages[to]) < MaxBytes) {
 			size += len(messages[to]) + 1
 			to++
 		}
-		to = max(to, from+1)
-		ans, err := c.post(ctx, messages[from:to])
+		got, err := c.Batch(ctx, messages[from:to])
 		if err != nil {
 			return refused, fmt.Errorf("publish events %d to %d: %w", from+1, to, err)
 		}
-		for _, r := range ans.Refused {
+		for _, r := range got {
 			r.Index += from
 			refused = append(refused, r)
 		}
 		from = to
-		if c.Progress != nil {
-			c.Progress(from)
-		}
 	}
 	return refused, nil
 }
 
-func (c *Client) post(ctx context.Context, batch []json.RawMessage) (answer, error) {
-	body, err := json.Marshal(map[string]any{"batch": batch, "writeKey": c.WriteKey})
+// Batch publishes messages that fit one request and returns those refused.
+func (c *Client) Batch(ctx context.Context, messages []json.RawMessage) ([]Refused, error) {
+	body, err := json.Marshal(map[string]any{"batch": messages})
 	if err != nil {
-		return answer{}, fmt.Errorf("encode batch: %w", err)
+		return nil, fmt.Errorf("encode batch: %w", err)
 	}
-	var last error
-	for range attempts {
-		ans, wait, err := c.try(ctx, body)
-		if err == nil || wait == 0 {
-			return ans, err
+	deadline := time.Now().Add(c.Patience)
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		refused, err := c.post(ctx, body)
+		if err == nil {
+			return refused, nil
 		}
-		last = err
-		t := time.NewTimer(wait)
+		busy, ok := errors.AsType[*busyError](err)
+		if !ok || !time.Now().Before(deadline) {
+			return nil, err
+		}
+		timer := time.NewTimer(max(wait, busy.after))
 		select {
-		case <-t.C:
 		case <-ctx.Done():
-			t.Stop()
-			return answer{}, ctx.Err()
+			timer.Stop()
+			return nil, ctx.Err()
+		case <-timer.C:
 		}
 	}
-	return answer{}, fmt.Errorf("gave up after %d attempts: %w", attempts, last)
 }
 
-// try posts once; a positive wait says after how long trying again makes sense.
-func (c *Client) try(ctx context.Context, body []byte) (answer, time.Duration, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL+"/v1/batch", bytes.NewReader(body))
+func (c *Client) post(ctx context.Context, body []byte) ([]Refused, error) {
+	timeout := c.Timeout
+	if timeout <= 0 {
+		timeout = 10 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.URL, "/")+"/v1/batch", bytes.NewReader(body))
 	if err != nil {
-		return answer{}, 0, fmt.Errorf("make request: %w", err)
+		return nil, fmt.Errorf("%q is no URL of an ingest: %w", c.URL, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	client := c.HTTP
-	if client == nil {
-		client = http.DefaultClient
-	}
-	res, err := client.Do(req)
+	req.SetBasicAuth(c.WriteKey, "")
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return answer{}, 500 * time.Millisecond, fmt.Errorf("is a mesh running there? %w", err)
+		return nil, &busyError{err: fmt.Errorf("ingest at %s does not answer (is it running?): %w", c.URL, err)}
 	}
-	defer res.Body.Close() //nolint:errcheck // read to the end below
+	defer res.Body.Close() //nolint:errcheck // it was only read
 	data, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
 	if err != nil {
-		return answer{}, 500 * time.Millisecond, fmt.Errorf("read answer: %w", err)
+		return nil, &busyError{err: fmt.Errorf("read the answer of ingest: %w", err)}
 	}
-	var ans answer
-	_ = json.Unmarshal(data, &ans) // what is no JSON is shown as it is
-	if res.StatusCode == http.StatusOK {
-		return ans, 0, nil
+	var got struct {
+		Error   string    `json:"error"`
+		Refused []Refused `json:"refused"`
 	}
-	err = fmt.Errorf("ingest answers %s: %s", res.Status, bytes.TrimSpace(data[:min(len(data), 500)]))
-	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= http.StatusInternalServerError {
-		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
-		return ans, max(time.Duration(seconds)*time.Second, 200*time.Millisecond), err
+	_ = json.Unmarshal(data, &got) // an answer that is no JSON has only its status
+	switch {
+	case res.StatusCode < http.StatusMultipleChoices:
+		return got.Refused, nil
+	case res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= http.StatusInternalServerError:
+		after, _ := strconv.Atoi(res.Header.Get("Retry-After"))
+		return nil, &busyError{time.Duration(after) * time.Second, fmt.Errorf("ingest answers %s: %s", res.Status, got.Error)}
+	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
+		return nil, ErrKey
 	}
-	return ans, 0, err
+	return nil, fmt.Errorf("ingest answers %s: %s", res.Status, got.Error)
 }

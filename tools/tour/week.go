@@ -91,7 +91,7 @@ func (t *tour) publish(ctx context.Context, m *meshsvc.Mesh, h happening) error 
 	if err != nil {
 		return fmt.Errorf("encode event: %w", err)
 	}
-	client := publish.Client{URL: "http://" + m.Addr("ingest-http").String(), WriteKey: "tour"}
+	client := publish.Client{URL: "http://" + m.Addr("ingest-http").String(), WriteKey: "tour", Patience: time.Minute}
 	refused, err := client.Send(ctx, []json.RawMessage{data})
 	if err == nil && len(refused) > 0 {
 		err = fmt.Errorf("event of %s at %s was refused: %s %s", h.user, h.at.Format("Mon 15:04"), refused[0].Field, refused[0].Why)

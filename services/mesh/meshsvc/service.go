@@ -56,8 +56,8 @@ type Env struct {
 }
 
 // New starts what the services need and builds them. Whatever it started is stopped again if it fails.
-func New(ctx context.Context, cfg Config, env Env) (m *Mesh, err error) {
-	m = &Mesh{cfg: cfg, heard: map[string]net.Addr{}}
+func New(ctx context.Context, cfg Config, env Env) (_ *Mesh, err error) {
+	m := &Mesh{cfg: cfg, heard: map[string]net.Addr{}}
 	defer func() {
 		if err != nil && m.logger != nil {
 			err = errors.Join(err, m.stack.Stop(ctx, cfg.StopWithin.Std(), m.logger))
@@ -187,6 +187,9 @@ func (m *Mesh) serveRPC(context.Context) error {
 // from the last stage to the first, so that nothing is produced before somebody listens.
 func (m *Mesh) buildServices(ctx context.Context) error {
 	m.cfg.Dispatch.DataDir = filepath.Join(m.cfg.Dir, "channels")
+	if at := m.Addr("grpc"); at != nil && m.cfg.Decision.Suppression == "" {
+		m.cfg.Decision.Suppression = at.String() // queries that reserve ask suppression as everybody does
+	}
 	builds := []struct {
 		name  string
 		build func() (run.Component, error)
@@ -245,6 +248,7 @@ func (m *Mesh) Addr(name string) net.Addr {
 }
 
 func (m *Mesh) heardFrom(name string, at net.Addr) {
+	m.logger.Info("listening", telemetry.KeyComponent, name, telemetry.KeyAddress, at.String())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.heard[name] = at

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"refrain.dev/tools/publish"
 )
 
 // published is what publish did.
@@ -87,8 +89,8 @@ func (p *publisher) report(err error) error {
 // The bounds of one request; they are those of the Segment API.
 const (
 	maxLine       = 32 << 10
-	maxBatchBytes = 400 << 10
-	maxBatchItems = 500
+	maxBatchBytes = publish.MaxBytes
+	maxBatchItems = publish.MaxItems
 )
 
 // run reads the lines and sends them in batches.
