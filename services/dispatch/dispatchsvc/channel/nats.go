@@ -13,6 +13,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/delivery"
+	"refrain.dev/pkg/telemetry"
 )
 
 // natsAdapter publishes JSON on a subject. With stream: "true" the subject belongs to a JetStream stream
@@ -84,6 +85,9 @@ func (a *natsAdapter) Send(ctx context.Context, m Message) delivery.Result {
 	}
 	msg := &nats.Msg{Subject: a.subject, Data: data, Header: nats.Header{}}
 	msg.Header.Set(jetstream.MsgIDHeader, m.Proposal)
+	if parent := telemetry.Traceparent(ctx); parent != "" {
+		msg.Header.Set("traceparent", parent)
+	}
 	if a.stream {
 		return publishStream(ctx, conn, msg)
 	}

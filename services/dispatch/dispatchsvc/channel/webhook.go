@@ -21,6 +21,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/delivery"
+	"refrain.dev/pkg/telemetry"
 )
 
 const (
@@ -131,6 +132,9 @@ func (w *webhook) request(ctx context.Context, m Message) (*http.Request, error)
 	req.Header.Set(standardwebhooks.HeaderWebhookID, m.Proposal)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	if parent := telemetry.Traceparent(ctx); parent != "" {
+		req.Header.Set("traceparent", parent)
+	}
 	return req, nil
 }
 
