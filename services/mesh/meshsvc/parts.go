@@ -90,23 +90,35 @@ func (m *Mesh) applyWorkspace(ctx context.Context) error {
 // Apply compiles a directory of definitions and lets it take effect. If anything in it is wrong, nothing
 // changes and the error lists everything that is.
 func (m *Mesh) Apply(ctx context.Context, dir string) (revision string, err error) {
-	src, diags := definition.Load(os.DirFS(dir))
-	if bad := problems(diags); bad != "" {
-		return "", fmt.Errorf("workspace %s is not applied:\n%s", dir, bad)
+	bundle, next, diags := catalog.Read(os.DirFS(dir))
+	if next == nil {
+		return "", fmt.Errorf("workspace %s is not applied:\n%s", dir, problems(diags))
 	}
-	bundle := src.Bundle()
-	_, diags = catalog.Compile(bundle)
-	if bad := problems(diags); bad != "" {
-		return "", fmt.Errorf("workspace %s is not applied:\n%s", dir, bad)
+	if err := m.follows(ctx, next); err != nil {
+		return "", fmt.Errorf("workspace %s is not applied: %w", dir, err)
 	}
-	data, err := bundle.MarshalVT()
-	if err != nil {
-		return "", fmt.Errorf("encode bundle: %w", err)
-	}
-	if err := source.Put(ctx, m.deps.KV, bundle.GetRevision(), data); err != nil {
+	if err := source.Put(ctx, m.deps.KV, bundle.GetRevision(), definition.Marshal(bundle)); err != nil {
 		return "", err
 	}
 	return bundle.GetRevision(), source.Activate(ctx, m.deps.KV, m.deps.Broker, m.deps.Generation.Partitions, bundle.GetRevision(), m.deps.Clock.Now())
+}
+
+// follows refuses what may not change while a mesh lives.
+func (m *Mesh) follows(ctx context.Context, next *catalog.Catalog) error {
+	current, err := source.Current(ctx, m.deps.KV)
+	if err != nil || current == "" {
+		return err
+	}
+	data, err := source.Get(ctx, m.deps.KV, current)
+	if err != nil {
+		return err
+	}
+	old, err := catalog.Decode(data)
+	if err != nil {
+		m.logger.WarnContext(ctx, "the catalog in force cannot be read by this build; any may follow it", "revision", current, "error", err)
+		return nil
+	}
+	return catalog.Follow(old, next)
 }
 
 func problems(diags []definition.Diagnostic) string {

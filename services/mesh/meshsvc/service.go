@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
@@ -160,6 +162,8 @@ func (m *Mesh) chooseClock(ctx context.Context) error {
 		return err
 	}
 	m.replay = replay
+	// Under the replay clock events wait for their instant; that is no lag.
+	m.cfg.Ingest.MaxLag = config.Duration(10 * 365 * 24 * time.Hour)
 	m.deps.Broker, m.deps.Runner, m.deps.Clock, m.deps.Stamper = replay.Broker(), replay, replay, replay
 	return nil
 }

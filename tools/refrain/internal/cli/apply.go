@@ -15,6 +15,7 @@ import (
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/source"
@@ -77,6 +78,9 @@ func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *d
 	if err != nil {
 		return err
 	}
+	if err := follow(before, old, b); err != nil {
+		return err
+	}
 	if err := source.Put(ctx, site.KV(), b.GetRevision(), definition.Marshal(b)); err != nil {
 		return err
 	}
@@ -97,6 +101,19 @@ func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *d
 		t.line("revision %s applies now; before it was %s", out.Revision, before)
 	}
 	return a.print(out, t)
+}
+
+// follow refuses what may not change while a mesh lives.
+func follow(before string, old, next *definitionv1.Bundle) error {
+	if before == "" {
+		return nil
+	}
+	was, _ := catalog.Compile(old) // an old bundle that this build no longer understands is no obstacle
+	is, _ := catalog.Compile(next)
+	if err := catalog.Follow(was, is); err != nil {
+		return negative("nothing is applied: %v", err)
+	}
+	return nil
 }
 
 // applyTime is the instant from which the catalog applies. A mesh on the replay clock says it; any other

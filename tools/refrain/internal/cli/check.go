@@ -41,13 +41,8 @@ func check(dir string) (*checked, error) {
 		return nil, usage("the directory %s cannot be read: %w", dir, err)
 	}
 	defer root.Close() //nolint:errcheck // it was only read
-	source, list := definition.Load(root.FS())
-	bundle := source.Bundle()
-	_, more := catalog.Compile(bundle)
-	c := &checked{
-		Resources: len(bundle.GetResources()), Diagnostics: []diagnostic{}, bundle: bundle,
-		list: definition.Sort(append(list, source.Place(more)...)),
-	}
+	bundle, _, list := catalog.Read(root.FS())
+	c := &checked{Resources: len(bundle.GetResources()), Diagnostics: []diagnostic{}, bundle: bundle, list: list}
 	for _, d := range c.list {
 		severity := "error"
 		if d.Severity == definition.Warning {
