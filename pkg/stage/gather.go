@@ -215,10 +215,14 @@ func (p *partition) gatherTimers(ctx context.Context, lim limit, room int) error
 		in := &Input{Source: FromTimer, Name: "timer", Key: d.Key, At: d.At}
 		p.pending = append(p.pending, item{input: in})
 	}
-	if len(dues) == 0 {
-		return p.findEarliest(ctx)
+	if len(dues) > 0 {
+		return nil
 	}
-	return nil
+	// The entry that was awaited is gone: its row was changed, or the store lost it with everything else.
+	if err := p.recover(ctx); err != nil {
+		return err
+	}
+	return p.findEarliest(ctx)
 }
 
 // findEarliest reads the timer index's first entry.
