@@ -104,7 +104,7 @@ func (r *report) rest(pkg string) {
 // reason is what a skipped test said, without what the testing package says around it.
 func reason(output []string) string {
 	var said []string
-	for _, line := range strings.Split(strings.Join(output, ""), "\n") {
+	for line := range strings.SplitSeq(strings.Join(output, ""), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "=== ") || strings.HasPrefix(line, "--- ") {
 			continue
