@@ -10,6 +10,8 @@ import (
 
 // Config is what an operator sets.
 type Config struct {
+	// Batch is the greatest number of inputs in a record.
+	Batch int `yaml:"batch" help:"greatest number of inputs in a record"`
 	// Deadline of a query that brings none.
 	Deadline config.Duration `yaml:"deadline" help:"deadline of a query that brings none"`
 	// ShowFor is how long an item may be shown.
@@ -25,6 +27,7 @@ type Config struct {
 // Default returns the defaults.
 func Default() Config {
 	return Config{
+		Batch:       256,
 		Deadline:    config.Duration(150 * time.Millisecond),
 		ShowFor:     config.Duration(time.Hour),
 		OutcomesFor: config.Duration(30 * 24 * time.Hour),
@@ -39,6 +42,9 @@ func (c Config) Validate() error {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is not positive", name, d))
 		}
+	}
+	if c.Batch < 1 || c.Batch > 4096 {
+		errs = append(errs, errors.New("batch: must be between 1 and 4096"))
 	}
 	positive("deadline", c.Deadline)
 	positive("show_for", c.ShowFor)

@@ -40,7 +40,7 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	}
 	decisionv1.RegisterDecisionServiceServer(deps.GRPC, &server{engine: e})
 	s.stage = stage.New(stage.Config{
-		Spec: log.Stage(decisionStage), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica,
+		Spec: log.Stage(decisionStage), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
 	}, NewFold(rules), stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Preparer: rules,
