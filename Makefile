@@ -14,7 +14,7 @@ MODULES := pkg services tools
 # What `generate` writes; check-generate looks at nothing else.
 GENERATED := proto/gen
 # Set it to a path to have `generate` write the JSON Schema of definitions there.
-SCHEMA ?=
+SCHEMA ?= docs/definitions.schema.json
 # Flags for go test, such as TESTFLAGS=-v.
 TESTFLAGS ?=
 # Where concurrency can go wrong; `make race RACE=work` for everything.
