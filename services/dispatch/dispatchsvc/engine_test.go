@@ -72,6 +72,11 @@ func (v *profileView) Read(_ context.Context, _ int, q state.Query) (state.View,
 type lane struct {
 	count atomic.Uint64
 	see   func(sequence uint64)
+	skew  time.Duration // of the broker's clock
+}
+
+func (l *lane) Get(_ context.Context, subject string, sequence uint64) (log.Message, error) {
+	return log.Message{Subject: subject, Sequence: sequence, Time: time.Now().Add(l.skew)}, nil
 }
 
 func (l *lane) Publish(_ context.Context, subject string, _ []byte) (uint64, error) {
@@ -277,6 +282,20 @@ func TestAConstantLagIsNotFresh(t *testing.T) {
 				t.Errorf("lag %v: %d pings in 25 s, want one per second at most", lag, n)
 			}
 			time.Sleep(lag) //nolint:forbidigo // in a bubble: the last answers come
+		})
+	}
+}
+
+// A clock that differs by more than two seconds from the time of our own fresh append contacts nobody.
+func TestAClockThatIsNotTheLogsSendsNothing(t *testing.T) {
+	for skew, fresh := range map[time.Duration]bool{0: true, time.Second: true, 3 * time.Second: false, -time.Hour: false} {
+		synctest.Test(t, func(t *testing.T) {
+			view := &profileView{applied: 1}
+			pings := &lane{skew: skew, see: func(n uint64) { view.mu.Lock(); defer view.mu.Unlock(); view.covered = n }}
+			_, err := newFreshness(view, pings, stage.WallClock{}).profile(t.Context(), 3, key())
+			if (err == nil) != fresh || (err != nil && !errors.Is(err, errSkew)) {
+				t.Errorf("skew %v: got %v, want fresh = %v", skew, err, fresh)
+			}
 		})
 	}
 }

@@ -25,19 +25,26 @@ const (
 	// freshWithin is how long a send waits for a fresh view.
 	freshWithin = 4 * time.Second
 	profileName = "profile"
+	// maxSkew is by how much our clock may differ from the time at which the broker stored our own fresh
+	// append; beyond it quiet hours and expiry would be judged wrongly, and nobody is contacted.
+	maxSkew = 2 * time.Second
 )
 
-// errStale says that no fresh view of the profile could be had.
-var errStale = errors.New("the view of the profile is stale")
+var (
+	// errStale says that no fresh view of the profile could be had.
+	errStale = errors.New("the view of the profile is stale")
+	// errSkew says that this machine's clock is not the log's.
+	errSkew = errors.New("the clock of this machine differs from the log's")
+)
 
 // freshness reads profiles and knows how old what it reads is. A ping in the control lane that was
 // appended at m0 (by our own monotonic clock) and is covered by the profile stage proves that everything
 // acknowledged before m0 is in the row. Neither clocks of other machines nor the age of the row matter.
 type freshness struct {
-	reader    Reader
-	publisher Publisher
-	clock     stage.Clock
-	owner     string
+	reader Reader
+	pinger Pinger
+	clock  stage.Clock
+	owner  string
 	// released says that inputs are released instant by instant (the replay clock): then the rows of an
 	// instant are complete before anything is sent in it, and what arrived for later instants must not count.
 	released func() bool
@@ -57,9 +64,9 @@ type sentPing struct {
 	at       time.Time
 }
 
-func newFreshness(reader Reader, publisher Publisher, clock stage.Clock) *freshness {
+func newFreshness(reader Reader, pinger Pinger, clock stage.Clock) *freshness {
 	return &freshness{
-		reader: reader, publisher: publisher, clock: clock,
+		reader: reader, pinger: pinger, clock: clock,
 		released: func() bool { return false }, pings: map[int]*pings{},
 	}
 }
@@ -134,9 +141,17 @@ func (f *freshness) ping(ctx context.Context, partition int) error {
 	if err != nil {
 		return fmt.Errorf("encode ping: %w", err)
 	}
-	sequence, err := f.publisher.Publish(ctx, log.Subject(log.Lane(log.LaneControl), partition), data)
+	subject := log.Subject(log.Lane(log.LaneControl), partition)
+	sequence, err := f.pinger.Publish(ctx, subject, data)
 	if err != nil {
 		return fmt.Errorf("publish ping: %w", err)
+	}
+	stored, err := f.pinger.Get(ctx, subject, sequence)
+	if err != nil {
+		return fmt.Errorf("read ping back: %w", err)
+	}
+	if early, late := m0.Sub(stored.Time), stored.Time.Sub(time.Now()); early > maxSkew || late > maxSkew {
+		return fmt.Errorf("%w by %s; sending stops until it is set", errSkew, max(early, late).Round(time.Millisecond))
 	}
 	for len(p.sent) > 0 && m0.Sub(p.sent[0].at) > maxStale {
 		p.sent = p.sent[1:]
