@@ -92,11 +92,14 @@ bench: ## Every benchmark for BENCHTIME, then the table of ratios
 
 .PHONY: run
 run: ## A mesh in one process plays a shop's last week, then is yours
-	go run ./tools/tour
+	@echo "Building the mesh; the first time that takes a few minutes."
+	@mkdir -p $(BIN) && go build -o $(BIN)/tour ./tools/tour
+	@exec $(BIN)/tour
 
 .PHONY: demo
 demo: ## A year of a shop on the replay clock, checked from the logs; DATA=file for real data
-	go run ./tools/demo $(if $(DATA),-data "$(DATA)")
+	@mkdir -p $(BIN) && go build -o $(BIN)/demo ./tools/demo
+	@$(BIN)/demo $(if $(DATA),-data "$(DATA)")
 
 .PHONY: grpcurl
 grpcurl: $(BIN)/grpcurl ## Build the pinned grpcurl into .cache/bin
