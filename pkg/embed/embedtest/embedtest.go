@@ -51,10 +51,17 @@ func Require(t testing.TB, what string) {
 	if present(t, what) {
 		return
 	}
+	Absent(t, what, what)
+}
+
+// Absent ends the test because a part of what is there is missing: what is a name that Require knows,
+// missing says what it is and how one gets it.
+func Absent(t testing.TB, what, missing string) {
+	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("REFRAIN_REQUIRE"), ","), what) {
-		t.Fatalf("%s is required by REFRAIN_REQUIRE and is not here", what)
+		t.Fatalf("%s is required by REFRAIN_REQUIRE and is not here: %s", what, missing)
 	}
-	t.Skipf("NOT TESTED: %s is not here", what)
+	t.Skipf("NOT TESTED: %s is not here", missing)
 }
 
 func present(t testing.TB, what string) bool {

@@ -84,6 +84,12 @@ type running struct {
 // start runs a mesh on a fresh directory and free ports, with the shop's workspace, until the test ends.
 func start(t *testing.T, w words, settings ...func(*Config)) *running {
 	t.Helper()
+	return startIn(t, os.Getenv, w, settings...)
+}
+
+// startIn is start with an environment of its own.
+func startIn(t *testing.T, getenv func(string) string, w words, settings ...func(*Config)) *running {
+	t.Helper()
 	cfg := Default()
 	cfg.Dir, cfg.Redis, cfg.Partitions = t.TempDir(), RedisMemory, 4
 	cfg.NATSPort, cfg.GRPC, cfg.Admin, cfg.Ingest.HTTP = -1, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
@@ -94,7 +100,7 @@ func start(t *testing.T, w words, settings ...func(*Config)) *running {
 		set(&cfg)
 	}
 	r := &running{t: t, cfg: cfg, logs: &lockedBuffer{}}
-	m, err := New(t.Context(), cfg, Env{Log: r.logs, Getenv: os.Getenv})
+	m, err := New(t.Context(), cfg, Env{Log: r.logs, Getenv: getenv})
 	if err != nil {
 		t.Fatalf("start the mesh: %v", err)
 	}
