@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -240,7 +241,7 @@ func (p *partition) take(ctx context.Context, in *Input, out Outcome, rows *over
 		}
 		b.outbox = append(b.outbox, &stagev1.Addressed{
 			Stage: a.Stage, Partition: uint32(a.Partition), Payload: a.Payload, //nolint:gosec // partitions are few
-			Depth: in.Depth + 1, Traceparent: in.Traceparent, At: asProto(in.At), From: from,
+			Depth: in.Depth + 1, Traceparent: in.Traceparent, At: asProto(in.At), From: cmp.Or(a.From, from),
 		})
 		b.size += len(a.Payload) + 32
 	}

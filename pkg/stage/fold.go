@@ -151,6 +151,10 @@ type Addressed struct {
 	Stage     string
 	Partition int
 	Payload   []byte
+	// From is the row on behalf of which it is addressed; it must be one of the partition that decides.
+	// Empty: the row of the outcome's first cell, else the input's. Under the replay clock facts that meet
+	// in one instant are delivered in the order of it, so it must be given where neither says it.
+	From string
 }
 
 // Fold is a stage's pure half: no clock, I/O, randomness; equal arguments give equal results.

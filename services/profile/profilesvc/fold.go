@@ -1,6 +1,7 @@
 package profilesvc
 
 import (
+	"cmp"
 	"strings"
 
 	"refrain.dev/pkg/fault"
@@ -191,7 +192,10 @@ func encode(c profile.Change, d input) (stage.Outcome, error) {
 		if err != nil {
 			return stage.Outcome{}, fault.New(fault.Internal, "encode letter: %w", err)
 		}
-		out.Addressed = append(out.Addressed, stage.Addressed{Stage: stageName, Partition: l.Partition, Payload: payload})
+		// Not every input that is answered changes a row: a conflict is told by an identifier that stays as it is.
+		out.Addressed = append(out.Addressed, stage.Addressed{
+			Stage: stageName, Partition: l.Partition, Payload: payload, From: cmp.Or(d.keys.Row, d.keys.Profile),
+		})
 	}
 	return out, nil
 }

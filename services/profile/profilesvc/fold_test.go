@@ -443,3 +443,29 @@ func TestEveryAcceptedEventIsInEffectOnce(t *testing.T) {
 		}
 	})
 }
+
+// What meets in one instant is delivered in the order of the rows it comes from (pkg/stage), so an answer
+// says from which even if that row stays as it is.
+func TestEveryLetterSaysFromWhichRowItIs(t *testing.T) {
+	m := newMesh(t, 32)
+	m.publish(identify("i1", 0, user("u1"), email("a@b.example")))
+	m.held = true
+	m.publish(identify("i2", 1, user("u2"), email("a@b.example")))
+	claimed := m.boxes[m.hasher.Home(tenant, email("a@b.example"))]
+	if len(claimed) != 1 {
+		t.Fatalf("letters to the address: %v", claimed)
+	}
+	want(t, "row of the claim", claimed[0].From, identity.IdentifierKey(tenant, m.hasher.ID(tenant, user("u2"))))
+	m.settle()
+	in := stage.Input{Source: stage.FromBox, Name: "box.profile", Payload: claimed[0].Payload}
+	n, err := m.fold.Needs(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := m.hasher.Home(tenant, email("a@b.example"))
+	out, err := m.fold.Decide(in, view{m, home, n}, stage.Env{Now: start, Partition: home})
+	if err != nil || len(out.Cells) != 0 || len(out.Addressed) != 1 {
+		t.Fatalf("claim on somebody else's address: %+v, %v; want one answer and no cell", out, err)
+	}
+	want(t, "row of the answer", out.Addressed[0].From, identity.IdentifierKey(tenant, m.hasher.ID(tenant, email("a@b.example"))))
+}
