@@ -131,7 +131,7 @@ func (ms *moments) profile(customer string, body *stagev1.CellBody) []moment {
 		case eventv1.Kind_KIND_TRACK:
 			out = append(out, moment{What: strings.ReplaceAll(e.GetType(), "_", " ") + about(e)})
 		case eventv1.Kind_KIND_CONSENT:
-			out = append(out, moment{What: strings.TrimPrefix(e.GetType(), "consent_") + " consent for " + e.GetConsent().GetChannel()})
+			out = append(out, moment{What: said(e.GetConsent()) + " consent for " + e.GetConsent().GetChannel()})
 		}
 	}
 	return out
@@ -149,6 +149,13 @@ func (ms *moments) know(customer string, p *profilev1.Profile) {
 			ms.zones[customer] = zone
 		}
 	}
+}
+
+func said(c *eventv1.Consent) string {
+	if c.GetState() == eventv1.ConsentState_CONSENT_STATE_GIVEN {
+		return "gave"
+	}
+	return "withdrew"
 }
 
 func about(e *eventv1.Event) string {
@@ -243,9 +250,17 @@ func (ms *moments) why(customer string, reasons []*reasonv1.Reason) string {
 		text += " until " + r.GetUntil().AsTime().In(zone).Format("Mon 15:04") + " in " + place
 	}
 	if r.GetCode() != reasonv1.Code_CODE_QUIET_HOURS && len(r.GetEvidence()) > 0 {
-		text += ": " + r.GetEvidence()[0]
+		text += evidence(r)
 	}
 	return text
+}
+
+// evidence is what the rule saw; of a cap, the contact that used up the room.
+func evidence(r *reasonv1.Reason) string {
+	if r.GetCode() == reasonv1.Code_CODE_CAP_REACHED {
+		return ", used by " + r.GetEvidence()[0]
+	}
+	return ": " + r.GetEvidence()[0]
 }
 
 // total prints what became of the proposals; it adds up.

@@ -63,13 +63,14 @@ Your turn, in another terminal (Ctrl-C here ends it):
                      -d '{"userId":"ann","event":"order_placed","properties":{"order_id":"2001","total":150.0,"items":2,"lines":1,"currency":"GBP","country":"United Kingdom"}}'
   what next?       grpcurl -plaintext -d '{"identifier":{"kind":"user_id","value":"ann"},"placement":"web-banner"}' \
                      %[2]s refrain.decision.v1.DecisionService/NextBestActions
-  without grpcurl: go run ./tools/refrain decide --customer ann web-banner
+  without grpcurl: go run ./tools/refrain decide ann web-banner
   why, why not:    go run ./tools/refrain explain --customer ann --placement web-banner
                    go run ./tools/refrain timeline ann
 
   may Ann get another thank-you? Not within thirty days of the last:
                    grpcurl -plaintext -d '{"identifier":{"kind":"user_id","value":"ann"},"contact":{"action":"thank-you","channel":"email","topic":"news"}}' \
                      %[2]s refrain.contact.v1.ContactService/Check
+  without grpcurl: go run ./tools/refrain check ann thank-you email --topic news
   change one character, apply, and ask again:
                    sed -i 's/max: 1, per: P30D/max: 9, per: P30D/' %[3]s/contact.yaml && go run ./tools/refrain apply %[3]s`,
 		http, grpc, workspace)

@@ -106,7 +106,7 @@ Exit codes: 0 done, or yes; 1 no (not found, nothing to do, definitions with err
 	for group, commands := range map[string][]*cobra.Command{
 		groupDefinitions: {a.validateCommand(), a.schemaCommand(), a.applyCommand(), a.getCommand()},
 		groupCustomers: {
-			a.publishCommand(), a.importCommand(), a.decideCommand(), a.explainCommand(), a.profileCommand(), a.timelineCommand(), a.deliveriesCommand(),
+			a.publishCommand(), a.importCommand(), a.decideCommand(), a.contactCommand(), a.explainCommand(), a.profileCommand(), a.timelineCommand(), a.deliveriesCommand(),
 		},
 		groupOperation: {a.dlqCommand(), a.provisionCommand(), a.tailCommand(), a.statusCommand(), a.clockCommand()},
 	} {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
@@ -94,6 +95,7 @@ func golden(t *testing.T, name, got string) {
 // services answers what the tests want to see; an identifier of nobody is not found.
 type services struct {
 	decisionv1.UnimplementedDecisionServiceServer
+	contactv1.UnimplementedContactServiceServer
 	profilev1.UnimplementedProfileServiceServer
 	dispatchv1.UnimplementedDispatchServiceServer
 }
@@ -127,6 +129,13 @@ func (services) NextBestActions(_ context.Context, r *decisionv1.NextBestActions
 		res.Items = []*decisionv1.Item{{Action: "banner", Treatment: "b", Channel: "web", Rank: 1, Propensity: 1, Token: "tok"}}
 	}
 	return res, nil
+}
+
+func (services) Check(_ context.Context, r *contactv1.CheckRequest) (*contactv1.CheckResponse, error) {
+	if r.GetContact().GetAction() == "service-mail" {
+		return &contactv1.CheckResponse{Kind: contactv1.VerdictKind_VERDICT_KIND_APPROVED}, known(r.GetIdentifier())
+	}
+	return &contactv1.CheckResponse{Kind: contactv1.VerdictKind_VERDICT_KIND_SUPPRESSED, Reasons: capReached()}, known(r.GetIdentifier())
 }
 
 func (services) Explain(_ context.Context, r *decisionv1.ExplainRequest) (*decisionv1.ExplainResponse, error) {
@@ -238,6 +247,7 @@ func serve(t *testing.T, register ...func(*grpc.Server)) []grpc.DialOption {
 
 func withServices(s *grpc.Server) {
 	decisionv1.RegisterDecisionServiceServer(s, services{})
+	contactv1.RegisterContactServiceServer(s, services{})
 	profilev1.RegisterProfileServiceServer(s, services{})
 	dispatchv1.RegisterDispatchServiceServer(s, services{})
 }
@@ -332,4 +342,12 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			t.Errorf("%s: code %d:\n%s", command, r.code, r.out)
 		}
 	}
+}
+
+func TestCheck(t *testing.T) {
+	b := &bench{dial: serve(t, withServices), env: map[string]string{"REFRAIN_GRPC": address}}
+	b.run(t, "check", "ann", "service-mail", "email").want(t, 0, "approved", "")
+	b.run(t, "check", "ann", "thank-you", "email", "--topic", "news").want(t, 1, "CAP_REACHED", "")
+	b.run(t, "check", "nobody", "thank-you", "email").want(t, 1, "", "nobody has this identifier")
+	b.run(t, "check", "ann").want(t, 2, "", "a customer, an action and a channel")
 }

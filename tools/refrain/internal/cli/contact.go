@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+)
+
+func (a *app) contactCommand() *cobra.Command {
+	req := &contactv1.CheckRequest{Contact: &contactv1.Contact{}}
+	cmd := &cobra.Command{
+		Use:   "check CUSTOMER ACTION CHANNEL",
+		Short: "Ask whether a customer may be contacted now",
+		Long: `check asks suppression whether an action could be sent to a customer on a channel now, and prints
+every reason against it with the time at which it may be gone. Asking has no effect. Exit code 1 if not.`,
+		Example: `  refrain check ann thank-you email --topic news`,
+		Args:    args(3, 3, "a customer, an action and a channel"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			id, err := identifier(given[0])
+			if err != nil {
+				return err
+			}
+			req.Tenant, req.Identifier = a.tenant, id
+			req.Contact.Action, req.Contact.Channel = given[1], given[2]
+			var res *contactv1.CheckResponse
+			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
+				res, err = contactv1.NewContactServiceClient(conn).Check(ctx, req)
+				return err
+			}); err != nil {
+				return err
+			}
+			if err := a.print(plain(res), contactTable(res)); err != nil {
+				return err
+			}
+			if res.GetKind() != contactv1.VerdictKind_VERDICT_KIND_APPROVED {
+				return negative("")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&req.Contact.Topic, "topic", "", "the topic that consent is asked for")
+	cmd.Flags().StringVar(&req.Contact.Purpose, "purpose", "", "marketing, service, transactional or legal; default: the action's")
+	return cmd
+}
+
+func contactTable(res *contactv1.CheckResponse) table {
+	t := table{head: []string{"CODE", "RULE", "UNTIL", "EVIDENCE", "REMEDY"}}
+	verdict := strings.ToLower(strings.TrimPrefix(res.GetKind().String(), "VERDICT_KIND_"))
+	if res.GetUntil() != nil {
+		verdict += " until " + res.GetUntil().AsTime().Format(time.RFC3339)
+	}
+	t.line("%s", verdict)
+	for _, r := range res.GetReasons() {
+		until := ""
+		if r.GetUntil() != nil {
+			until = r.GetUntil().AsTime().Format(time.RFC3339)
+		}
+		t.row(strings.TrimPrefix(r.GetCode().String(), "CODE_"), r.GetRule(), until, strings.Join(r.GetEvidence(), ", "), r.GetRemedy())
+	}
+	return t
+}
