@@ -39,7 +39,8 @@ func (p *partition) gather(ctx context.Context, lim limit) error {
 // each is emptied before the next, so that facts do not depend on where batches end or on which call was
 // faster: results that were waiting, log inputs, timers, and then the results of all calls together.
 func (p *partition) gatherInstant(ctx context.Context, lim limit) error {
-	room := p.cfg.Batch - len(p.pending)
+	// Letters of one instant may be more than a batch, and after an error they are all still pending.
+	room := max(0, p.cfg.Batch-len(p.pending))
 	room -= p.gatherRequests(room)
 	if !p.inRound {
 		if _, err := p.gatherReaders(lim, room); err != nil {

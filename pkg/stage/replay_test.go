@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 
+	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
 
@@ -110,5 +111,27 @@ func TestReplaySurvivesRestartWithAnEmptyStore(t *testing.T) {
 		if got, want := stormy.row("profile", c).Sum, calm.row("profile", c).Sum; got != want {
 			t.Errorf("sum of %s: got %d, want %d", c, got, want)
 		}
+	}
+}
+
+// Letters of one instant are more than a batch, and a record with all of them is refused for a while: the
+// facts are the same as ever.
+func TestRefusedAppendsChangeNothingUnderTheReplayClock(t *testing.T) {
+	arrivals := randomArrivals(5, 60)
+	calm := newMesh(t, 1, 1)
+	calm.replay(arrivals)
+	stormy := newMesh(t, 1, 1)
+	appends := 0
+	stormy.broker.SetFaults(func(op log.Op) log.Fault {
+		if op.Name == "append" {
+			if appends++; appends < 50 && appends%3 == 0 {
+				return log.Fault{Effect: log.Full}
+			}
+		}
+		return log.Fault{}
+	})
+	stormy.replay(arrivals)
+	if diff := cmp.Diff(calm.facts("prf"), stormy.facts("prf")); diff != "" {
+		t.Fatalf("refused appends lead to other facts (-calm +stormy):\n%s", diff)
 	}
 }
