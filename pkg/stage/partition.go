@@ -151,7 +151,8 @@ func (p *partition) prepare(ctx context.Context, revision string) error {
 
 // commit appends what b holds, if it has to be appended, and lets it take effect.
 func (p *partition) commit(ctx context.Context, b *batch) error {
-	if b.worthARecord() {
+	// An announced attempt ends with a record whatever came of it: the next owner would count it as failed.
+	if b.worthARecord() || p.attempt.here && b.inputs > 0 {
 		if err := p.write(ctx, b); err != nil {
 			return err
 		}
@@ -173,9 +174,7 @@ func (p *partition) commit(ctx context.Context, b *batch) error {
 
 // adopt takes over the covers of a batch, recorded or riding with the next record.
 func (p *partition) adopt(b *batch) {
-	for name, pos := range b.covers {
-		p.covers[name] = pos
-	}
+	maps.Copy(p.covers, b.covers)
 	maps.Copy(p.origins, b.origins)
 	maps.Copy(p.senders, b.senders)
 	for _, r := range p.readers {

@@ -21,6 +21,8 @@ type attempt struct {
 	input  string
 	pos    state.Position
 	number uint32
+	// here says that it was announced under the present ownership: trying again is no new attempt.
+	here bool
 }
 
 // announce appends an ATTEMPT record for the next pending input, after an unclean end: if the input kills
@@ -32,6 +34,9 @@ func (p *partition) announce(ctx context.Context) error {
 	}
 	number := uint32(1)
 	if p.attempt.input == it.reader.name && p.attempt.pos == it.pos {
+		if p.attempt.here {
+			return nil // what made it fail was the shell's
+		}
 		number = p.attempt.number + 1
 	}
 	if number > maxAttempts {
@@ -47,7 +52,7 @@ func (p *partition) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.attempt = attempt{input: it.reader.name, pos: it.pos, number: number}
+	p.attempt = attempt{input: it.reader.name, pos: it.pos, number: number, here: true}
 	p.relay.add(seq, nil)
 	return p.apply(ctx, rec, nil, seq)
 }

@@ -57,7 +57,12 @@ func (p *partition) runFree(ctx context.Context) error {
 			back = backoff{}
 		case err == nil:
 			back = backoff{}
-			p.sleep(ctx)
+			if p.sleep(ctx) {
+				continue
+			}
+			if err := p.recover(ctx); err != nil && ctx.Err() == nil && p.mend(ctx, err, &back) {
+				return nil
+			}
 		case ctx.Err() != nil:
 			return nil
 		default:
@@ -102,8 +107,12 @@ func (p *partition) rejectAll() {
 	p.pending = nil
 }
 
-// sleep waits until something may have arrived at a door or a timer is due.
-func (p *partition) sleep(ctx context.Context) {
+// lookEvery is how often an owner that has nothing to do looks whether the store still has its states:
+// other stages read them, and would wait for the next input that makes it notice.
+const lookEvery = 2 * time.Second
+
+// sleep waits until something may have arrived at a door or a timer is due; false if nothing did for long.
+func (p *partition) sleep(ctx context.Context) bool {
 	var wakes [6]<-chan struct{}
 	for n, r := range p.readers {
 		wakes[n] = r.tail.Wake()
@@ -114,7 +123,11 @@ func (p *partition) sleep(ctx context.Context) {
 		defer t.Stop()
 		timer = t.C
 	}
+	look := time.NewTimer(lookEvery)
+	defer look.Stop()
 	select {
+	case <-look.C:
+		return false
 	case <-ctx.Done():
 	case <-p.doors.wake:
 	case <-timer:
@@ -125,6 +138,7 @@ func (p *partition) sleep(ctx context.Context) {
 	case <-wakes[4]:
 	case <-wakes[5]:
 	}
+	return true
 }
 
 // relayFree delivers letters until the context ends; what is left is delivered by the drain or, after a

@@ -26,3 +26,8 @@ func random(t *testing.T) *rand.Rand {
 func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(r.Int64N(int64(to-from)))
 }
+
+// plannedBy gives a source of its own to a second goroutine.
+func plannedBy(r *rand.Rand) *rand.Rand {
+	return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) //nolint:gosec // choices of a test
+}

@@ -165,6 +165,7 @@ func (m *Mesh) chooseClock(ctx context.Context) error {
 	// Under the replay clock events wait for their instant; that is no lag.
 	m.cfg.Ingest.MaxLag = config.Duration(10 * 365 * 24 * time.Hour)
 	m.deps.Broker, m.deps.Runner, m.deps.Clock, m.deps.Stamper = replay.Broker(), replay, replay, replay
+	m.deps.Store = replay.Store(m.deps.Store)
 	return nil
 }
 

@@ -1,0 +1,145 @@
+package stage
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/state"
+)
+
+func (m *mesh) loseStates(stage string) {
+	m.t.Helper()
+	if err := m.store.Reset(m.t.Context(), state.Shard{Stage: stage, Partition: 0}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// A store that loses everything loses no timer, also when nothing else happens that would notice the loss.
+func TestTimersOutliveTheStore(t *testing.T) {
+	m := newMesh(t, 1, 4)
+	defer m.run(m.stage("profile", m.broker, WallClock{}))()
+	later := m.add("ann", 1)
+	later.e.Later = 400 * time.Millisecond
+	m.publish(m.broker, nil, later)
+	eventually(t, "the entry is there", func() bool { return m.row("profile", "ann").Sum == 1 })
+	m.loseStates("profile")
+	eventually(t, "the timer has fired", func() bool { return m.row("profile", "ann").Sum == 2 })
+}
+
+// Other stages read an owner's rows: it repairs them even if it has nothing to do itself.
+func TestAnIdleOwnerRepairsItsStates(t *testing.T) {
+	m := newMesh(t, 1, 4)
+	defer m.run(m.stage("profile", m.broker, WallClock{}))()
+	m.publish(m.broker, nil, m.add("ann", 3))
+	eventually(t, "the entry is there", func() bool { return m.row("profile", "ann").Sum == 3 })
+	m.loseStates("profile")
+	eventually(t, "the state is back", func() bool { return m.row("profile", "ann").Sum == 3 })
+}
+
+// On the replay clock nobody sees a shard that has lost what was written to it.
+func TestWholeStoreBringsBackWhatIsLost(t *testing.T) {
+	m := newMesh(t, 1, 4)
+	inner := m.store
+	m.store = newWholeStore(inner, m.broker)
+	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	later := m.add("ann", 1)
+	later.e.Later = time.Hour
+	m.publish(m.broker, nil, later)
+	for range 4 {
+		m.publish(m.broker, nil, m.add("ann", 1))
+	}
+	eventually(t, "all are added", func() bool { return m.row("profile", "ann").Sum == 5 })
+	stop()
+	m.loseStates("profile")
+	view, err := m.store.Read(t.Context(), 0, state.Query{Metas: []string{"profile"}, Rows: []state.Row{{Stage: "profile", Key: key("ann")}}})
+	if err != nil || view.Rows[0] == nil {
+		t.Fatalf("read after the loss: %v, %v", view, err)
+	}
+	m.loseStates("profile")
+	dues, err := m.store.Due(t.Context(), state.Shard{Stage: "profile"}, farFuture(), 10)
+	if err != nil || len(dues) != 1 {
+		t.Fatalf("due after the loss: %v, %v; want ann's timer", dues, err)
+	}
+}
+
+// dies starts a stage, lets it take one step on its own if step is set, and ends without CLOSE.
+func (m *mesh) dies(step func(context.Context, *partition)) {
+	m.t.Helper()
+	ctx, cancel := context.WithCancel(m.t.Context())
+	defer cancel()
+	s := m.stage("decision", m.broker, WallClock{})
+	s.cfg.Final = true // nobody has to learn what was covered
+	if err := s.start(ctx); err != nil {
+		m.t.Fatal(err)
+	}
+	step(ctx, s.owned()[0])
+}
+
+// An input that was tried and led to nothing is done: ends of its process afterwards do not count against it.
+func TestInputThatLeadsToNothingIsNotPoison(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	m.fold.idle = true // as decision sees it: facts that are none of its business
+	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	m.publish(m.broker, nil, m.add("ann", 1))
+	eventually(t, "the entry is there", func() bool { return m.row("profile", "ann").Sum == 1 })
+	stop()
+	for range maxAttempts + 3 {
+		m.dies(func(ctx context.Context, p *partition) {
+			for worked := true; worked; {
+				var err error
+				if worked, err = p.step(ctx, limit{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+	for _, r := range m.records("act.0") {
+		if len(r.rec.GetGaps()) > 0 {
+			t.Fatalf("it was given up: %v", r.rec)
+		}
+	}
+}
+
+// What fails because of the shell is tried again for as long as it takes: it is one attempt.
+func TestAnUnreachableStoreIsNoAttempt(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	m.publish(m.broker, nil, m.add("ann", 1))
+	s := m.stage("profile", m.broker, WallClock{})
+	if err := s.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s = m.stage("profile", m.broker, WallClock{}) // after an unclean end
+	if err := s.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := s.owned()[0]
+	p.ports.Store = unreachable{m.store}
+	if err := p.gather(t.Context(), limit{}); err != nil {
+		t.Fatal(err)
+	}
+	for range maxAttempts + 2 {
+		if _, err := p.stepPending(t.Context(), limit{}); fault.Of(err) != fault.Unavailable {
+			t.Fatalf("step: got %v, want Unavailable", err)
+		}
+	}
+	attempts := 0
+	for _, r := range m.records("prf.0") {
+		if r.rec.GetKind() == stagev1.RecordKind_RECORD_KIND_ATTEMPT {
+			attempts++
+		}
+	}
+	if attempts != 1 {
+		t.Errorf("attempts on the chain: got %d, want 1", attempts)
+	}
+}
+
+// unreachable is a store that takes writes and answers no reads.
+type unreachable struct{ state.Store }
+
+func (unreachable) Read(context.Context, int, state.Query) (state.View, error) {
+	return state.View{}, fault.New(fault.Unavailable, "no answer")
+}
