@@ -115,8 +115,8 @@ func name(all []arbitration.Candidate, p arbitration.Place) string {
 
 func TestThePartsOfAScoreAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		any := rapid.Float64()
-		s := arbitration.Score(3, arbitration.Factors{Propensity: any.Draw(t, "p"), Context: any.Draw(t, "c"), Value: any.Draw(t, "v"), Levers: any.Draw(t, "l")})
+		factor := rapid.Float64()
+		s := arbitration.Score(3, arbitration.Factors{Propensity: factor.Draw(t, "p"), Context: factor.Draw(t, "c"), Value: factor.Draw(t, "v"), Levers: factor.Draw(t, "l")})
 		sum := s.GetPropensity() + s.GetContext() + s.GetValue() + s.GetLevers()
 		if s.GetTotal() != sum || math.IsNaN(sum) || math.IsInf(sum, 0) {
 			t.Fatalf("got total %v of parts %v", s.GetTotal(), sum)

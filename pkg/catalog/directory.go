@@ -39,11 +39,11 @@ func Follow(old, next *Catalog) error {
 		is, ok := next.Kinds.Kind(name)
 		switch {
 		case !ok:
-			errs = append(errs, fmt.Errorf("Identifier %s is gone; keep it: events are stored by it", name))
+			errs = append(errs, fmt.Errorf("the Identifier %s is gone; keep it: events are stored by it", name))
 		case is.Normaliser != was.Normaliser:
-			errs = append(errs, fmt.Errorf("Identifier %s: normaliser is %s and was %s; it is fixed for a generation", name, is.Normaliser, was.Normaliser))
+			errs = append(errs, fmt.Errorf("the Identifier %s: normaliser is %s and was %s; it is fixed for a generation", name, is.Normaliser, was.Normaliser))
 		case is.Class != was.Class:
-			errs = append(errs, fmt.Errorf("Identifier %s: class is %s and was %s; it is fixed for a generation", name, is.Class, was.Class))
+			errs = append(errs, fmt.Errorf("the Identifier %s: class is %s and was %s; it is fixed for a generation", name, is.Class, was.Class))
 		}
 	}
 	if len(after) >= len(before) && len(errs) == 0 && !slices.Equal(after[:len(before)], before) {

@@ -105,7 +105,10 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	s := config.Secret("hush")
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "s", s)
-	j, _ := json.Marshal(map[string]any{"s": s})
+	j, err := json.Marshal(map[string]config.Secret{"s": s})
+	if err != nil {
+		t.Fatal(err)
+	}
 	y, _ := yaml.Marshal(map[string]any{"s": s})
 	for _, text := range []string{fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %q %x %d", s, s, s, s, s, s), log.String(), string(j), string(y)} {
 		if strings.Contains(text, "hush") || strings.Contains(text, "68757368") {

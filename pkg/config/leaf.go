@@ -99,7 +99,7 @@ func yamlKey(field reflect.StructField) (key string, inline bool) {
 }
 
 func isText(v reflect.Value) bool {
-	_, ok := v.Addr().Interface().(encoding.TextUnmarshaler)
+	_, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	return ok
 }
 
@@ -123,7 +123,7 @@ func (l leaf) settable() bool {
 }
 
 func (l leaf) show() string {
-	if m, ok := l.value.Addr().Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](l.value.Addr()); ok {
 		text, _ := m.MarshalText()
 		return string(text)
 	}
@@ -140,7 +140,7 @@ func (l leaf) show() string {
 
 // set parses text into the field. Lists are separated by commas, maps are written k=v,k=v.
 func (l leaf) set(text string) error {
-	if u, ok := l.value.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](l.value.Addr()); ok {
 		return u.UnmarshalText([]byte(text)) //nolint:wrapcheck // the caller names the setting
 	}
 	v := l.value

@@ -49,13 +49,13 @@ type compiler struct {
 	problems []definition.Problem
 }
 
-func (c *compiler) problem(path, why, format string, args ...any) {
+func (c *compiler) problemf(path, why, format string, args ...any) {
 	c.problems = append(c.problems, definition.Problem{Path: path, What: fmt.Sprintf(format, args...), Why: why})
 }
 
 func (c *compiler) oneOf(path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		c.problem(path, fmt.Sprintf("one of %q", slices.DeleteFunc(slices.Clone(allowed), func(s string) bool { return s == "" })), "unknown value %q", value)
+		c.problemf(path, fmt.Sprintf("one of %q", slices.DeleteFunc(slices.Clone(allowed), func(s string) bool { return s == "" })), "unknown value %q", value)
 	}
 }
 
@@ -63,17 +63,17 @@ func (c *compiler) oneOf(path, value string, allowed ...string) {
 func (c *compiler) duration(path, s string, limit time.Duration) time.Duration {
 	period, err := window.ParsePeriod(s)
 	if err != nil {
-		c.problem(path, "durations are ISO 8601", "%v", err)
+		c.problemf(path, "durations are ISO 8601", "%v", err)
 		return 0
 	}
 	d, err := period.Duration()
 	switch {
 	case err != nil:
-		c.problem(path, "for calendar months write {calendar: month}", "%v", err)
+		c.problemf(path, "for calendar months write {calendar: month}", "%v", err)
 	case d <= 0:
-		c.problem(path, "", "%s is no time at all", s)
+		c.problemf(path, "", "%s is no time at all", s)
 	case d > limit:
-		c.problem(path, "", "%s is longer than %d days", s, limit/(24*time.Hour))
+		c.problemf(path, "", "%s is longer than %d days", s, limit/(24*time.Hour))
 	}
 	return d
 }
@@ -82,9 +82,9 @@ func (c *compiler) frequencyCap(path string, spec *definitionv1.Cap) frequencyCa
 	out := frequencyCap{max: int(spec.GetMax()), channel: spec.GetChannel(), action: spec.GetAction()}
 	switch {
 	case out.max == 0:
-		c.problem(path+".max", "at least one contact; to forbid contact withhold consent or remove the treatment", "max is 0")
+		c.problemf(path+".max", "at least one contact; to forbid contact withhold consent or remove the treatment", "max is 0")
 	case out.max > maxCap:
-		c.problem(path+".max", fmt.Sprintf("the contact ledger is bounded; at most %d", maxCap), "max is %d", out.max)
+		c.problemf(path+".max", fmt.Sprintf("the contact ledger is bounded; at most %d", maxCap), "max is %d", out.max)
 	}
 	c.window(path+".per", spec.GetPer(), &out)
 	out.onBlock = c.onBlock(path, spec.GetBlocked(), spec.GetMaxDefer(), onBlock{atMost: defaultCapDefer})
@@ -95,23 +95,23 @@ func (c *compiler) window(path string, spec *definitionv1.Window, out *frequency
 	rolling, calendar, zone := spec.GetRolling(), spec.GetCalendar(), spec.GetZone()
 	switch {
 	case rolling == "" && calendar == "":
-		c.problem(path, "per: P7D, or per: {calendar: day}", "no window")
+		c.problemf(path, "per: P7D, or per: {calendar: day}", "no window")
 	case rolling != "" && calendar != "":
-		c.problem(path, "write one cap for each", "both a rolling and a calendar window")
+		c.problemf(path, "write one cap for each", "both a rolling and a calendar window")
 	case rolling != "":
 		out.rolling, out.text = c.duration(path, rolling, maxWindow), "per "+rolling
 		if zone != "" {
-			c.problem(path+".zone", "only a calendar window has a zone", "zone %q for a rolling window", zone)
+			c.problemf(path+".zone", "only a calendar window has a zone", "zone %q for a rolling window", zone)
 		}
 	default:
 		unit, ok := window.ParseUnit(calendar)
 		if !ok {
-			c.problem(path+".calendar", `one of "day", "week", "month"`, "unknown calendar window %q", calendar)
+			c.problemf(path+".calendar", `one of "day", "week", "month"`, "unknown calendar window %q", calendar)
 		}
 		out.unit, out.text = unit, "per calendar "+calendar
 		if zone != "" && zone != "recipient" {
 			if out.zone = (*window.Zones)(nil).Load(zone); out.zone == nil {
-				c.problem(path+".zone", `"recipient" or an IANA name such as Europe/Berlin`, "unknown time zone %q", zone)
+				c.problemf(path+".zone", `"recipient" or an IANA name such as Europe/Berlin`, "unknown time zone %q", zone)
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (c *compiler) window(path string, spec *definitionv1.Window, out *frequency
 func (c *compiler) quiet(spec *definitionv1.Quiet) *quietHours {
 	q, err := window.NewQuiet(spec.GetFrom(), spec.GetTo())
 	if err != nil {
-		c.problem("spec.quiet", `from: "20:00", to: "08:00"`, "%v", err)
+		c.problemf("spec.quiet", `from: "20:00", to: "08:00"`, "%v", err)
 	}
 	c.oneOf("spec.quiet.unknown_zone", spec.GetUnknownZone(), "", "strictest", "workspace")
 	return &quietHours{
@@ -141,7 +141,7 @@ func (c *compiler) onBlock(path, blocked, maxDefer string, def onBlock) onBlock 
 	}
 	out.atMost = c.duration(path+".max_defer", maxDefer, maxWindow)
 	if !out.deferred {
-		c.problem(path+".max_defer", "write blocked: defer", "max_defer has no effect on a contact that is dropped")
+		c.problemf(path+".max_defer", "write blocked: defer", "max_defer has no effect on a contact that is dropped")
 	}
 	return out
 }

@@ -4,9 +4,9 @@ import (
 	"slices"
 	"time"
 
-	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
-
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 )
 
 const (

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 func pendingOf(id string) *contactv1.Pending {

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
-	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
-
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 )
 
 // made is a contact as the naive reference sees it: when it was really sent, over what.
@@ -23,7 +23,7 @@ type made struct {
 // nothing with the package.
 func exceeded(sends []made, spec *definitionv1.ContactPolicy, loc *time.Location) string {
 	slices.SortFunc(sends, func(a, b made) int { return a.at.Compare(b.at) })
-	hours := map[string]time.Duration{"PT6H": 6, "P1D": 24, "P3D": 72, "P7D": 168}
+	long := map[string]time.Duration{"PT6H": 6 * time.Hour, "P1D": 24 * time.Hour, "P3D": 72 * time.Hour, "P7D": 168 * time.Hour}
 	name := func(t time.Time, unit string) string {
 		t = t.In(loc)
 		if unit == "week" {
@@ -39,7 +39,7 @@ func exceeded(sends []made, spec *definitionv1.ContactPolicy, loc *time.Location
 				if c.GetChannel() != "" && s.channel != c.GetChannel() || c.GetAction() != "" && s.action != c.GetAction() {
 					continue
 				}
-				if r := c.GetPer().GetRolling(); r != "" && !s.at.After(last.at) && last.at.Sub(s.at) < hours[r]*time.Hour {
+				if r := c.GetPer().GetRolling(); r != "" && !s.at.After(last.at) && last.at.Sub(s.at) < long[r] {
 					n++
 				}
 				if u := c.GetPer().GetCalendar(); u != "" && name(s.at, u) == name(last.at, u) {
@@ -52,7 +52,7 @@ func exceeded(sends []made, spec *definitionv1.ContactPolicy, loc *time.Location
 		}
 	}
 	for i := 1; i < len(sends); i++ {
-		if gap := hours[spec.GetGap()] * time.Hour; sends[i].at.Sub(sends[i-1].at) < gap {
+		if gap := long[spec.GetGap()]; sends[i].at.Sub(sends[i-1].at) < gap {
 			return fmt.Sprintf("gap: %s and %s", sends[i-1].at.In(loc), sends[i].at.In(loc))
 		}
 	}
@@ -153,7 +153,8 @@ func try(t *rapid.T, s **contactv1.State, c Contact, policies []*Policy, now tim
 // finish lets dispatch say, sooner or later, what became of an approved contact.
 func finish(t *rapid.T, s **contactv1.State, id string, open map[string]Verdict, now time.Time, sends *[]made, loc *time.Location, spec *definitionv1.ContactPolicy) {
 	e, late := Find(*s, id), !now.Before(open[id].NotAfter)
-	next, ok := *s, true
+	var next *contactv1.State
+	ok := true
 	switch what := rapid.SampledFrom([]string{"wait", "wait", "wait", "commit", "commit", "doubt", "release"}).Draw(t, "what"); {
 	case late || what == "release":
 		next, ok = Release(*s, id)

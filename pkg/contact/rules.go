@@ -5,10 +5,10 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // rule is one rule about time with what it needs to be asked: quiet hours, or room that is free again at

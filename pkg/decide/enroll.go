@@ -123,10 +123,8 @@ func (t *turn) remember(m *decisionv1.EntryMemory) {
 		}
 		kept = append(kept, old)
 	}
-	if over := len(kept) + 1 - MaxEntries; over > 0 {
-		kept = kept[over:]
-	}
-	t.s.Entries = append(kept, m)
+	kept = append(kept, m)
+	t.s.Entries = kept[max(0, len(kept)-MaxEntries):]
 }
 
 func (t *turn) journey(name string) *journey.Definition {

@@ -105,7 +105,7 @@ func (p *Placement) Treatments(a *Action, pull map[string]bool) []*decisionv1.Tr
 		return nil
 	}
 	takes := func(r *decisionv1.TreatmentRef) bool {
-		return (len(p.Channels) == 0 || slices.Contains(p.Channels, r.GetChannel())) && !(p.ByMesh && pull[r.GetChannel()])
+		return (len(p.Channels) == 0 || slices.Contains(p.Channels, r.GetChannel())) && (!p.ByMesh || !pull[r.GetChannel()])
 	}
 	refused := slices.IndexFunc(a.refs, func(r *decisionv1.TreatmentRef) bool { return !takes(r) })
 	if refused < 0 {

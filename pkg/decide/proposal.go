@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 

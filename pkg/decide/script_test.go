@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
+
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"

@@ -112,6 +112,7 @@ func (d *decoder) places(at string, n *yaml.Node) {
 		for i, c := range n.Content {
 			d.places(at+"["+strconv.Itoa(i)+"]", c)
 		}
+	default: // nothing is inside
 	}
 }
 

@@ -9,9 +9,8 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"pgregory.net/rapid"
 
-	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
-
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 
 	"refrain.dev/pkg/delivery"
 )

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -157,5 +158,5 @@ func over(d *dispatchv1.Delivery, now time.Time) bool { return !now.Before(d.Get
 
 // expired adds APPROVAL_EXPIRED after what kept the delivery from being sent in time.
 func expired(before []*reasonv1.Reason) []*reasonv1.Reason {
-	return append(before[:len(before):len(before)], &reasonv1.Reason{Code: reasonv1.Code_CODE_APPROVAL_EXPIRED})
+	return append(slices.Clip(before), &reasonv1.Reason{Code: reasonv1.Code_CODE_APPROVAL_EXPIRED})
 }

@@ -14,10 +14,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
-	"refrain.dev/pkg/event"
-
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
 )
 
 func anyValue(depth int) *rapid.Generator[any] {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/prototext"
+
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
@@ -33,15 +34,6 @@ func schema(t testing.TB) *expr.Env {
 		t.Fatalf("make environment: %v", err)
 	}
 	return env
-}
-
-func compile(t testing.TB, name, text string) *journey.Definition {
-	t.Helper()
-	d, problems := journey.Compile(name, parse(t, text), schema(t))
-	if len(problems) > 0 {
-		t.Fatalf("compile %s: %v", name, problems)
-	}
-	return d
 }
 
 func parse(t testing.TB, text string) *definitionv1.Journey {

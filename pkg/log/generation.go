@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -128,7 +129,7 @@ func sameGeneration(stored, want Generation) error {
 	check("partitions", stored.Partitions, want.Partitions)
 	check("streams", stored.Streams, want.Streams)
 	check("replicas", stored.Replicas, want.Replicas)
-	if string(stored.Secret) != string(want.Secret) {
+	if !bytes.Equal(stored.Secret, want.Secret) {
 		errs = append(errs, errors.New("the secret is another"))
 	}
 	if len(errs) == 0 {

@@ -69,6 +69,7 @@ func translateCode(api *jetstream.APIError) error {
 		return fault.As(fault.NotFound, ErrNotFound)
 	case jetstream.JSErrCodeStreamNotFound:
 		return fault.As(fault.NotFound, fmt.Errorf("%w: %w", ErrNotFound, api))
+	default: // the status below says enough
 	}
 	if api.Code == 429 {
 		return fault.As(fault.Unavailable, fmt.Errorf("%w: %w", ErrFull, api))

@@ -243,7 +243,8 @@ func persist(ctx context.Context, do func() error) error {
 	pause := firstPause
 	for n := 1; ; n++ {
 		err := do()
-		if err == nil || n == persistTimes || !(errors.Is(err, ErrUnknown) || errors.Is(err, ErrPending)) {
+		again := errors.Is(err, ErrUnknown) || errors.Is(err, ErrPending)
+		if !again || n == persistTimes {
 			return err
 		}
 		if werr := wait(ctx, pause); werr != nil {

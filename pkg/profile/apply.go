@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"time"
 
-	"refrain.dev/pkg/consent"
-	"refrain.dev/pkg/event"
-	"refrain.dev/pkg/fault"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/consent"
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/fault"
 )
 
 // Apply changes the profile p by an event that is about it and did not come before. Facts come in the

@@ -85,18 +85,17 @@ func (d *draft) post(partition int, l *profilev1.Letter) {
 }
 
 // redriven removes the gap that a dead letter had left, if it did.
-func (d *draft) redriven(deadLetter string) bool {
+func (d *draft) redriven(deadLetter string) {
 	if deadLetter == "" {
-		return false
+		return
 	}
 	for i, g := range d.p.GetGaps() {
 		if g.GetDeadLetter() == deadLetter {
 			d.p.Gaps = append(d.p.Gaps[:i:i], d.p.Gaps[i+1:]...)
 			d.basis = true
-			return true
+			return
 		}
 	}
-	return false
 }
 
 // hasGap says whether a dead letter left a gap in p.

@@ -1,9 +1,10 @@
 package profile
 
 import (
-	"refrain.dev/pkg/event"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"refrain.dev/pkg/event"
 )
 
 // ClosesContact says whether nobody may be contacted while the event is in the dead letters: it says

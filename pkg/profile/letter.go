@@ -3,9 +3,10 @@ package profile
 import (
 	"strings"
 
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
 
 // An answer must reach the claimant's row, and the contract of the answers has no field for its key. So

@@ -7,10 +7,11 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"refrain.dev/pkg/event"
-	"refrain.dev/pkg/fault"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/fault"
 )
 
 // link claims the identifiers of an event that do not resolve to the profile yet. They are the profile's

@@ -4,11 +4,12 @@ import (
 	"slices"
 	"strings"
 
-	"refrain.dev/pkg/consent"
-	"refrain.dev/pkg/event"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/consent"
+	"refrain.dev/pkg/event"
 )
 
 // The functions of this file read a profile as one: its leaves merged. What they return may share

@@ -4,11 +4,12 @@ import (
 	"encoding/hex"
 	"time"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
 
 // Arrival is an event at the home of its strongest identifier, with what is known there.
@@ -122,10 +123,11 @@ func resolve(a Arrival, home []byte) (*profilev1.IdentifierRow, []byte, error) {
 			row.Kind = first.GetKind()
 		}
 	}
+	target := row.GetProfileId()
 	if to := a.Profile.GetLinkedTo(); len(to) > 0 {
-		return row, to, nil
+		target = to
 	}
-	return row, row.GetProfileId(), nil
+	return row, target, nil
 }
 
 // make returns the empty profile that an identifier creates.

@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"time"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/identity"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 // Bounds of a profile. A state must stay small, whatever is published.

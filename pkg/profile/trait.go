@@ -2,18 +2,20 @@ package profile
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
 	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/fault"
-	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
 
 // Compute is how a trait comes about.
@@ -136,10 +138,8 @@ func (c *compiler) compile(agg *definitionv1.Aggregate) {
 }
 
 func (c *compiler) needType(allowed ...expr.Type) {
-	for _, t := range allowed {
-		if c.rule.Type == t {
-			return
-		}
+	if slices.Contains(allowed, c.rule.Type) {
+		return
 	}
 	what := string(c.rule.Compute)
 	if c.rule.Compute == First || c.rule.Compute == Last {

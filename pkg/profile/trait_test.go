@@ -9,12 +9,13 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"refrain.dev/pkg/event"
-	"refrain.dev/pkg/expr"
-	"refrain.dev/pkg/profile"
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/expr"
+	"refrain.dev/pkg/profile"
 )
 
 func testEnv(t testing.TB) *expr.Env {

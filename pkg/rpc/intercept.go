@@ -25,7 +25,11 @@ type guard struct {
 }
 
 func (g guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	defer g.recover(ctx, info.FullMethod, &err)
+	defer func() {
+		if r := recover(); r != nil {
+			err = g.panicked(ctx, info.FullMethod, r)
+		}
+	}()
 	if err := g.validate(info.FullMethod, req); err != nil {
 		return nil, Status(err).Err()
 	}
@@ -34,7 +38,11 @@ func (g guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, n
 }
 
 func (g guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	defer g.recover(ss.Context(), info.FullMethod, &err)
+	defer func() {
+		if r := recover(); r != nil {
+			err = g.panicked(ss.Context(), info.FullMethod, r)
+		}
+	}()
 	err = next(srv, &validatingStream{ServerStream: ss, guard: g, method: info.FullMethod})
 	return g.translate(ss.Context(), info.FullMethod, err)
 }
@@ -56,11 +64,10 @@ func (s *validatingStream) RecvMsg(m any) error {
 	return nil
 }
 
-func (g guard) recover(ctx context.Context, method string, err *error) {
-	if r := recover(); r != nil {
-		g.logger.ErrorContext(ctx, "rpc handler panicked", "method", method, "panic", r, "stack", string(debug.Stack()))
-		*err = status.Error(codes.Internal, "internal error; the log has the details")
-	}
+// panicked logs what a handler panicked with and returns the answer to its caller.
+func (g guard) panicked(ctx context.Context, method string, cause any) error {
+	g.logger.ErrorContext(ctx, "rpc handler panicked", "method", method, "panic", cause, "stack", string(debug.Stack()))
+	return status.Error(codes.Internal, "internal error; the log has the details")
 }
 
 // translate answers with a status and logs what its text hides.

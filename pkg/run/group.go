@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,8 +71,7 @@ func stopParts(parts []*runningPart, within time.Duration) []error {
 	over := false
 	var errs []error
 	var late []string
-	for i := len(parts) - 1; i >= 0; i-- {
-		p := parts[i]
+	for _, p := range slices.Backward(parts) {
 		p.cancel()
 		if !over {
 			select {

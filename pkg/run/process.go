@@ -107,21 +107,23 @@ func (p *process) listening(name string, at net.Addr) {
 	p.logger.Info("listening", telemetry.KeyComponent, name, telemetry.KeyAddress, at.String())
 }
 
+// unlessStopped is err, or nil if the process was told to stop: then what it waited for did not fail.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
 // serve connects, builds the service and runs it with its gRPC server in front.
 func (p *process) serve(ctx context.Context, build func(context.Context, Deps) (Component, error)) error {
 	deps, err := p.connect(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil // told to stop while waiting
-		}
-		return err
+		return unlessStopped(ctx, err)
 	}
 	component, err := build(ctx, deps)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return unlessStopped(ctx, err)
 	}
 	parts := []Part{{p.name, component}}
 	if p.cfg.GRPC != "" {

@@ -18,8 +18,9 @@ func (z *Zones) Load(name string) *time.Location {
 		return nil
 	}
 	if z != nil {
-		if loc, ok := z.known.Load(name); ok {
-			return loc.(*time.Location) //nolint:forcetypeassert // only locations are stored
+		known, _ := z.known.Load(name)
+		if loc, ok := known.(*time.Location); ok {
+			return loc
 		}
 	}
 	loc, err := time.LoadLocation(name)

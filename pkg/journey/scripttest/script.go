@@ -5,6 +5,7 @@ package scripttest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,12 +25,7 @@ type Command struct {
 
 // Has says whether an argument is there.
 func (c Command) Has(arg string) bool {
-	for _, a := range c.Args {
-		if a == arg {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.Args, arg)
 }
 
 // Run runs every script that matches the pattern through a runner of its own and compares the traces; with
@@ -79,7 +75,7 @@ func script(t *testing.T, path string, update bool, run func(Command) string) {
 
 func parse(head string) Command {
 	var lines []string
-	for _, line := range strings.Split(head, "\n") {
+	for line := range strings.SplitSeq(head, "\n") {
 		if !strings.HasPrefix(line, "#") {
 			lines = append(lines, line)
 		}
