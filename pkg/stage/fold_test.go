@@ -69,7 +69,17 @@ func (f *ledger) Needs(in Input) (Needs, error) {
 
 func decode(payload []byte) (entry, error) {
 	var e entry
-	return e, json.Unmarshal(payload, &e)
+	err := json.Unmarshal(payload, &e)
+	return e, err
+}
+
+// encode is for values that cannot fail.
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
 }
 
 func (f *ledger) Decide(in Input, rows Rows, env Env) (Outcome, error) {

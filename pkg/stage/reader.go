@@ -103,7 +103,7 @@ func (r *reader) decode(msg log.Message) ([]item, error) {
 	panic("reader of an input that is not on a log")
 }
 
-func (r *reader) at(msg log.Message, index int, total int) item {
+func (r *reader) at(msg log.Message, index, total int) item {
 	return item{
 		reader: r,
 		stored: msg.Time,

@@ -10,10 +10,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
-
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // Stage is one stage with the partitions that this process owns. It is made by New, run by a Runner, and
