@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -374,4 +375,15 @@ func (b *lockedBuffer) String() string {
 func (b *lockedBuffer) tail(n int) string {
 	s := b.String()
 	return s[max(0, len(s)-n):]
+}
+
+// dialTCP opens a connection until the test ends.
+func dialTCP(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
 }

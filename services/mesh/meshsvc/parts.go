@@ -42,7 +42,11 @@ func (m *Mesh) openStore(ctx context.Context) error {
 	client := redis.NewUniversalClient(state.RedisOptions(addr))
 	m.stack.Push("redis", func(context.Context) error { return client.Close() })
 	store := state.NewRedis(client, m.deps.Generation.Number)
-	if err := store.Assert(ctx); err != nil {
+	err := store.Assert(ctx)
+	switch {
+	case errors.Is(err, state.ErrUnasserted):
+		m.logger.WarnContext(ctx, "Redis does not tell its maxmemory-policy; make sure that it is noeviction")
+	case err != nil:
 		return fmt.Errorf("redis at %s: %w", addr, err)
 	}
 	m.deps.Store = store

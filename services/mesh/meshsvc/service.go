@@ -34,6 +34,7 @@ import (
 // Mesh is the five services in one process. It is made by New and run once.
 type Mesh struct {
 	cfg       Config
+	base      *slog.Logger // says nothing about the service
 	logger    *slog.Logger
 	telemetry *telemetry.Telemetry
 	stack     run.Stack
@@ -85,7 +86,8 @@ func (m *Mesh) observe(ctx context.Context, env Env) error {
 	if err := level.UnmarshalText([]byte(m.cfg.LogLevel)); err != nil {
 		return fmt.Errorf("log_level: %w", err)
 	}
-	m.logger = telemetry.NewLogger(env.Log, level).With("service", "mesh")
+	m.base = telemetry.NewLogger(env.Log, level)
+	m.logger = m.base.With("service", "mesh")
 	var err error
 	m.telemetry, err = telemetry.Start(ctx, telemetry.Config{Service: "refrain-mesh", Replica: "mesh", Prometheus: true, Getenv: env.Getenv})
 	if err != nil {
@@ -102,7 +104,7 @@ func (m *Mesh) openLog(ctx context.Context) error {
 			Dir: filepath.Join(m.cfg.Dir, "log"), Port: m.cfg.NATSPort, SyncAlways: m.cfg.SyncAlways, Name: "refrain-mesh",
 		})
 		if err != nil {
-			return fmt.Errorf("%w; is another mesh running on this directory or port? --dir and --nats_port choose others", err)
+			return fmt.Errorf("%w; is another mesh running on this directory or port? --dir and --nats-port choose others", err)
 		}
 		m.stack.Push("nats server", func(context.Context) error { server.Shutdown(); return nil })
 		if m.nats, err = server.Connect(); err != nil {
@@ -219,7 +221,7 @@ func (m *Mesh) buildServices(ctx context.Context) error {
 
 func (m *Mesh) named(service string) run.Deps {
 	d := m.deps
-	d.Logger = m.logger.With("service", service)
+	d.Logger = m.base.With("service", service)
 	return d
 }
 
