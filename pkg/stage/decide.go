@@ -268,7 +268,6 @@ func (in *Input) id() string {
 type overlay struct {
 	own     map[string][]byte
 	members map[Member]bool
-	dropped map[string]bool
 	foreign map[state.Row][]byte
 	known   map[string]bool // foreign stages whose shard is known
 	failed  map[string]error

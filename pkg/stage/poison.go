@@ -73,7 +73,7 @@ func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *bat
 	out, err := p.markGap(in, rows, Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}, letter)
 	if err != nil {
 		p.ports.Logger.Error("gap cannot be marked", "stage", p.cfg.Spec.Name, "partition", p.number, "dead_letter", letter, "error", err)
-		return nil
+		return nil //nolint:nilerr // the dead letter and the gap are there; only the customer's mark is not
 	}
 	return p.take(ctx, in, out, rows, b)
 }

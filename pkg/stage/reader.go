@@ -118,7 +118,7 @@ func (r *reader) decodeArrivals(msg log.Message) ([]item, error) {
 		// Nothing in it can be told apart: the whole message is one input that cannot be understood.
 		it := r.at(msg, 1, 1)
 		it.input = &Input{Source: r.source, Name: r.name, Sequence: msg.Sequence, Index: 1, Payload: msg.Data, At: msg.Time, broken: err}
-		return []item{it}, nil
+		return []item{it}, nil //nolint:nilerr // the input carries the error
 	}
 	if len(arrivals.GetItems()) == 0 {
 		return []item{r.at(msg, 0, 0)}, nil

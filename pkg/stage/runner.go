@@ -22,33 +22,32 @@ func NewFreeRunner() FreeRunner { return FreeRunner{} }
 // Run implements Runner.
 func (FreeRunner) Run(ctx context.Context, s *Stage) error {
 	if err := s.start(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return unlessEnded(ctx, err)
 	}
 	return runFreely(ctx, s)
+}
+
+// unlessEnded is err, or nil if the context has ended: what was told to stop has not failed.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // runFreely runs a started stage until the context ends, and drains it.
 func runFreely(ctx context.Context, s *Stage) error {
 	var wg sync.WaitGroup
-	errs := make(chan error, len(s.owned()))
 	for _, p := range s.owned() {
-		wg.Go(func() { errs <- p.runFree(ctx) })
+		wg.Go(func() { p.runFree(ctx) })
 		wg.Go(func() { p.relayFree(ctx) })
 	}
 	wg.Wait()
-	close(errs)
-	var all []error
-	for err := range errs {
-		all = append(all, err)
-	}
-	return errors.Join(append(all, s.stop(ctx, limit{}))...)
+	return s.stop(ctx, limit{})
 }
 
 // runFree steps a partition until the context ends. A halted partition stays halted, and the others go on.
-func (p *partition) runFree(ctx context.Context) error {
+func (p *partition) runFree(ctx context.Context) {
 	back := backoff{}
 	for ctx.Err() == nil {
 		worked, err := p.step(ctx, limit{})
@@ -61,17 +60,16 @@ func (p *partition) runFree(ctx context.Context) error {
 				continue
 			}
 			if err := p.recover(ctx); err != nil && ctx.Err() == nil && p.mend(ctx, err, &back) {
-				return nil
+				return
 			}
 		case ctx.Err() != nil:
-			return nil
+			return
 		default:
 			if stop := p.mend(ctx, err, &back); stop {
-				return nil
+				return
 			}
 		}
 	}
-	return nil
 }
 
 // mend deals with a step's error; true means that the partition must not go on.
