@@ -30,6 +30,7 @@ type partition struct {
 	origins  map[string]uint64
 	senders  map[string]state.Position
 	revision string
+	torn     bool   // an append's fate is not known: nothing else may be appended, the next owner finds out
 	told     string // the revision of the chain's last record: a new one travels on even without facts
 
 	readers []*reader
@@ -151,24 +152,30 @@ func (p *partition) prepare(ctx context.Context, revision string) error {
 
 // commit appends what b holds, if it has to be appended, and lets it take effect.
 func (p *partition) commit(ctx context.Context, b *batch) error {
+	var behind error // of the store; the record stands
 	// An announced attempt ends with a record whatever came of it: the next owner would count it as failed.
 	if b.worthARecord() || p.attempt.here && b.inputs > 0 {
-		if err := p.write(ctx, b); err != nil {
+		recorded, err := p.write(ctx, b)
+		if !recorded {
 			return err
 		}
+		behind = err
 	} else {
 		p.adopt(b)
 	}
 	p.pending = append(p.pending[:0], p.pending[b.taken:]...)
 	p.careful = max(0, p.careful-b.taken)
 	p.metrics.batch(ctx, b)
+	b.answer()
+	p.startCalls(b.calls)
+	if behind != nil {
+		return behind
+	}
 	for _, d := range b.unknown {
 		if err := p.ports.Store.Unschedule(ctx, p.shard, d); err != nil {
 			return err
 		}
 	}
-	b.answer()
-	p.startCalls(b.calls)
 	return nil
 }
 

@@ -15,8 +15,9 @@ import (
 	"refrain.dev/pkg/state"
 )
 
-// write appends a batch as one record and applies it to the store.
-func (p *partition) write(ctx context.Context, b *batch) error {
+// write appends a batch as one record and applies it to the store. What is recorded is recorded, also with
+// an error: then the store follows later, and the inputs must not be decided again.
+func (p *partition) write(ctx context.Context, b *batch) (recorded bool, err error) {
 	rec := p.blank(stagev1.RecordKind_RECORD_KIND_BATCH)
 	rec.Now = asProto(b.now)
 	covers, origins := maps.Clone(p.covers), maps.Clone(p.origins)
@@ -27,15 +28,13 @@ func (p *partition) write(ctx context.Context, b *batch) error {
 	rec.Cells, rec.Addressed, rec.Gaps = b.cells, b.outbox, b.gaps
 	seq, err := p.append(ctx, rec)
 	if err != nil {
-		return err
+		return false, err
 	}
 	p.adopt(b)
 	p.attempt = attempt{}
-	if err := p.apply(ctx, rec, b.bodies, seq); err != nil {
-		return err
-	}
-	p.relay.add(seq, rec.GetAddressed())
-	return nil
+	err = p.apply(ctx, rec, b.bodies, seq)
+	p.relay.add(seq, rec.GetAddressed()) // whatever the store says, its letters go out
+	return true, err
 }
 
 // blank is a record with what every record has.
@@ -73,6 +72,9 @@ func (p *partition) append(ctx context.Context, rec *stagev1.Record) (uint64, er
 		return 0, errLost
 	case errors.Is(err, log.ErrLogLostData):
 		return 0, &HaltError{Subject: p.chainName, Why: err.Error()}
+	case errors.Is(err, log.ErrUnknown):
+		p.torn = true
+		return 0, fmt.Errorf("append to %s: %w", p.chainName, err)
 	case errors.Is(err, log.ErrFull):
 		return 0, fault.As(fault.Unavailable, fmt.Errorf("append to %s: %w", p.chainName, err))
 	default:

@@ -46,11 +46,29 @@ func runFreely(ctx context.Context, s *Stage) error {
 	return s.stop(ctx, limit{})
 }
 
+// outlive returns a context that ends some time after ctx: a step under way is finished, so that the drain
+// finds no append half done.
+func (p *partition) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		late := time.NewTimer(p.cfg.StopWithin / 2)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			cancel()
+		case <-work.Done():
+		}
+	})
+	return work, cancel
+}
+
 // runFree steps a partition until the context ends. A halted partition stays halted, and the others go on.
 func (p *partition) runFree(ctx context.Context) {
+	work, cancel := p.outlive(ctx)
+	defer cancel()
 	back := backoff{}
 	for ctx.Err() == nil {
-		worked, err := p.step(ctx, limit{})
+		worked, err := p.step(work, limit{})
 		switch {
 		case err == nil && worked:
 			back = backoff{}
@@ -59,7 +77,7 @@ func (p *partition) runFree(ctx context.Context) {
 			if p.sleep(ctx) {
 				continue
 			}
-			if err := p.recover(ctx); err != nil && ctx.Err() == nil && p.mend(ctx, err, &back) {
+			if err := p.recover(work); err != nil && ctx.Err() == nil && p.mend(ctx, err, &back) {
 				return
 			}
 		case ctx.Err() != nil:

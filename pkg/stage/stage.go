@@ -154,8 +154,12 @@ func (s *Stage) owned() []*partition {
 
 // drain ends a partition gracefully: calls under way get their time, their results are recorded, letters
 // are delivered, and CLOSE tells the next owner that it need not be careful. A kill is as safe, only slower
-// to recover from.
+// to recover from, and is how a partition ends whose last append is not known to have happened.
 func (p *partition) drain(ctx context.Context, lim limit) error {
+	if p.torn {
+		p.rejectAll()
+		return nil
+	}
 	p.doors.mu.Lock()
 	p.doors.results = append(p.round, p.doors.results...)
 	p.doors.mu.Unlock()

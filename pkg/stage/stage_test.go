@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -264,4 +265,48 @@ func mustJSON(v any) []byte {
 		panic(err)
 	}
 	return data
+}
+
+// A stop finds an append under way: its answer is waited for, and the end is a graceful one.
+func TestAStopDuringAnAppendIsGraceful(t *testing.T) {
+	m := newMesh(t, 1, 4)
+	broker := &heldBroker{Broker: m.broker, held: make(chan struct{}, 1), release: make(chan struct{})}
+	stop := m.run(m.stage("profile", broker, WallClock{}))
+	broker.hold.Store(true)
+	m.publish(m.broker, nil, m.add("ann", 1))
+	<-broker.held
+	ended := make(chan struct{})
+	go func() { stop(); close(ended) }()
+	broker.hold.Store(false)
+	close(broker.release)
+	<-ended
+	recs := m.records(log.Subject("prf", 0))
+	if got := recs[len(recs)-1].rec.GetKind(); got != stagev1.RecordKind_RECORD_KIND_CLOSE {
+		t.Errorf("last record: got %v, want CLOSE", got)
+	}
+	if got := m.row("profile", "ann").Sum; got != 1 {
+		t.Errorf("sum: got %d, want 1", got)
+	}
+}
+
+// heldBroker keeps appends waiting, and forgets the answer of one whose context ends first.
+type heldBroker struct {
+	log.Broker
+
+	hold    atomic.Bool
+	held    chan struct{}
+	release chan struct{}
+}
+
+func (b *heldBroker) Append(ctx context.Context, subject string, expect uint64, data []byte) (uint64, error) {
+	if b.hold.Load() {
+		b.held <- struct{}{}
+		select {
+		case <-b.release:
+		case <-ctx.Done():
+			_, _ = b.Broker.Append(context.WithoutCancel(ctx), subject, expect, data)
+			return 0, log.ErrUnknown
+		}
+	}
+	return b.Broker.Append(ctx, subject, expect, data)
 }
