@@ -3,7 +3,6 @@ package main
 
 import (
 	"refrain.dev/pkg/run"
-
 	"refrain.dev/services/ingest/ingestsvc"
 )
 

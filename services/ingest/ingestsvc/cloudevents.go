@@ -15,9 +15,9 @@ import (
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"refrain.dev/pkg/event"
-
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
 )
 
 // parseCloudEvents reads a body in binary, structured or batch mode. An error means that nothing could be

@@ -13,9 +13,9 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"refrain.dev/pkg/event"
-
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
 )
 
 func order() ce.Event {

@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
-
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // address is a lane of a partition.

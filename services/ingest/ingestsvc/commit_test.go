@@ -12,11 +12,11 @@ import (
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
-
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 func testCommitter(t *testing.T, s store) *committer {

@@ -5,7 +5,6 @@ import (
 
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/run/runtest"
-
 	"refrain.dev/services/ingest/ingestsvc"
 )
 

@@ -12,6 +12,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
@@ -19,9 +22,6 @@ import (
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/telemetry"
-
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // door is where all entrances meet: it accepts or refuses each item and answers when all are stored.

@@ -15,14 +15,13 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/run/runtest"
-
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-
 	"refrain.dev/services/ingest/ingestsvc"
 )
 

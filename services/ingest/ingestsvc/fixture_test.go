@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/run/runtest"
-
-	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // noon is when everything happens.

@@ -78,7 +78,7 @@ var errTooLarge = errors.New("body is too large")
 
 // readBody reads a body of at most limit bytes, inflating gzip without ever holding more.
 func readBody(r *http.Request, limit int64) ([]byte, error) {
-	var body io.Reader = io.LimitReader(r.Body, limit+1)
+	body := io.LimitReader(r.Body, limit+1)
 	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
 	case "", "identity":
 	case "gzip", "x-gzip":

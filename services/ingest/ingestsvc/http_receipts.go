@@ -7,9 +7,9 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"refrain.dev/pkg/event"
-
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
 )
 
 // providerReceipt is what a channel's provider, or the adapter in front of it, reports about a delivery.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"refrain.dev/pkg/event"
-
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
 )
 
 // oneClick is the form field of RFC 8058; whoever follows a link without posting it changes nothing.

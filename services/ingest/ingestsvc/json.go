@@ -25,7 +25,8 @@ func guardJSON(data []byte) error {
 		case b == '"':
 			inText = true
 		case b == '{' || b == '[':
-			if depth++; depth > maxJSONDepth {
+			depth++
+			if depth > maxJSONDepth {
 				return fmt.Errorf("the JSON is nested deeper than %d", maxJSONDepth)
 			}
 		case b == '}' || b == ']':

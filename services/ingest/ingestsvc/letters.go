@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
-
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // letters keeps what was refused.

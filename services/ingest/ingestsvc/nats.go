@@ -9,11 +9,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/telemetry"
-
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 // queue shares the subject among replicas.

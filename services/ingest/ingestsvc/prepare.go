@@ -8,11 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"refrain.dev/pkg/event"
-	"refrain.dev/pkg/identity"
-
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/identity"
 )
 
 // prepare makes an item ready to be stored: what kind it is, whom it is about, whether it is acceptable.

@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/telemetry"
-
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // lagProbes is how many partitions' lag is looked at per sample; the rest wait their turn.

@@ -11,9 +11,9 @@ import (
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
-	"refrain.dev/pkg/log"
-
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/log"
 )
 
 // gaugesOf is a log of which only fullness and lag matter.

@@ -16,7 +16,6 @@ import (
 
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
-
 	"refrain.dev/services/ingest/ingestsvc"
 )
 

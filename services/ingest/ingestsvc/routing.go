@@ -8,13 +8,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/telemetry"
-
-	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 )
 
 // routing is the identifier kinds of the catalog that was applied last. Kinds of one generation never

@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"refrain.dev/pkg/source"
-
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+
+	"refrain.dev/pkg/source"
 )
 
 func TestDeclaredKindsAreTakenOnceTheyAreApplied(t *testing.T) {

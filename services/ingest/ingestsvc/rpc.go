@@ -8,12 +8,12 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/telemetry"
-
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 // rpcEntrance serves IngestService.

@@ -8,9 +8,9 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"refrain.dev/pkg/event"
-
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
 )
 
 const (

@@ -14,11 +14,11 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/run"
-
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 func id(kind, value string) *eventv1.Identifier { return &eventv1.Identifier{Kind: kind, Value: value} }

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
-
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 // service is ingest, built.
@@ -74,7 +74,7 @@ func (s *service) Run(ctx context.Context) error {
 	l, err := run.Listen(ctx, s.cfg.HTTP)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // told to stop while it waited for the port
 		}
 		return err
 	}
