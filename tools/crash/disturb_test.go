@@ -61,7 +61,11 @@ func redisEmptiedAndKilled(m *meshRun, p plan) {
 	})
 }
 
+// slowly lets the publishing take some seconds, so that what Redis held a second ago is another state.
+const slowly = 6 * time.Millisecond
+
 func redisRolledBack(m *meshRun, p plan) {
+	m.pace = slowly
 	m.redis.watch(p.ctx)
 	p.during(4, m.redis.rollBack)
 	p.after(2, func(ctx context.Context) {
@@ -71,6 +75,7 @@ func redisRolledBack(m *meshRun, p plan) {
 }
 
 func redisRolledBackAndKilled(m *meshRun, p plan) {
+	m.pace = slowly
 	m.redis.watch(p.ctx)
 	both := func(ctx context.Context) {
 		m.process.kill()

@@ -35,7 +35,8 @@ type meshRun struct {
 	dir     string
 	process *process
 	redis   *redisState
-	target  time.Time // how far the clock shall run
+	target  time.Time     // how far the clock shall run
+	pace    time.Duration // between events
 
 	accepted []string
 }
@@ -112,6 +113,9 @@ func (m *meshRun) publish(ctx context.Context, events []json.RawMessage, disturb
 	for n, e := range events {
 		if d := disturb[n]; d != nil {
 			d(ctx)
+		}
+		if m.pace > 0 {
+			pause(ctx, m.pace)
 		}
 		i := importer{urls: func() []string { return []string{m.process.addr("ingest-http")} }}
 		refused, err := i.send(ctx, []json.RawMessage{e})

@@ -41,7 +41,8 @@ func (l *Ledger) Check(accepted []string, dead map[string]bool, got []Line) (t T
 	}
 	times := map[string]int{}
 	for _, m := range got {
-		if times[m.Proposal]++; times[m.Proposal] == 2 {
+		times[m.Proposal]++
+		if times[m.Proposal] == 2 {
 			t.Duplicates++
 			note("proposal %s was sent twice", m.Proposal)
 		}
@@ -80,7 +81,7 @@ func (l *Ledger) resolutions(t *Totals, got map[string]int, note func(string, ..
 		if sent := end == decisionv1.Resolution_RESOLUTION_SENT; sent != (got[id] > 0) && end != decisionv1.Resolution_RESOLUTION_UNKNOWN {
 			note("proposal %s (%s) ended as %v, but the channels have it %d times", id, p.Action, end, got[id])
 		}
-		t.count(end)
+		tally(t, end)
 	}
 	for id := range got {
 		if p := l.Proposals[id]; p == nil || !p.Made {
@@ -89,7 +90,8 @@ func (l *Ledger) resolutions(t *Totals, got map[string]int, note func(string, ..
 	}
 }
 
-func (t *Totals) count(end decisionv1.Resolution) {
+// tally counts one end.
+func tally(t *Totals, end decisionv1.Resolution) {
 	switch end {
 	case decisionv1.Resolution_RESOLUTION_SENT:
 		t.Sent++

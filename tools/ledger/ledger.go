@@ -93,7 +93,7 @@ func Read(ctx context.Context, broker log.Broker, gen log.Generation) (*Ledger, 
 	return l, nil
 }
 
-func (l *Ledger) note(format string, args ...any) {
+func (l *Ledger) notef(format string, args ...any) {
 	l.Notes = append(l.Notes, fmt.Sprintf(format, args...))
 }
 
@@ -151,7 +151,7 @@ func (l *Ledger) actions(c Cell) error {
 		case *decisionv1.Fact_ProposalMade:
 			p := l.proposal(v.ProposalMade.GetProposal().GetId())
 			if p.Made {
-				l.note("proposal %s was made twice", v.ProposalMade.GetProposal().GetId())
+				l.notef("proposal %s was made twice", v.ProposalMade.GetProposal().GetId())
 			}
 			p.Made, p.Action, p.Customer = true, v.ProposalMade.GetProposal().GetAction(), customer(c.Key)
 		case *decisionv1.Fact_DecisionMade:
@@ -202,14 +202,14 @@ func (l *Ledger) sends(c Cell) error {
 		case *dispatchv1.Fact_DeliveryQueued:
 			d := l.delivery(v.DeliveryQueued.GetProposal())
 			if d.Channel != "" {
-				l.note("proposal %s was queued twice", v.DeliveryQueued.GetProposal())
+				l.notef("proposal %s was queued twice", v.DeliveryQueued.GetProposal())
 			}
 			d.Channel, d.mayCall = v.DeliveryQueued.GetChannel(), true
 		case *dispatchv1.Fact_IntentDeclared:
 			d := l.delivery(v.IntentDeclared.GetProposal())
 			d.Intents++
 			if !d.mayCall || len(d.Ends) > 0 {
-				l.note("proposal %s: intent %d was declared, though the one before may have been carried out", v.IntentDeclared.GetProposal(), d.Intents)
+				l.notef("proposal %s: intent %d was declared, though the one before may have been carried out", v.IntentDeclared.GetProposal(), d.Intents)
 			}
 			d.mayCall = false
 		case *dispatchv1.Fact_DeliveryReported:
