@@ -5,7 +5,6 @@ import (
 	"os"
 
 	"refrain.dev/pkg/run"
-
 	"refrain.dev/services/dispatch/dispatchsvc"
 )
 

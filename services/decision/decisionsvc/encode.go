@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
@@ -66,7 +67,7 @@ func (t *turn) encodeState(cell *stage.Cell, timer bool) error {
 	case empty(t.state):
 		cell.Deleted = t.before != nil
 		return nil
-	case t.before.EqualVT(t.state) && !(timer && !wake.IsZero()):
+	case t.before.EqualVT(t.state) && (!timer || wake.IsZero()):
 		return nil
 	}
 	raw, err := t.state.MarshalVT()

@@ -9,16 +9,16 @@ import (
 	"testing"
 	"time"
 
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-
-	metricnoop "go.opentelemetry.io/otel/metric/noop"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/fault"

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 

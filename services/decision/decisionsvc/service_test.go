@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"

@@ -1,6 +1,7 @@
 package decisionsvc
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -49,7 +50,7 @@ func (e *engine) look(ctx context.Context, of subject) (*view, error) {
 		return nil, err
 	}
 	v, resolved, err := e.read(ctx, of, id, identity.IdentifierKey(of.tenant, id))
-	if err != nil || resolved == nil || string(resolved) == string(id) {
+	if err != nil || resolved == nil || bytes.Equal(resolved, id) {
 		return v, err
 	}
 	v, _, err = e.read(ctx, of, resolved, "")

@@ -21,7 +21,6 @@ import (
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/telemetry"
-
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 
@@ -91,7 +90,8 @@ func (e *engine) pace(ctx context.Context, partition int, j job) paceResult {
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(j.notAfter.Sub(e.clock.Now()), 0))
 	defer cancel()
-	defer context.AfterFunc(e.pacing, cancel)()
+	unwatch := context.AfterFunc(e.pacing, cancel)
+	defer unwatch()
 	if err := e.space.check(ctx, partition); err != nil {
 		e.logger.WarnContext(ctx, "no intent is declared", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))
 		return fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the log for the report"))

@@ -24,7 +24,6 @@ import (
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
-
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 

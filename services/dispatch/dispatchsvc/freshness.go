@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -150,7 +151,7 @@ func (f *freshness) ping(ctx context.Context, partition int) error {
 	if err != nil {
 		return fmt.Errorf("read ping back: %w", err)
 	}
-	if early, late := m0.Sub(stored.Time), stored.Time.Sub(time.Now()); early > maxSkew || late > maxSkew {
+	if early, late := m0.Sub(stored.Time), time.Until(stored.Time); early > maxSkew || late > maxSkew {
 		return fmt.Errorf("%w by %s; sending stops until it is set", errSkew, max(early, late).Round(time.Millisecond))
 	}
 	for len(p.sent) > 0 && m0.Sub(p.sent[0].at) > maxStale {
@@ -164,9 +165,9 @@ func (f *freshness) ping(ctx context.Context, partition int) error {
 func (p *pings) covered(position uint64) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := len(p.sent) - 1; i >= 0; i-- {
-		if p.sent[i].sequence <= position {
-			return p.sent[i].at
+	for _, ping := range slices.Backward(p.sent) {
+		if ping.sequence <= position {
+			return ping.at
 		}
 	}
 	return time.Time{}

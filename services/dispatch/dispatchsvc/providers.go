@@ -17,7 +17,6 @@ import (
 
 	"refrain.dev/pkg/delivery"
 	"refrain.dev/pkg/window"
-
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 

@@ -13,7 +13,6 @@ import (
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/telemetry"
-
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 
@@ -73,7 +72,8 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 
 // Run runs the stage until ctx ends, then gives the providers' connections back.
 func (s *Service) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, s.stop)()
+	unwatch := context.AfterFunc(ctx, s.stop)
+	defer unwatch()
 	defer s.stop()
 	err := s.runner.Run(ctx, s.stage)
 	if closed := s.providers.close(); closed != nil {

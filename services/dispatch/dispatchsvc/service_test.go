@@ -29,7 +29,6 @@ import (
 	"refrain.dev/pkg/run/runtest"
 	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/state"
-
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 

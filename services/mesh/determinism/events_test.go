@@ -3,6 +3,7 @@ package determinism
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -29,7 +30,8 @@ func story(t *testing.T, seed uint64, events int) (bodies [][]byte, end time.Tim
 	c := &crowd{rnd: rand.New(rand.NewPCG(seed, 77)), people: 14, at: opening}
 	for c.made < events {
 		c.at = c.at.Add(c.pause())
-		var batch []object
+		// The first of a batch is not late, so a batch that comes again arrives when it did before.
+		batch := c.stamp(object{"type": "page", "anonymousId": c.device()})
 		for range 1 + c.rnd.IntN(16) {
 			batch = append(batch, c.event()...)
 		}
@@ -145,9 +147,7 @@ func (c *crowd) order(user string, more object) object {
 	if user == "" {
 		delete(e, "userId")
 	}
-	for k, v := range more {
-		e[k] = v
-	}
+	maps.Copy(e, more)
 	return e
 }
 

@@ -11,13 +11,13 @@ import (
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 
-	"refrain.dev/pkg/log"
-
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/log"
 )
 
 // contracts are the facts of the chains.

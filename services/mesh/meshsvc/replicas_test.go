@@ -76,7 +76,7 @@ func slowly(t *testing.T, to string, delay time.Duration) string {
 
 // pipe copies between two connections; what comes back waits.
 func pipe(in net.Conn, to string, delay time.Duration) {
-	defer in.Close() //nolint:errcheck // the other end has what it gets
+	defer in.Close()                 //nolint:errcheck // the other end has what it gets
 	out, err := net.Dial("unix", to) //nolint:noctx // as long as the connection
 	if err != nil {
 		return

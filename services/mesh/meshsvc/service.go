@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/log"
@@ -27,8 +29,6 @@ import (
 	"refrain.dev/services/ingest/ingestsvc"
 	"refrain.dev/services/profile/profilesvc"
 	"refrain.dev/services/suppression/suppressionsvc"
-
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // Mesh is the five services in one process. It is made by New and run once.
@@ -227,7 +227,8 @@ func (m *Mesh) named(service string) run.Deps {
 
 // Run runs the mesh until ctx ends or one of its parts fails, and stops everything that New started.
 func (m *Mesh) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, m.health.Stopping)()
+	unwatch := context.AfterFunc(ctx, m.health.Stopping)
+	defer unwatch()
 	if m.replay != nil {
 		m.parts = append(m.parts, run.Part{Name: "replay clock", Component: run.Func(m.drive)})
 	}

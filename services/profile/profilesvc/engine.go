@@ -1,19 +1,21 @@
 package profilesvc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/state"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
 
 // engine reads profiles: identifier, home, row, profile.
@@ -113,7 +115,7 @@ func (e *engine) look(ctx context.Context, tenant string, home []byte, at *event
 		return nil, 0, fmt.Errorf("decode identifier row: %w", err)
 	}
 	id, raw, meta := home, view.Rows[1], view.Metas[stageName]
-	if to := row.GetProfileId(); len(to) > 0 && string(to) != string(home) {
+	if to := row.GetProfileId(); len(to) > 0 && !bytes.Equal(to, home) {
 		id, raw = to, nil
 		partition = e.hasher.Partition(id)
 	}

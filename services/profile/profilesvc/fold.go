@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"strings"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/stage"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // Name of the stage.

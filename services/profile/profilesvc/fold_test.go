@@ -14,14 +14,15 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/stage"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
-	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 )
 
 func hexOf(id []byte) string { return hex.EncodeToString(id) }

@@ -2,20 +2,20 @@ package profilesvc
 
 import (
 	"slices"
-
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/stage"
-	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // fataler is what *testing.T and *rapid.T have in common.

@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/stage"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
 
 // Service is the profile stage with its gRPC service.

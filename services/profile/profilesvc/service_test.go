@@ -11,6 +11,12 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
@@ -20,11 +26,6 @@ import (
 	"refrain.dev/pkg/run/runtest"
 	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/state"
-	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
-	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
-	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 func TestContract(t *testing.T) {

@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/event"
@@ -165,15 +165,15 @@ func (e *engine) home(ctx context.Context, tenant string, id *eventv1.Identifier
 	return home, nil
 }
 
-// row reads a row with its stage's meta. A shard that was never written, or is unfinished, knows nothing:
+// row reads a row of a stage with the stage's meta. A shard that was never written, or is unfinished, knows nothing:
 // the answer is not "nobody" but "not now".
-func (e *engine) row(ctx context.Context, partition int, stage, key string) ([]byte, error) {
-	view, err := e.store.Read(ctx, partition, state.Query{Metas: []string{stage}, Rows: []state.Row{{Stage: stage, Key: key}}})
+func (e *engine) row(ctx context.Context, partition int, of, key string) ([]byte, error) {
+	view, err := e.store.Read(ctx, partition, state.Query{Metas: []string{of}, Rows: []state.Row{{Stage: of, Key: key}}})
 	if err != nil {
-		return nil, fmt.Errorf("read row of %s: %w", stage, err)
+		return nil, fmt.Errorf("read row of %s: %w", of, err)
 	}
-	if view.Metas[stage].Applied == 0 {
-		return nil, fault.New(fault.Unavailable, "read row of %s: its states are not there yet", stage)
+	if view.Metas[of].Applied == 0 {
+		return nil, fault.New(fault.Unavailable, "read row of %s: its states are not there yet", of)
 	}
 	return view.Rows[0], nil
 }

@@ -3,11 +3,11 @@ package suppressionsvc
 import (
 	"cmp"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/fault"

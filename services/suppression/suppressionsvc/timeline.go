@@ -1,12 +1,12 @@
 package suppressionsvc
 
 import (
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // keepTimeline is how many lines of a customer's timeline this stage keeps.

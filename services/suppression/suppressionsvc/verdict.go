@@ -5,13 +5,13 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"refrain.dev/pkg/contact"
 )

@@ -132,7 +132,7 @@ func (f *file) open() error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o750); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
-	handle, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o640)
+	handle, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o640) //nolint:gosec // who reads the file is in the group
 	if err != nil {
 		return fmt.Errorf("open %s: %w", f.path, err)
 	}

@@ -83,7 +83,8 @@ func (a *smtpAdapter) Send(ctx context.Context, m Message) delivery.Result {
 		return unavailable(smtpEvidence("connect", err))
 	}
 	defer func() { _ = client.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = client.Close() })()
+	unwatch := context.AfterFunc(ctx, func() { _ = client.Close() })
+	defer unwatch()
 	return a.converse(client, recipient.Address, text)
 }
 
