@@ -240,6 +240,13 @@ func (r *receiver) got() []string {
 	return slices.Clone(r.ids)
 }
 
+// first is the first request that came.
+func (r *receiver) first() (body string, header http.Header) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bodies[0], r.header[0]
+}
+
 func secrets(c *Config) {
 	c.Dispatch.Secret = func(name string) (string, bool) { return hookSecret, name == "HOOK_SECRET" }
 }
@@ -273,7 +280,8 @@ func TestAWebhookReceiverVerifiesADeliveryOfTheWholeMesh(t *testing.T) {
 		Type string
 		Data line
 	}
-	if err := json.Unmarshal([]byte(hook.bodies[0]), &payload); err != nil {
+	body, _ := hook.first()
+	if err := json.Unmarshal([]byte(body), &payload); err != nil {
 		t.Fatal(err)
 	}
 	if payload.Data.Subject != "Back: item-back-1" || payload.Data.Proposal != sent[0].GetId() {

@@ -47,7 +47,12 @@ func TestNextBestActionsKnowsWhatIsAtLeastThePositionOfTheEventJustAccepted(t *t
 			t.Fatalf("%s at %v: %v", name, at, err)
 		}
 		if len(resp.GetItems()) != 1 || resp.GetItems()[0].GetAction() != "banner" || len(resp.GetDegraded()) > 0 {
-			t.Errorf("%s at %v: answered %v", name, at, resp)
+			t.Fatalf("%s at %v: answered %v", name, at, resp)
+		}
+		item := resp.GetItems()[0]
+		r.call("track", object{"userId": name, "event": "accept", "properties": object{"token": item.GetToken()}})
+		if seen := r.waitFor(user(name), "accept", 1); seen[0].GetSubject() != "banner" {
+			t.Errorf("%s: the outcome of the item is %v", name, seen[0])
 		}
 	}
 }

@@ -136,7 +136,8 @@ func TestOneEventsTraceSpansAllFiveServicesAndTheProviderCall(t *testing.T) {
 		return len(missing(spans, want)) == 0
 	})
 	call := checkParents(t, spans)
-	if got := hook.header[0].Get("traceparent"); got != "00-"+sampledTrace+"-"+call+"-01" {
+	_, header := hook.first()
+	if got := header.Get("traceparent"); got != "00-"+sampledTrace+"-"+call+"-01" {
 		t.Errorf("the provider was called with traceparent %q, want the trace and the span of the call, %s", got, call)
 	}
 	path := pathOf(spans, call)
@@ -213,7 +214,7 @@ func TestTelemetryHoldsNoPersonalData(t *testing.T) {
 	prometheus := r.fetch("http://" + r.Addr("admin").String() + "/metrics")
 	r.stop()
 	exported, _ := c.everything()
-	if len(c.spans) == 0 || !strings.Contains(prometheus, "refrain_") {
+	if !strings.Contains(exported, "dispatch.send") || !strings.Contains(prometheus, "refrain_") {
 		t.Fatal("nothing was exported")
 	}
 	for where, text := range map[string]string{"spans and metrics": exported, "the log": r.logs.String(), "/metrics": prometheus} {
@@ -251,7 +252,7 @@ func TestWithoutTheStandardVariablesNothingIsExported(t *testing.T) {
 	if text, n := c.everything(); text != "" || n > 0 {
 		t.Errorf("the collector got %s", text)
 	}
-	if got := hook.header[0].Get("traceparent"); got != "" {
-		t.Errorf("the provider was called with traceparent %q", got)
+	if _, header := hook.first(); header.Get("traceparent") != "" {
+		t.Errorf("the provider was called with %v", header)
 	}
 }
