@@ -5,6 +5,7 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
 	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/fault"
 )
 
 // ClosesContact says whether nobody may be contacted while the event is in the dead letters: it says
@@ -15,16 +16,17 @@ func ClosesContact(e *eventv1.Event) bool {
 }
 
 // MissArrival notes at its home that an event was given up. If nothing is known of the identifier, its
-// profile is made, so that the gap is not forgotten. If the identifier resolves to another profile the
-// gap cannot be told here, and nothing follows.
+// profile is made, so that the gap is not forgotten. If the identifier resolves to another profile, that
+// one is told by letter.
 func MissArrival(r *Rules, a Arrival, deadLetter string) Change {
 	home, err := HomeID(r.hasher, a.Event)
 	if err != nil {
 		return Change{}
 	}
 	owner := a.Row.GetProfileId()
-	if len(owner) > 0 && !same(owner, home) {
-		return Change{}
+	if to := a.elsewhere(home); to != nil {
+		gap := &profilev1.ProfileGap{DeadLetter: deadLetter, ClosesContact: ClosesContact(a.Event)}
+		return Change{Letters: []Posted{tell(r, &profilev1.GapNoted{Tenant: a.Event.GetTenant(), To: to, Gap: gap})}}
 	}
 	first := a.Event.GetIdentifiers()[0]
 	if a.Profile == nil && first.GetKind() == event.KindProfile {
@@ -62,6 +64,53 @@ func MissLetter(r *Rules, l Mail, p *profilev1.Profile, deadLetter string) Chang
 		return Miss(r, p, deadLetter, ClosesContact(k.Forwarded.GetEvent()))
 	case *profilev1.Letter_Linked, *profilev1.Letter_Conflict, *profilev1.Letter_Account:
 		return Miss(r, p, deadLetter, false)
+	case *profilev1.Letter_Gap:
+		return Miss(r, p, deadLetter, k.Gap.GetGap().GetClosesContact())
 	}
 	return Change{}
+}
+
+// NoteGap notes in a profile an event that was given up before it could be forwarded. A closed profile
+// tells the one that it was closed for.
+func NoteGap(r *Rules, p *profilev1.Profile, l *profilev1.GapNoted, m Moment) (Change, error) {
+	if p == nil {
+		return Change{}, fault.New(fault.NotFound, "note gap: the profile does not exist")
+	}
+	if to := p.GetLinkedTo(); len(to) > 0 {
+		out := closeGap(r, p, m)
+		out.Letters = append(out.Letters, tell(r, &profilev1.GapNoted{Tenant: l.GetTenant(), To: to, Gap: l.GetGap()}))
+		return out, nil
+	}
+	noted := Miss(r, p, l.GetGap().GetDeadLetter(), l.GetGap().GetClosesContact())
+	if noted.Profile == nil {
+		return closeGap(r, p, m), nil
+	}
+	if closed := closeGap(r, noted.Profile, m); closed.Profile != nil {
+		return closed, nil
+	}
+	return noted, nil
+}
+
+// CloseGap removes a gap that NoteGap noted: the event was redriven. Doing it again changes nothing.
+func CloseGap(r *Rules, p *profilev1.Profile, l *profilev1.GapClosed, m Moment) (Change, error) {
+	if p == nil {
+		return Change{}, fault.New(fault.NotFound, "close gap: the profile does not exist")
+	}
+	out := closeGap(r, p, Moment{Now: m.Now, DeadLetter: l.GetDeadLetter()})
+	if to := p.GetLinkedTo(); len(to) > 0 {
+		out.Letters = append(out.Letters, filled(r, l.GetTenant(), to, l.GetDeadLetter()))
+	}
+	return out, nil
+}
+
+// tell posts a gap to the profile that it is about.
+func tell(r *Rules, g *profilev1.GapNoted) Posted {
+	return Posted{Partition: r.hasher.Partition(g.GetTo()), Letter: &profilev1.Letter{Letter: &profilev1.Letter_Gap{Gap: g}}}
+}
+
+// filled posts to a profile that a gap it was told of is closed.
+func filled(r *Rules, tenant string, to []byte, deadLetter string) Posted {
+	return Posted{Partition: r.hasher.Partition(to), Letter: &profilev1.Letter{Letter: &profilev1.Letter_Closed{
+		Closed: &profilev1.GapClosed{Tenant: tenant, To: to, DeadLetter: deadLetter},
+	}}}
 }

@@ -1,25 +1,20 @@
 package profile
 
 import (
-	"strings"
-
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 )
 
-// An answer must reach the claimant's row, and the contract of the answers has no field for its key. So
-// on the way, and only there, their cause is "<key of the claimant> <event>".
-
 // answer addresses l to the profile that made the claim c.
 func answer(r *Rules, c *profilev1.ClaimIdentifier, l *profilev1.Letter) Posted {
-	cause := identity.CustomerKey(c.GetTenant(), c.GetProfileId()) + " " + c.GetCause()
 	switch k := l.GetLetter().(type) {
 	case *profilev1.Letter_Linked:
-		k.Linked.Cause = cause
+		k.Linked.Tenant, k.Linked.To = c.GetTenant(), c.GetProfileId()
 	case *profilev1.Letter_Conflict:
-		k.Conflict.Cause = cause
+		k.Conflict.Tenant = c.GetTenant()
 	}
 	return Posted{Partition: r.hasher.Partition(c.GetProfileId()), Letter: l}
 }
@@ -38,33 +33,43 @@ type Mail struct {
 // Open reads a letter. One that is addressed to nobody is an error.
 func Open(h identity.Hasher, l *profilev1.Letter) (Mail, error) {
 	m := Mail{Letter: l}
+	to := func(tenant string, id []byte) { m.Profile = identity.CustomerKey(tenant, id) }
+	about := func(tenant string, id *eventv1.Identifier) {
+		hash := h.ID(tenant, id)
+		m.Row = identity.IdentifierKey(tenant, hash)
+		to(tenant, hash)
+	}
 	switch k := l.GetLetter().(type) {
 	case *profilev1.Letter_Forwarded:
-		if len(k.Forwarded.GetProfileId()) != identity.IDSize || len(k.Forwarded.GetEvent().GetIdentifiers()) == 0 {
-			return Mail{}, fault.New(fault.Invalid, "open letter: a forwarded event without profile or identifiers")
+		if len(k.Forwarded.GetEvent().GetIdentifiers()) == 0 {
+			return Mail{}, fault.New(fault.Invalid, "open letter: a forwarded event without identifiers")
 		}
-		m.Profile = identity.CustomerKey(k.Forwarded.GetEvent().GetTenant(), k.Forwarded.GetProfileId())
+		to(k.Forwarded.GetEvent().GetTenant(), k.Forwarded.GetProfileId())
 	case *profilev1.Letter_Claim:
 		if len(k.Claim.GetProfileId()) != identity.IDSize {
 			return Mail{}, fault.New(fault.Invalid, "open letter: a claim of nobody")
 		}
-		id := h.ID(k.Claim.GetTenant(), k.Claim.GetIdentifier())
-		m.Row, m.Profile = identity.IdentifierKey(k.Claim.GetTenant(), id), identity.CustomerKey(k.Claim.GetTenant(), id)
+		about(k.Claim.GetTenant(), k.Claim.GetIdentifier())
 	case *profilev1.Letter_Account:
-		id := h.ID(k.Account.GetTenant(), k.Account.GetAccount())
-		m.Row, m.Profile = identity.IdentifierKey(k.Account.GetTenant(), id), identity.CustomerKey(k.Account.GetTenant(), id)
+		about(k.Account.GetTenant(), k.Account.GetAccount())
 	case *profilev1.Letter_Linked:
 		linked := k.Linked.CloneVT()
-		m.Profile, linked.Cause, _ = strings.Cut(k.Linked.GetCause(), " ")
+		to(linked.GetTenant(), linked.GetTo())
+		linked.Tenant, linked.To = "", nil
 		m.Letter = &profilev1.Letter{Letter: &profilev1.Letter_Linked{Linked: linked}}
 	case *profilev1.Letter_Conflict:
 		conflict := k.Conflict.CloneVT()
-		m.Profile, conflict.Cause, _ = strings.Cut(k.Conflict.GetCause(), " ")
+		to(conflict.GetTenant(), conflict.GetClaimant())
+		conflict.Tenant = ""
 		m.Letter = &profilev1.Letter{Letter: &profilev1.Letter_Conflict{Conflict: conflict}}
+	case *profilev1.Letter_Gap:
+		to(k.Gap.GetTenant(), k.Gap.GetTo())
+	case *profilev1.Letter_Closed:
+		to(k.Closed.GetTenant(), k.Closed.GetTo())
 	default:
 		return Mail{}, fault.New(fault.Invalid, "open letter: it says nothing that this stage knows")
 	}
-	if _, _, _, err := identity.ParseKey(m.Profile); err != nil {
+	if tenant, _, id, err := identity.ParseKey(m.Profile); err != nil || tenant == "" || len(id) != identity.IDSize {
 		return Mail{}, fault.New(fault.Invalid, "open letter: it is addressed to no profile")
 	}
 	return m, nil
@@ -83,6 +88,10 @@ func Deliver(r *Rules, l Mail, row *profilev1.IdentifierRow, p *profilev1.Profil
 		return Adopt(r, p, k.Linked, m)
 	case *profilev1.Letter_Conflict:
 		return Lose(r, p, k.Conflict, m)
+	case *profilev1.Letter_Gap:
+		return NoteGap(r, p, k.Gap, m)
+	case *profilev1.Letter_Closed:
+		return CloseGap(r, p, k.Closed, m)
 	}
 	return Change{}, fault.New(fault.Invalid, "deliver letter: it says nothing that this stage knows")
 }

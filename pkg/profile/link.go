@@ -124,6 +124,11 @@ func closed(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *p
 		At: c.GetAt(), Cause: c.GetCause(),
 	}}}
 	d.out.Letters = append(d.out.Letters, answer(r, c, letter))
+	for _, g := range own.GetGaps() {
+		if g.GetClosesContact() { // what may be missing is a word of the person who goes on there
+			d.out.Letters = append(d.out.Letters, tell(r, &profilev1.GapNoted{Tenant: c.GetTenant(), To: c.GetProfileId(), Gap: g}))
+		}
+	}
 	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_IdentityLinked{IdentityLinked: &profilev1.IdentityLinked{
 		ProfileId: own.GetId(), LinkedTo: c.GetProfileId(), Partition: uint32(to), Cause: c.GetCause(), //nolint:gosec // at most 1024
 	}}})

@@ -312,6 +312,9 @@ func TestLettersThatSayNothingAreRefused(t *testing.T) {
 		"empty":                     {},
 		"forwarded to nobody":       {Letter: &profilev1.Letter_Forwarded{Forwarded: &profilev1.ForwardedEvent{ProfileId: []byte{1}}}},
 		"claim of nobody":           {Letter: &profilev1.Letter_Claim{Claim: &profilev1.ClaimIdentifier{Tenant: "default"}}},
+		"gap of nobody":             {Letter: &profilev1.Letter_Gap{Gap: &profilev1.GapNoted{Tenant: "default"}}},
+		"closed gap of nobody":      {Letter: &profilev1.Letter_Closed{Closed: &profilev1.GapClosed{To: make([]byte, 16)}}},
+		"conflict of nobody":        {Letter: &profilev1.Letter_Conflict{Conflict: &profilev1.IdentityConflict{Tenant: "default"}}},
 		"answer without an address": {Letter: &profilev1.Letter_Linked{Linked: &profilev1.Linked{Cause: "e1"}}},
 	} {
 		if _, err := profile.Open(hasher(), l); fault.Of(err) != fault.Invalid {

@@ -78,7 +78,7 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 		return Change{}, err
 	}
 	if a.Seen {
-		return closeGap(r, a.Profile, m), nil
+		return told(r, a, home, closeGap(r, a.Profile, m), m), nil
 	}
 	row, owner, err := resolve(a, home)
 	if err != nil {
@@ -95,6 +95,7 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 	} else {
 		out = closeGap(r, a.Profile, m)
 		out.Letters = append(out.Letters, forward(r, owner, a.Event))
+		out = told(r, a, home, out, m)
 	}
 	if err != nil {
 		return Change{}, err
@@ -104,6 +105,26 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 		out.Row = row
 	}
 	return out, nil
+}
+
+// told adds to the change by a redriven event that its gap is closed, if another profile was told of it.
+func told(r *Rules, a Arrival, home []byte, out Change, m Moment) Change {
+	if to := a.elsewhere(home); to != nil && m.DeadLetter != "" {
+		out.Letters = append(out.Letters, filled(r, a.Event.GetTenant(), to, m.DeadLetter))
+	}
+	return out
+}
+
+// elsewhere is the profile to which the strongest identifier resolves; nil if it is the one made at home,
+// or nobody.
+func (a Arrival) elsewhere(home []byte) []byte {
+	if to := a.Profile.GetLinkedTo(); len(to) > 0 {
+		return to
+	}
+	if owner := a.Row.GetProfileId(); len(owner) > 0 && !same(owner, home) {
+		return owner
+	}
+	return nil
 }
 
 // resolve says to which profile the strongest identifier resolves and returns a row to change.

@@ -470,3 +470,75 @@ func TestEveryLetterSaysFromWhichRowItIs(t *testing.T) {
 	}
 	want(t, "row of the answer", out.Addressed[0].From, identity.IdentifierKey(tenant, m.hasher.ID(tenant, email("a@b.example"))))
 }
+
+// miss gives an event up at its home.
+func (m *mesh) miss(e *eventv1.Event, deadLetter string) {
+	m.t.Helper()
+	in := laneInput(m.t, e, stage.FromLane, "")
+	home := m.hasher.Home(tenant, e.GetIdentifiers()[0])
+	n, err := m.fold.Needs(in)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.take(home, m.fold.Gap(in, view{m, home, n}, stage.Env{Now: start}, deadLetter))
+	m.settle()
+}
+
+func withdrawal(id string, minute int, who *eventv1.Identifier) *eventv1.Event {
+	e := happened(id, eventv1.Kind_KIND_CONSENT, "consent_withdrawn", minute, who)
+	e.Consent = &eventv1.Consent{State: eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, Channel: "email", Topic: "*"}
+	return e
+}
+
+// Nobody may be contacted while a word about permission is missing, wherever it was lost.
+func TestAGapReachesTheProfileThatTheIdentifierResolvesTo(t *testing.T) {
+	for name, tell := range map[string]func(m *mesh, c *eventv1.Event){
+		"linked before": func(m *mesh, c *eventv1.Event) {
+			m.publish(identify("i1", 0, user("u"), anon("d")))
+			m.miss(c, "dl-1")
+		},
+		"linked afterwards": func(m *mesh, c *eventv1.Event) {
+			m.miss(c, "dl-1")
+			m.publish(identify("i1", 2, user("u"), anon("d")))
+		},
+		"linked before, with a past": func(m *mesh, c *eventv1.Event) {
+			m.publish(track("a1", 0, anon("d")), identify("i1", 0, user("u"), anon("d")))
+			m.miss(c, "dl-1")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMesh(t, 32)
+			c := withdrawal("c1", 1, anon("d"))
+			tell(m, c)
+			p := m.made(user("u"))
+			want(t, "closed", profile.Basis(p).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
+			want(t, "gaps", p.GetGaps(), []*profilev1.ProfileGap{{DeadLetter: "dl-1", ClosesContact: true}})
+			for range 2 { // redriving twice has one effect
+				if err := m.lane(c, stage.FromRedrive, "dl-1"); err != nil {
+					t.Fatal(err)
+				}
+				m.settle()
+			}
+			p = m.made(user("u"))
+			want(t, "open again", profile.Basis(p).GetClosed(), nil)
+			want(t, "applied", m.applied(p), []string{"i1", "c1"})
+			want(t, "consents", len(profile.Consents(p)), 1)
+		})
+	}
+}
+
+// A publisher that repeated the event meanwhile is no reason to leave the gap open.
+func TestARedrivenRepeatClosesTheGapElsewhere(t *testing.T) {
+	m := newMesh(t, 32)
+	m.publish(identify("i1", 0, user("u"), anon("d")))
+	c := withdrawal("c1", 1, anon("d"))
+	m.miss(c, "dl-1")
+	m.publish(c)
+	want(t, "still closed", profile.Basis(m.made(user("u"))).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
+	if err := m.lane(c, stage.FromRedrive, "dl-1"); err != nil {
+		t.Fatal(err)
+	}
+	m.settle()
+	want(t, "gaps", len(m.made(user("u")).GetGaps()), 0)
+	want(t, "applied", m.applied(m.made(user("u"))), []string{"i1", "c1"})
+}

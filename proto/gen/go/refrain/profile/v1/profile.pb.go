@@ -737,7 +737,11 @@ type Linked struct {
 	// When.
 	At *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	// The event that linked them.
-	Cause         string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// In a letter: the tenant. Unset in states and facts.
+	Tenant string `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// In a letter: the claimant's profile, to which it is addressed. Unset in states and facts.
+	To            []byte `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -798,6 +802,20 @@ func (x *Linked) GetCause() string {
 		return x.Cause
 	}
 	return ""
+}
+
+func (x *Linked) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Linked) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
 }
 
 // ProfileGap is an input about the customer that was given up.
@@ -1366,7 +1384,9 @@ type IdentityConflict struct {
 	// The profile that claimed it.
 	Claimant []byte `protobuf:"bytes,3,opt,name=claimant,proto3" json:"claimant,omitempty"`
 	// The event that claimed it.
-	Cause         string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// In a letter, which is addressed to the claimant: the tenant. Unset in facts.
+	Tenant        string `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1425,6 +1445,13 @@ func (x *IdentityConflict) GetClaimant() []byte {
 func (x *IdentityConflict) GetCause() string {
 	if x != nil {
 		return x.Cause
+	}
+	return ""
+}
+
+func (x *IdentityConflict) GetTenant() string {
+	if x != nil {
+		return x.Tenant
 	}
 	return ""
 }
@@ -1588,6 +1615,8 @@ type Letter struct {
 	//	*Letter_Linked
 	//	*Letter_Conflict
 	//	*Letter_Account
+	//	*Letter_Gap
+	//	*Letter_Closed
 	Letter        isLetter_Letter `protobuf_oneof:"letter"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1675,6 +1704,24 @@ func (x *Letter) GetAccount() *AccountUpdate {
 	return nil
 }
 
+func (x *Letter) GetGap() *GapNoted {
+	if x != nil {
+		if x, ok := x.Letter.(*Letter_Gap); ok {
+			return x.Gap
+		}
+	}
+	return nil
+}
+
+func (x *Letter) GetClosed() *GapClosed {
+	if x != nil {
+		if x, ok := x.Letter.(*Letter_Closed); ok {
+			return x.Closed
+		}
+	}
+	return nil
+}
+
 type isLetter_Letter interface {
 	isLetter_Letter()
 }
@@ -1704,6 +1751,16 @@ type Letter_Account struct {
 	Account *AccountUpdate `protobuf:"bytes,5,opt,name=account,proto3,oneof"`
 }
 
+type Letter_Gap struct {
+	// An event was given up at the home of an identifier that resolves to the profile.
+	Gap *GapNoted `protobuf:"bytes,6,opt,name=gap,proto3,oneof"`
+}
+
+type Letter_Closed struct {
+	// Such an event was redriven: it has come after all.
+	Closed *GapClosed `protobuf:"bytes,7,opt,name=closed,proto3,oneof"`
+}
+
 func (*Letter_Forwarded) isLetter_Letter() {}
 
 func (*Letter_Claim) isLetter_Letter() {}
@@ -1713,6 +1770,138 @@ func (*Letter_Linked) isLetter_Letter() {}
 func (*Letter_Conflict) isLetter_Letter() {}
 
 func (*Letter_Account) isLetter_Letter() {}
+
+func (*Letter_Gap) isLetter_Letter() {}
+
+func (*Letter_Closed) isLetter_Letter() {}
+
+// GapNoted tells a profile that an event about it was given up before it could be forwarded.
+type GapNoted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The profile to which it is addressed.
+	To []byte `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The gap.
+	Gap           *ProfileGap `protobuf:"bytes,3,opt,name=gap,proto3" json:"gap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GapNoted) Reset() {
+	*x = GapNoted{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GapNoted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GapNoted) ProtoMessage() {}
+
+func (x *GapNoted) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GapNoted.ProtoReflect.Descriptor instead.
+func (*GapNoted) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GapNoted) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *GapNoted) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GapNoted) GetGap() *ProfileGap {
+	if x != nil {
+		return x.Gap
+	}
+	return nil
+}
+
+// GapClosed tells a profile that a gap it was told of is closed.
+type GapClosed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The profile to which it is addressed.
+	To []byte `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The dead letter.
+	DeadLetter    string `protobuf:"bytes,3,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GapClosed) Reset() {
+	*x = GapClosed{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GapClosed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GapClosed) ProtoMessage() {}
+
+func (x *GapClosed) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GapClosed.ProtoReflect.Descriptor instead.
+func (*GapClosed) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GapClosed) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *GapClosed) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GapClosed) GetDeadLetter() string {
+	if x != nil {
+		return x.DeadLetter
+	}
+	return ""
+}
 
 // ForwardedEvent is an event on its way to the profile that its identifier resolves to.
 type ForwardedEvent struct {
@@ -1727,7 +1916,7 @@ type ForwardedEvent struct {
 
 func (x *ForwardedEvent) Reset() {
 	*x = ForwardedEvent{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1928,7 @@ func (x *ForwardedEvent) String() string {
 func (*ForwardedEvent) ProtoMessage() {}
 
 func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1941,7 @@ func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedEvent.ProtoReflect.Descriptor instead.
 func (*ForwardedEvent) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ForwardedEvent) GetProfileId() []byte {
@@ -1788,7 +1977,7 @@ type ClaimIdentifier struct {
 
 func (x *ClaimIdentifier) Reset() {
 	*x = ClaimIdentifier{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1989,7 @@ func (x *ClaimIdentifier) String() string {
 func (*ClaimIdentifier) ProtoMessage() {}
 
 func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2002,7 @@ func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimIdentifier.ProtoReflect.Descriptor instead.
 func (*ClaimIdentifier) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ClaimIdentifier) GetIdentifier() *v1.Identifier {
@@ -1872,7 +2061,7 @@ type AccountUpdate struct {
 
 func (x *AccountUpdate) Reset() {
 	*x = AccountUpdate{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +2073,7 @@ func (x *AccountUpdate) String() string {
 func (*AccountUpdate) ProtoMessage() {}
 
 func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +2086,7 @@ func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUpdate.ProtoReflect.Descriptor instead.
 func (*AccountUpdate) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AccountUpdate) GetTenant() string {
@@ -1967,7 +2156,7 @@ type TimelineEntry struct {
 
 func (x *TimelineEntry) Reset() {
 	*x = TimelineEntry{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2168,7 @@ func (x *TimelineEntry) String() string {
 func (*TimelineEntry) ProtoMessage() {}
 
 func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2181,7 @@ func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEntry.ProtoReflect.Descriptor instead.
 func (*TimelineEntry) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TimelineEntry) GetAt() *timestamppb.Timestamp {
@@ -2112,13 +2301,15 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x02 \x01(\fR\tprofileId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x87\x01\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xaf\x01\n" +
 	"\x06Linked\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x01 \x01(\fR\tprofileId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05cause\x18\x04 \x01(\tR\x05cause\"T\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x16\n" +
+	"\x06tenant\x18\x05 \x01(\tR\x06tenant\x12\x0e\n" +
+	"\x02to\x18\x06 \x01(\fR\x02to\"T\n" +
 	"\n" +
 	"ProfileGap\x12\x1f\n" +
 	"\vdead_letter\x18\x01 \x01(\tR\n" +
@@ -2155,26 +2346,38 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\tpartition\x18\x03 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\"E\n" +
 	"\x0fIdentityAdopted\x122\n" +
-	"\x06linked\x18\x01 \x01(\v2\x1a.refrain.profile.v1.LinkedR\x06linked\"n\n" +
+	"\x06linked\x18\x01 \x01(\v2\x1a.refrain.profile.v1.LinkedR\x06linked\"\x86\x01\n" +
 	"\x10IdentityConflict\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\fR\x05owner\x12\x1a\n" +
 	"\bclaimant\x18\x03 \x01(\fR\bclaimant\x12\x14\n" +
-	"\x05cause\x18\x04 \x01(\tR\x05cause\"r\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x16\n" +
+	"\x06tenant\x18\x05 \x01(\tR\x06tenant\"r\n" +
 	"\x0fOutcomeRecorded\x123\n" +
 	"\aoutcome\x18\x01 \x01(\v2\x19.refrain.event.v1.OutcomeR\aoutcome\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x0e\n" +
 	"\fBasisChanged\"<\n" +
 	"\x10IdentifierLinked\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause\"\xcc\x02\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\"\xb7\x03\n" +
 	"\x06Letter\x12B\n" +
 	"\tforwarded\x18\x01 \x01(\v2\".refrain.profile.v1.ForwardedEventH\x00R\tforwarded\x12;\n" +
 	"\x05claim\x18\x02 \x01(\v2#.refrain.profile.v1.ClaimIdentifierH\x00R\x05claim\x124\n" +
 	"\x06linked\x18\x03 \x01(\v2\x1a.refrain.profile.v1.LinkedH\x00R\x06linked\x12B\n" +
 	"\bconflict\x18\x04 \x01(\v2$.refrain.profile.v1.IdentityConflictH\x00R\bconflict\x12=\n" +
-	"\aaccount\x18\x05 \x01(\v2!.refrain.profile.v1.AccountUpdateH\x00R\aaccountB\b\n" +
-	"\x06letter\"^\n" +
+	"\aaccount\x18\x05 \x01(\v2!.refrain.profile.v1.AccountUpdateH\x00R\aaccount\x120\n" +
+	"\x03gap\x18\x06 \x01(\v2\x1c.refrain.profile.v1.GapNotedH\x00R\x03gap\x127\n" +
+	"\x06closed\x18\a \x01(\v2\x1d.refrain.profile.v1.GapClosedH\x00R\x06closedB\b\n" +
+	"\x06letter\"d\n" +
+	"\bGapNoted\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\fR\x02to\x120\n" +
+	"\x03gap\x18\x03 \x01(\v2\x1e.refrain.profile.v1.ProfileGapR\x03gap\"T\n" +
+	"\tGapClosed\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1f\n" +
+	"\vdead_letter\x18\x03 \x01(\tR\n" +
+	"deadLetter\"^\n" +
 	"\x0eForwardedEvent\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x01 \x01(\fR\tprofileId\x12-\n" +
@@ -2226,7 +2429,7 @@ func file_refrain_profile_v1_profile_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_profile_v1_profile_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(Class)(0),                    // 0: refrain.profile.v1.Class
 	(*Profile)(nil),               // 1: refrain.profile.v1.Profile
@@ -2250,44 +2453,46 @@ var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(*BasisChanged)(nil),          // 19: refrain.profile.v1.BasisChanged
 	(*IdentifierLinked)(nil),      // 20: refrain.profile.v1.IdentifierLinked
 	(*Letter)(nil),                // 21: refrain.profile.v1.Letter
-	(*ForwardedEvent)(nil),        // 22: refrain.profile.v1.ForwardedEvent
-	(*ClaimIdentifier)(nil),       // 23: refrain.profile.v1.ClaimIdentifier
-	(*AccountUpdate)(nil),         // 24: refrain.profile.v1.AccountUpdate
-	(*TimelineEntry)(nil),         // 25: refrain.profile.v1.TimelineEntry
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*v1.Identifier)(nil),         // 27: refrain.event.v1.Identifier
-	(*v1.Value)(nil),              // 28: refrain.event.v1.Value
-	(*v1.Consent)(nil),            // 29: refrain.event.v1.Consent
-	(*v11.Reason)(nil),            // 30: refrain.reason.v1.Reason
-	(*v1.Event)(nil),              // 31: refrain.event.v1.Event
-	(*v1.Outcome)(nil),            // 32: refrain.event.v1.Outcome
-	(*v1.Property)(nil),           // 33: refrain.event.v1.Property
+	(*GapNoted)(nil),              // 22: refrain.profile.v1.GapNoted
+	(*GapClosed)(nil),             // 23: refrain.profile.v1.GapClosed
+	(*ForwardedEvent)(nil),        // 24: refrain.profile.v1.ForwardedEvent
+	(*ClaimIdentifier)(nil),       // 25: refrain.profile.v1.ClaimIdentifier
+	(*AccountUpdate)(nil),         // 26: refrain.profile.v1.AccountUpdate
+	(*TimelineEntry)(nil),         // 27: refrain.profile.v1.TimelineEntry
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*v1.Identifier)(nil),         // 29: refrain.event.v1.Identifier
+	(*v1.Value)(nil),              // 30: refrain.event.v1.Value
+	(*v1.Consent)(nil),            // 31: refrain.event.v1.Consent
+	(*v11.Reason)(nil),            // 32: refrain.reason.v1.Reason
+	(*v1.Event)(nil),              // 33: refrain.event.v1.Event
+	(*v1.Outcome)(nil),            // 34: refrain.event.v1.Outcome
+	(*v1.Property)(nil),           // 35: refrain.event.v1.Property
 }
 var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	0,  // 0: refrain.profile.v1.Profile.class:type_name -> refrain.profile.v1.Class
 	2,  // 1: refrain.profile.v1.Profile.leaves:type_name -> refrain.profile.v1.Leaf
 	9,  // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
 	10, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
-	26, // 4: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
-	26, // 5: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
+	28, // 4: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
+	28, // 5: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
 	3,  // 6: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
 	4,  // 7: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
 	5,  // 8: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
 	6,  // 9: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
 	7,  // 10: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
 	8,  // 11: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
-	27, // 12: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
-	26, // 13: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
-	28, // 14: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
-	26, // 15: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
-	29, // 16: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
-	26, // 17: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
-	26, // 18: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	30, // 19: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
-	26, // 20: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
-	26, // 21: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
-	26, // 22: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
-	26, // 23: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
+	29, // 12: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
+	28, // 13: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
+	30, // 14: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
+	28, // 15: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
+	31, // 16: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
+	28, // 17: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
+	28, // 18: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	32, // 19: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
+	28, // 20: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
+	28, // 21: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
+	28, // 22: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
+	28, // 23: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
 	13, // 24: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
 	14, // 25: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
 	15, // 26: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
@@ -2296,30 +2501,33 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	18, // 29: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
 	19, // 30: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
 	20, // 31: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
-	31, // 32: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
+	33, // 32: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
 	5,  // 33: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
 	9,  // 34: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
-	32, // 35: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
-	26, // 36: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
-	22, // 37: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
-	23, // 38: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
+	34, // 35: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
+	28, // 36: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
+	24, // 37: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
+	25, // 38: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
 	9,  // 39: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
 	17, // 40: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
-	24, // 41: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
-	31, // 42: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
-	27, // 43: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
-	26, // 44: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
-	27, // 45: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
-	33, // 46: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
-	26, // 47: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
-	26, // 48: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
-	30, // 49: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
-	26, // 50: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	51, // [51:51] is the sub-list for method output_type
-	51, // [51:51] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	26, // 41: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
+	22, // 42: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
+	23, // 43: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
+	10, // 44: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
+	33, // 45: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
+	29, // 46: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
+	28, // 47: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
+	29, // 48: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
+	35, // 49: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
+	28, // 50: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
+	28, // 51: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
+	32, // 52: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
+	28, // 53: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }
@@ -2343,6 +2551,8 @@ func file_refrain_profile_v1_profile_proto_init() {
 		(*Letter_Linked)(nil),
 		(*Letter_Conflict)(nil),
 		(*Letter_Account)(nil),
+		(*Letter_Gap)(nil),
+		(*Letter_Closed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2350,7 +2560,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_profile_v1_profile_proto_rawDesc), len(file_refrain_profile_v1_profile_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
