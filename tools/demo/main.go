@@ -33,9 +33,10 @@ func main() {
 		*data = filepath.Join(*workspace, "data", "sample.csv")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	d := &demo{data: *data, workspace: *workspace, dir: *dir, redis: *redis}
-	if err := d.run(ctx); err != nil {
+	err := d.run(ctx)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -50,7 +51,7 @@ type demo struct {
 	started time.Time
 }
 
-func (d *demo) say(format string, args ...any) {
+func (d *demo) sayf(format string, args ...any) {
 	fmt.Printf("%6.1fs  %s\n", time.Since(d.started).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -117,7 +118,7 @@ func (d *demo) read() ([]retail.Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.data, err)
 	}
-	d.say("%s: %d lines, %d invoices, %d customers, %d invoices without one, %d cancelled",
+	d.sayf("%s: %d lines, %d invoices, %d customers, %d invoices without one, %d cancelled",
 		filepath.Base(d.data), report.Lines, report.Invoices, report.Customers, report.WithoutCustomer, report.Cancelled)
 	return messages, nil
 }
@@ -127,19 +128,19 @@ func (d *demo) drive(ctx context.Context, m *meshsvc.Mesh, messages []retail.Mes
 	if err := waitFor(ctx, ended, func() bool { return len(m.Ready()) == 0 }); err != nil {
 		return ledger.Totals{}, nil, fmt.Errorf("wait for the mesh: %w", err)
 	}
-	d.say("the mesh is up; publishing %d events", len(messages))
+	d.sayf("the mesh is up; publishing %d events", len(messages))
 	accepted, err := d.publish(ctx, m, messages)
 	if err != nil {
 		return ledger.Totals{}, nil, err
 	}
-	d.say("all events are stored; the clock runs %d days past the last", int(advance.Hours()/24))
+	d.sayf("all events are stored; the clock runs %d days past the last", int(advance.Hours()/24))
 	m.Replay().Advance(func(t time.Time) time.Time { return t.Add(advance) })
 	shown := time.Now()
 	err = waitFor(ctx, ended, func() bool {
 		st := m.Replay().Status()
 		if time.Since(shown) > 2*time.Second {
 			shown = time.Now()
-			d.say("the clock is at %s, %d instants", st.Now.Format("2006-01-02 15:04"), st.Instants)
+			d.sayf("the clock is at %s, %d instants", st.Now.Format("2006-01-02 15:04"), st.Instants)
 		}
 		return st.Settled
 	})
@@ -147,7 +148,7 @@ func (d *demo) drive(ctx context.Context, m *meshsvc.Mesh, messages []retail.Mes
 		return ledger.Totals{}, nil, fmt.Errorf("wait until the mesh has settled: %w", err)
 	}
 	st := m.Replay().Status()
-	d.say("settled after %d instants; checking logs and channels", st.Instants)
+	d.sayf("settled after %d instants; checking logs and channels", st.Instants)
 	return d.check(ctx, m.Site(), m.Generation(), accepted)
 }
 
@@ -168,7 +169,7 @@ func (d *demo) publish(ctx context.Context, m *meshsvc.Mesh, messages []retail.M
 	no := map[int]bool{}
 	for _, r := range refused {
 		no[r.Index] = true
-		d.say("refused: %s: %s %s", messages[r.Index].MessageID, r.Field, r.Why)
+		d.sayf("refused: %s: %s %s", messages[r.Index].MessageID, r.Field, r.Why)
 	}
 	var accepted []string
 	for n, msg := range messages {

@@ -65,7 +65,8 @@ func Read(r io.Reader) ([]Message, Report, error) {
 	if err != nil {
 		return nil, report, err
 	}
-	return messages(invoices, &report), report, nil
+	all := messages(invoices, &report)
+	return all, report, nil
 }
 
 func readInvoices(r io.Reader, zone *time.Location) ([]*invoice, Report, error) {
@@ -100,22 +101,27 @@ func readInvoices(r io.Reader, zone *time.Location) ([]*invoice, Report, error) 
 	return all, report, nil
 }
 
+// refused says which column has what, and what belongs there.
+func refused(column, text, want string) error {
+	return fmt.Errorf("%s is %q; want %s", column, text, want)
+}
+
 // addLine adds a line to its invoice; an invoice has the time of its first line.
 func addLine(byNumber map[string]*invoice, all []*invoice, f []string, zone *time.Location) ([]*invoice, error) {
 	quantity, err := strconv.Atoi(f[3])
 	if err != nil {
-		return all, fmt.Errorf("Quantity is %q; want a whole number", f[3])
+		return all, refused("Quantity", f[3], "a whole number")
 	}
 	price, err := strconv.ParseFloat(f[5], 64)
 	if err != nil {
-		return all, fmt.Errorf("UnitPrice is %q; want a number", f[5])
+		return all, refused("UnitPrice", f[5], "a number")
 	}
 	inv := byNumber[f[0]]
 	if inv == nil {
 		// A wall-clock time that a switch to summer time skips is read as if the switch had not happened yet.
 		at, err := time.ParseInLocation("2006-01-02 15:04:05", f[4], zone)
 		if err != nil {
-			return all, fmt.Errorf("InvoiceDate is %q; want a time such as 2010-12-01 08:26:00", f[4])
+			return all, refused("InvoiceDate", f[4], "a time such as 2010-12-01 08:26:00")
 		}
 		inv = &invoice{number: strings.Clone(f[0]), at: at, negative: true}
 		byNumber[inv.number] = inv

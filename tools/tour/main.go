@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -39,7 +40,7 @@ type tour struct {
 }
 
 func (t *tour) run(ctx context.Context) error {
-	t.out.say("Refrain starts a mesh of five services in this process, with %s, and plays a shop's last week.", t.workspace)
+	t.out.sayf("Refrain starts a mesh of five services in this process, with %s, and plays a shop's last week.", t.workspace)
 	week, err := readWeek(filepath.Join(t.workspace, "data", "week.ndjson"), time.Now())
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (t *tour) run(ctx context.Context) error {
 		return fmt.Errorf("make the log file: %w", err)
 	}
 	defer logs.Close() //nolint:errcheck // logs only
-	t.out.say("Logs go to %s; what the channels write is in %s.", logs.Name(), filepath.Join(t.dir, "channels"))
+	t.out.sayf("Logs go to %s; what the channels write is in %s.", logs.Name(), filepath.Join(t.dir, "channels"))
 	cfg := meshsvc.Default()
 	cfg.Dir, cfg.Workspace, cfg.Clock, cfg.Redis = t.dir, t.workspace, meshsvc.ClockReplay, t.redis
 	cfg.Dispatch.Secret = os.LookupEnv
@@ -69,8 +70,7 @@ func (t *tour) run(ctx context.Context) error {
 	go func() { ended <- m.Run(runCtx) }()
 	if err := t.play(ctx, m, week); err != nil {
 		cancel()
-		<-ended
-		return err
+		return errors.Join(err, <-ended)
 	}
 	if t.exit {
 		cancel()
@@ -88,7 +88,7 @@ func (t *tour) play(ctx context.Context, m *meshsvc.Mesh, week []happening) erro
 		return err
 	}
 	defer moments.close()
-	t.out.say("Monday %s to Sunday; quiet stretches are skipped. Times are the shop's, in London.\n", week[0].at.Format("2 January"))
+	t.out.sayf("Monday %s to Sunday; quiet stretches are skipped. Times are the shop's, in London.\n", week[0].at.Format("2 January"))
 	for n, h := range week {
 		if err := t.publish(ctx, m, h); err != nil {
 			return err
@@ -103,7 +103,7 @@ func (t *tour) play(ctx context.Context, m *meshsvc.Mesh, week []happening) erro
 			pause(ctx, t.pace)
 		}
 	}
-	m.Replay().Advance(func(from time.Time) time.Time { return endOfWeek(from) })
+	m.Replay().Advance(endOfWeek)
 	if err := settle(ctx, m); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (t *tour) play(ctx context.Context, m *meshsvc.Mesh, week []happening) erro
 	if err != nil {
 		return err
 	}
-	t.out.say("\nThe replay clock ended at %s, for good and on record; the mesh goes on with the wall clock.", at.In(london()).Format("Mon 15:04"))
+	t.out.sayf("\nThe replay clock ended at %s, for good and on record; the mesh goes on with the wall clock.", at.In(london()).Format("Mon 15:04"))
 	t.out.yourTurn(m, t.workspace)
 	return nil
 }

@@ -132,6 +132,7 @@ func (ms *moments) profile(customer string, body *stagev1.CellBody) []moment {
 			out = append(out, moment{What: strings.ReplaceAll(e.GetType(), "_", " ") + about(e)})
 		case eventv1.Kind_KIND_CONSENT:
 			out = append(out, moment{What: said(e.GetConsent()) + " consent for " + e.GetConsent().GetChannel()})
+		default: // nothing that a person would notice
 		}
 	}
 	return out

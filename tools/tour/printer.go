@@ -20,8 +20,8 @@ func newPrinter(out *os.File) *printer {
 	return &printer{out: out, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
 }
 
-// say prints prose.
-func (p *printer) say(format string, args ...any) {
+// sayf prints prose.
+func (p *printer) sayf(format string, args ...any) {
 	if p.terminal {
 		fmt.Fprintf(p.out, format+"\n", args...)
 		return
@@ -56,7 +56,7 @@ func (p *printer) line(v any) {
 // yourTurn says what to try, with commands that can be pasted.
 func (p *printer) yourTurn(m *meshsvc.Mesh, workspace string) {
 	http, grpc := m.Addr("ingest-http"), m.Addr("grpc")
-	p.say(`
+	p.sayf(`
 Your turn, in another terminal (Ctrl-C here ends it):
 
   an order:        curl -s -u demo: http://%[1]s/v1/track -H 'Content-Type: application/json' \

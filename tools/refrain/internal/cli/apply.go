@@ -58,7 +58,7 @@ are printed. Applying the same directory again is harmless, and repairs an apply
 				return negative("")
 			}
 			for _, d := range c.list {
-				a.say("%s", clean(d.String()))
+				a.sayf("%s", clean(d.String()))
 			}
 			return a.withSite(cmd.Context(), func(site log.Site, gen log.Generation) error {
 				return a.apply(cmd.Context(), site, gen, c.bundle, at)
@@ -90,15 +90,15 @@ func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *d
 	out := applied{Revision: b.GetRevision(), Before: before, Changes: changes(old, b)}
 	var t table
 	for _, c := range out.Changes {
-		t.line("%-8s %s %s", c.Change, c.Kind, c.Name)
+		t.linef("%-8s %s %s", c.Change, c.Kind, c.Name)
 	}
-	switch {
-	case before == out.Revision:
-		t.line("revision %s applies already; all partitions were told again", out.Revision)
-	case before == "":
-		t.line("revision %s applies now; it is the first", out.Revision)
+	switch before {
+	case out.Revision:
+		t.linef("revision %s applies already; all partitions were told again", out.Revision)
+	case "":
+		t.linef("revision %s applies now; it is the first", out.Revision)
 	default:
-		t.line("revision %s applies now; before it was %s", out.Revision, before)
+		t.linef("revision %s applies now; before it was %s", out.Revision, before)
 	}
 	return a.print(out, t)
 }
@@ -135,8 +135,9 @@ func (a *app) applyTime(ctx context.Context, at string) (time.Time, error) {
 		switch status.Code(err) {
 		case codes.Unimplemented, codes.Unavailable, codes.DeadlineExceeded:
 			return nil // only a mesh on the replay clock has to answer
+		default:
+			return err
 		}
-		return err
 	})
 	if err != nil {
 		return time.Time{}, err

@@ -34,8 +34,7 @@ type diagnostic struct {
 func check(dir string) (*checked, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		var path *fs.PathError
-		if errors.As(err, &path) {
+		if path, ok := errors.AsType[*fs.PathError](err); ok {
 			err = path.Err
 		}
 		return nil, usage("the directory %s cannot be read: %w", dir, err)
@@ -63,7 +62,7 @@ func (c *checked) table() table {
 	var t table
 	broken, warnings := 0, 0
 	for _, d := range c.list {
-		t.line("%s", clean(d.String()))
+		t.linef("%s", clean(d.String()))
 		if d.Severity == definition.Error {
 			broken++
 		} else {
@@ -72,11 +71,11 @@ func (c *checked) table() table {
 	}
 	switch {
 	case broken > 0:
-		t.line("%s, %s; nothing may be applied", count(broken, "error"), count(warnings, "warning"))
+		t.linef("%s, %s; nothing may be applied", count(broken, "error"), count(warnings, "warning"))
 	case warnings > 0:
-		t.line("%s are right, with %s: revision %s", count(c.Resources, "resource"), count(warnings, "warning"), c.Revision)
+		t.linef("%s are right, with %s: revision %s", count(c.Resources, "resource"), count(warnings, "warning"), c.Revision)
 	default:
-		t.line("%s are right: revision %s", count(c.Resources, "resource"), c.Revision)
+		t.linef("%s are right: revision %s", count(c.Resources, "resource"), c.Revision)
 	}
 	return t
 }

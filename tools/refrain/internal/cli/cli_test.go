@@ -335,7 +335,7 @@ func TestClockIsNotServed(t *testing.T) {
 // Every command can be run, and says what it is for and how.
 func TestEveryCommandHasHelp(t *testing.T) {
 	b := &bench{}
-	for _, command := range strings.Fields(`validate schema apply get publish decide explain profile timeline deliveries
+	for command := range strings.FieldsSeq(`validate schema apply get publish decide explain profile timeline deliveries
 		dlq provision tail status clock`) {
 		r := b.run(t, command, "--help")
 		if r.code != 0 || !strings.Contains(r.out, "Usage:\n  refrain "+command) || !strings.Contains(r.out, "Examples:\n") {

@@ -53,7 +53,7 @@ func (a *app) clockAdvance() *cobra.Command {
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.clock(cmd.Context(), func(ctx context.Context, c stagev1.ClockServiceClient, t *table) (proto.Message, error) {
 				res, err := c.AdvanceClock(ctx, &stagev1.AdvanceClockRequest{By: given[0]})
-				t.line("the clock may go on until %s", when(res.GetUntil()))
+				t.linef("the clock may go on until %s", when(res.GetUntil()))
 				return res, err
 			})
 		},
@@ -69,7 +69,7 @@ func (a *app) clockWall() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.clock(cmd.Context(), func(ctx context.Context, c stagev1.ClockServiceClient, t *table) (proto.Message, error) {
 				res, err := c.SwitchToWall(ctx, &stagev1.SwitchToWallRequest{})
-				t.line("the replay ended at %s; the mesh is on the machine's clock now", when(res.GetAt()))
+				t.linef("the replay ended at %s; the mesh is on the machine's clock now", when(res.GetAt()))
 				return res, err
 			})
 		},

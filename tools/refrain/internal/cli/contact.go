@@ -54,7 +54,7 @@ func contactTable(res *contactv1.CheckResponse) table {
 	if res.GetUntil() != nil {
 		verdict += " until " + res.GetUntil().AsTime().Format(time.RFC3339)
 	}
-	t.line("%s", verdict)
+	t.linef("%s", verdict)
 	for _, r := range res.GetReasons() {
 		until := ""
 		if r.GetUntil() != nil {

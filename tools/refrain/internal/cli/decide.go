@@ -52,12 +52,12 @@ code 1, and --why says why the others were not chosen.`,
 
 func decisionTable(res *decisionv1.NextBestActionsResponse, why bool) table {
 	t := table{head: []string{"RANK", "ACTION", "TREATMENT", "CHANNEL", "WHY NOT"}}
-	t.line("decision %s, revision %s", res.GetDecision(), res.GetRevision())
+	t.linef("decision %s, revision %s", res.GetDecision(), res.GetRevision())
 	if len(res.GetItems()) == 0 {
-		t.line("no action is best")
+		t.linef("no action is best")
 	}
 	if len(res.GetDegraded()) > 0 {
-		t.line("the answer rests on less than it should: %s", clean(because(res.GetDegraded())))
+		t.linef("the answer rests on less than it should: %s", clean(because(res.GetDegraded())))
 	}
 	for _, i := range res.GetItems() {
 		t.row(fmt.Sprint(i.GetRank()), i.GetAction(), i.GetTreatment(), i.GetChannel(), "")

@@ -33,7 +33,7 @@ func (a *app) deliveriesCommand() *cobra.Command {
 					because(d.GetReasons()), d.GetProposal())
 			}
 			if len(t.rows) == 0 {
-				t.line("nothing was sent to this customer")
+				t.linef("nothing was sent to this customer")
 			}
 			return a.print(plain(res), t)
 		},

@@ -46,10 +46,10 @@ func (a *app) dlqList() *cobra.Command {
 				t.row(when(d.GetAt()), d.GetStage(), fmt.Sprint(d.GetPartition()), d.GetCode(), d.GetWhy(), yes(d.GetRedriven()), d.GetId())
 			}
 			if len(t.rows) == 0 {
-				t.line("there are no dead letters")
+				t.linef("there are no dead letters")
 			}
 			if res.GetNext() != 0 {
-				a.say("there are more: --after %d", res.GetNext())
+				a.sayf("there are more: --after %d", res.GetNext())
 			}
 			return a.print(plain(res), t)
 		},

@@ -45,8 +45,9 @@ func (a *app) remote(err error) error {
 		return fmt.Errorf("the mesh at %s did not answer within %s (--timeout allows more)", a.grpcAddr, a.timeout)
 	case codes.Unimplemented:
 		return fmt.Errorf("the mesh at %s does not serve this: %s", a.grpcAddr, s.Message())
+	default:
+		return errors.New(s.Message() + violations(s))
 	}
-	return errors.New(s.Message() + violations(s))
 }
 
 func violations(s *status.Status) string {

@@ -53,7 +53,7 @@ for a customer now, without any effect, and runs all gates.`,
 func explainTable(res *decisionv1.ExplainResponse) table {
 	t := table{}
 	if d := res.GetDecision(); d != nil {
-		t.line("decision %s in %s, revision %s", d.GetId(), d.GetPlacement(), res.GetRevision())
+		t.linef("decision %s in %s, revision %s", d.GetId(), d.GetPlacement(), res.GetRevision())
 		t.head = []string{"RANK", "ACTION", "CHANNEL", "SCORE", "CHOSEN", "WHY NOT"}
 		for _, c := range d.GetCandidates() {
 			rank, chosen, score := "-", "", ""
@@ -84,7 +84,7 @@ func explainTable(res *decisionv1.ExplainResponse) table {
 		}
 	}
 	if len(t.rows) == 0 {
-		t.line("nothing is known about it")
+		t.linef("nothing is known about it")
 	}
 	return t
 }

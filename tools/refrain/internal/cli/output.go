@@ -28,7 +28,7 @@ type table struct {
 	rows  [][]string
 }
 
-func (t *table) line(format string, args ...any) {
+func (t *table) linef(format string, args ...any) {
 	t.lines = append(t.lines, fmt.Sprintf(format, args...))
 }
 
@@ -53,8 +53,8 @@ func (a *app) print(value any, t table) error {
 	return err
 }
 
-// say writes a line for a person, beside the answer.
-func (a *app) say(format string, args ...any) {
+// sayf writes a line for a person, beside the answer.
+func (a *app) sayf(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.Stderr, format+"\n", args...)
 }
 
@@ -104,7 +104,7 @@ func numbers(v any) any {
 	return v
 }
 
-func (t table) bytes() []byte {
+func (t *table) bytes() []byte {
 	var b bytes.Buffer
 	for _, l := range t.lines {
 		b.WriteString(l + "\n")

@@ -44,7 +44,7 @@ The answer is personal data.`,
 func profileTable(res *profilev1.GetProfileResponse) table {
 	p := res.GetProfile()
 	t := table{head: []string{"WHAT", "NAME", "VALUE", "SINCE"}}
-	t.line("profile %s, %s of %s, partition %d", hex.EncodeToString(p.GetId()), short(p.GetClass()), p.GetTenant(), res.GetPartition())
+	t.linef("profile %s, %s of %s, partition %d", hex.EncodeToString(p.GetId()), short(p.GetClass()), p.GetTenant(), res.GetPartition())
 	for _, l := range p.GetLeaves() {
 		for _, i := range l.GetIdentities() {
 			t.row("identifier", i.GetIdentifier().GetKind(), i.GetIdentifier().GetValue(), when(i.GetSince()))

@@ -34,7 +34,7 @@ if it is another one, that is an error. 'mesh' provisions by itself.`,
 				return err
 			}
 			var t table
-			t.line("generation %d is ready: %s in %s a stage, %s", out.Number, count(out.Partitions, "partition"), count(out.Streams, "stream"), count(out.Replicas, "replica"))
+			t.linef("generation %d is ready: %s in %s a stage, %s", out.Number, count(out.Partitions, "partition"), count(out.Streams, "stream"), count(out.Replicas, "replica"))
 			return a.print(generationOf(out), t)
 		},
 	}

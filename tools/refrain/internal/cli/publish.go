@@ -73,7 +73,7 @@ func (a *app) open(name string) (io.Reader, func(), error) {
 func (p *publisher) report(err error) error {
 	out := p.result
 	t := table{head: []string{"LINE", "FIELD", "WHY", "DEAD LETTER"}}
-	t.line("%s accepted, %d refused, of %s", count(out.Accepted, "event"), len(out.Refused), count(out.Events, "line"))
+	t.linef("%s accepted, %d refused, of %s", count(out.Accepted, "event"), len(out.Refused), count(out.Events, "line"))
 	for _, r := range out.Refused {
 		t.row(fmt.Sprint(r.Line), r.Field, r.Why, r.DeadLetter)
 	}

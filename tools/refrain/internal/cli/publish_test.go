@@ -45,7 +45,9 @@ func (s *ingest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.events = append(s.events, e)
 	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"success": true, "refused": refused})
+	if err := json.NewEncoder(w).Encode(map[string]any{"success": true, "refused": refused}); err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+	}
 }
 
 func door(t *testing.T, s *ingest) *bench {

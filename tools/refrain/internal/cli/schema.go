@@ -36,7 +36,7 @@ while one writes; with the YAML language server, begin a file with
 			if err := os.WriteFile(path, definition.JSONSchema(), 0o600); err != nil {
 				return fmt.Errorf("write the schema: %w", err)
 			}
-			a.say("wrote %s", path)
+			a.sayf("wrote %s", path)
 			return nil
 		},
 	}

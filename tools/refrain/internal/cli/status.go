@@ -130,10 +130,10 @@ func inputs(spec log.StageSpec) []string {
 
 func (s *meshStatus) table(all bool) table {
 	var t table
-	t.line("generation %d: %s, %s; revision %s", s.Generation.Number, count(s.Generation.Partitions, "partition"), count(s.Generation.Replicas, "replica"), orNone(s.Revision))
+	t.linef("generation %d: %s, %s; revision %s", s.Generation.Number, count(s.Generation.Partitions, "partition"), count(s.Generation.Replicas, "replica"), orNone(s.Revision))
 	for _, x := range s.Streams {
 		if all || x.MaxBytes > 0 && x.Bytes > x.MaxBytes/2 {
-			t.line("stream %s: %s, %d of %d MiB", x.Name, count(int(x.Messages), "message"), x.Bytes>>20, x.MaxBytes>>20) //nolint:gosec // for people
+			t.linef("stream %s: %s, %d of %d MiB", x.Name, count(int(x.Messages), "message"), x.Bytes>>20, x.MaxBytes>>20) //nolint:gosec // for people
 		}
 	}
 	if all {

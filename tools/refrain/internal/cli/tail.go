@@ -149,6 +149,12 @@ func (t *tailer) follow(ctx context.Context, site log.Site, gen log.Generation, 
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	var feeds []log.Feed
+	defer func() {
+		for _, f := range feeds {
+			f.Close()
+		}
+	}()
 	for _, list := range byStream {
 		from := map[string]uint64{}
 		for _, c := range list {
@@ -159,7 +165,7 @@ func (t *tailer) follow(ctx context.Context, site log.Site, gen log.Generation, 
 			cancel(err)
 			return fmt.Errorf("read the chains: %w", err)
 		}
-		defer feed.Close()
+		feeds = append(feeds, feed)
 		for _, c := range list {
 			wg.Go(func() { cancel(t.watch(ctx, feed.Tail(c.subject), c)) })
 		}

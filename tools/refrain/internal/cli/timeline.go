@@ -36,7 +36,7 @@ reasons, deliveries. The ids can be given to explain.`,
 				t.row(when(e.GetAt()), e.GetStage(), e.GetWhat(), e.GetSubject(), e.GetChannel(), because(e.GetReasons()), e.GetId())
 			}
 			if len(t.rows) == 0 {
-				t.line("nothing happened to this customer")
+				t.linef("nothing happened to this customer")
 			}
 			return a.print(plain(res), t)
 		},
