@@ -154,7 +154,7 @@ func try(t *rapid.T, s **contactv1.State, c Contact, policies []*Policy, now tim
 func finish(t *rapid.T, s **contactv1.State, id string, open map[string]Verdict, now time.Time, sends *[]made, loc *time.Location, spec *definitionv1.ContactPolicy) {
 	e, late := Find(*s, id), !now.Before(open[id].NotAfter)
 	var next *contactv1.State
-	ok := true
+	var ok bool
 	switch what := rapid.SampledFrom([]string{"wait", "wait", "wait", "commit", "commit", "doubt", "release"}).Draw(t, "what"); {
 	case late || what == "release":
 		next, ok = Release(*s, id)

@@ -109,10 +109,12 @@ func (p *process) listening(name string, at net.Addr) {
 
 // unlessStopped is err, or nil if the process was told to stop: then what it waited for did not fail.
 func unlessStopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // serve connects, builds the service and runs it with its gRPC server in front.
