@@ -28,6 +28,7 @@ const (
 // batch is what one step decided: everything a record needs and everything that follows from it.
 type batch struct {
 	now     time.Time
+	round   uint32
 	taken   int // how many of the pending items it took
 	inputs  int // how many of them were inputs
 	covers  map[string]state.Position
@@ -73,7 +74,7 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 		items = items[:1+lettersAfter(items, lim)]
 	}
 	b := &batch{
-		now: p.now(lim), covers: map[string]state.Position{}, origins: map[string]uint64{},
+		now: p.now(lim), round: lim.round, covers: map[string]state.Position{}, origins: map[string]uint64{},
 		senders: map[string]state.Position{}, letter: map[letterID]bool{}, stir: p.revision != p.told,
 	}
 	for n := range items {

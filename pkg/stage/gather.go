@@ -128,7 +128,7 @@ func (p *partition) gatherClass(class []*reader, lim limit, room int) (int, erro
 		more = false
 		for _, r := range class {
 			if lim.replay && r.source == FromBox {
-				if err := p.gatherLetters(r); err != nil {
+				if err := p.gatherLetters(r, lim); err != nil {
 					return taken, err
 				}
 				continue
@@ -171,14 +171,14 @@ func (p *partition) classes() [3][]*reader {
 // gatherLetters takes all letters that meet in one instant of the replay clock, in the order of the rows
 // they come from: between senders the mailbox has no order of its own that would not depend on the number
 // of partitions. They are decided in one record, so that its cover holds for all of them.
-func (p *partition) gatherLetters(r *reader) error {
+func (p *partition) gatherLetters(r *reader, lim limit) error {
 	var letters []item
 	for {
 		it, err := r.peek()
 		if err != nil {
 			return err
 		}
-		if it == nil {
+		if it == nil || !lim.released(it) {
 			break
 		}
 		r.take()
@@ -194,7 +194,7 @@ func (p *partition) takeOne(r *reader, lim limit) (bool, error) {
 	if err != nil || it == nil {
 		return false, err
 	}
-	if lim.replay && it.releaseAt.After(lim.now) {
+	if lim.replay && !lim.released(it) {
 		return false, nil
 	}
 	r.take()

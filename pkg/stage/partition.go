@@ -22,16 +22,17 @@ type partition struct {
 	chainName string
 
 	// Known from the chain; what is decided next builds on them.
-	last     uint64 // sequence of the chain's last record
-	lastNow  time.Time
-	epoch    uint64
-	applied  uint64 // sequence up to which the store follows
-	covers   map[string]state.Position
-	origins  map[string]uint64
-	senders  map[string]state.Position
-	revision string
-	torn     bool   // an append's fate is not known: nothing else may be appended, the next owner finds out
-	told     string // the revision of the chain's last record: a new one travels on even without facts
+	last      uint64 // sequence of the chain's last record
+	lastNow   time.Time
+	lastRound uint32 // the round of the chain's last record
+	epoch     uint64
+	applied   uint64 // sequence up to which the store follows
+	covers    map[string]state.Position
+	origins   map[string]uint64
+	senders   map[string]state.Position
+	revision  string
+	torn      bool   // an append's fate is not known: nothing else may be appended, the next owner finds out
+	told      string // the revision of the chain's last record: a new one travels on even without facts
 
 	readers []*reader
 	feeds   []log.Feed
@@ -99,6 +100,27 @@ type limit struct {
 	// replay is set under the replay clock: only what was released at or before now is taken.
 	replay bool
 	now    time.Time
+	// round counts, from 1, how often the stages have had their turn in the instant now.
+	round uint32
+}
+
+// turn is an instant of the replay clock and a round in it. Wherever a process ended, the next one goes on
+// in the same turn, so that every stage sees the same things together.
+type turn struct {
+	now   time.Time
+	round uint32
+}
+
+// released says whether an item may be taken in the present round. A stage sees in a round what the stage
+// before it decided in the same one, and what came to it from anywhere else in earlier ones.
+func (l limit) released(it *item) bool {
+	if it.releaseAt.After(l.now) {
+		return false
+	}
+	if it.reader.source == FromBox || it.reader.source == FromAfter {
+		return it.decided.now.Before(l.now) || it.decided.round < l.round
+	}
+	return it.decided.now.Before(l.now) || it.decided.round <= l.round
 }
 
 // step does one batch; false if there was nothing to do. After an error nothing of the batch was lost:

@@ -53,7 +53,7 @@ func (p *partition) announce(ctx context.Context) error {
 		return err
 	}
 	p.attempt = attempt{input: it.reader.name, pos: it.pos, number: number, here: true}
-	p.relay.add(seq, nil)
+	p.relay.add(seq, rec)
 	return p.apply(ctx, rec, nil, seq)
 }
 

@@ -33,6 +33,8 @@ type item struct {
 	stored time.Time
 	// releaseAt is when ingest took it; zero for what is released at once.
 	releaseAt time.Time
+	// decided is the turn in which what it brings was decided; zero for arrivals.
+	decided turn
 }
 
 // last says whether the item is its message's last.
@@ -196,12 +198,14 @@ func (r *reader) decodeRecord(msg log.Message) ([]item, error) {
 	if rec.GetKind() != stagev1.RecordKind_RECORD_KIND_BATCH || len(rec.GetCells()) == 0 {
 		it := r.at(msg, 0, 0)
 		it.origins, it.revision = r.carried(rec)
+		it.decided = turn{asTime(rec.GetNow()), rec.GetRound()}
 		return []item{it}, nil
 	}
 	items := make([]item, 0, len(rec.GetCells()))
 	for n, cell := range rec.GetCells() {
 		it := r.at(msg, n+1, len(rec.GetCells()))
 		it.origins, it.revision = r.carried(rec)
+		it.decided = turn{asTime(rec.GetNow()), rec.GetRound()}
 		in := &Input{Source: r.source, Name: r.name, Sequence: msg.Sequence, Index: it.pos.Index}
 		if err := in.fill(cell); err != nil {
 			in.broken = err
@@ -234,6 +238,7 @@ func (r *reader) decodeLetter(msg log.Message) ([]item, error) {
 	items := make([]item, 0, len(letter.GetItems()))
 	for n, li := range letter.GetItems() {
 		it := r.at(msg, n+1, len(letter.GetItems()))
+		it.decided = turn{asTime(letter.GetNow()), letter.GetRound()}
 		it.sender = letter.GetSender()
 		it.letter = state.Position{Sequence: letter.GetSequence(), Index: li.GetIndex()}
 		f := li.GetFact()

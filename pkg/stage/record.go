@@ -19,7 +19,7 @@ import (
 // an error: then the store follows later, and the inputs must not be decided again.
 func (p *partition) write(ctx context.Context, b *batch) (recorded bool, err error) {
 	rec := p.blank(stagev1.RecordKind_RECORD_KIND_BATCH)
-	rec.Now = asProto(b.now)
+	rec.Now, rec.Round = asProto(b.now), b.round
 	covers, origins := maps.Clone(p.covers), maps.Clone(p.origins)
 	maps.Copy(covers, b.covers)
 	maps.Copy(origins, b.origins)
@@ -33,7 +33,7 @@ func (p *partition) write(ctx context.Context, b *batch) (recorded bool, err err
 	p.adopt(b)
 	p.attempt = attempt{}
 	err = p.apply(ctx, rec, b.bodies, seq)
-	p.relay.add(seq, rec.GetAddressed()) // whatever the store says, its letters go out
+	p.relay.add(seq, rec) // whatever the store says, its letters go out
 	return true, err
 }
 
@@ -41,7 +41,7 @@ func (p *partition) write(ctx context.Context, b *batch) (recorded bool, err err
 func (p *partition) blank(kind stagev1.RecordKind) *stagev1.Record {
 	return &stagev1.Record{
 		Generation: p.cfg.Generation.Number, Id: newID(), Prev: p.last, Owner: p.cfg.Replica, Epoch: p.epoch,
-		Now: asProto(p.lastNow), Revision: p.revision, Kind: kind,
+		Now: asProto(p.lastNow), Round: p.lastRound, Revision: p.revision, Kind: kind,
 		Covers: coverList(p.covers), Origins: originList(p.origins),
 	}
 }
@@ -80,7 +80,7 @@ func (p *partition) append(ctx context.Context, rec *stagev1.Record) (uint64, er
 	default:
 		return 0, fmt.Errorf("append to %s: %w", p.chainName, err)
 	}
-	p.last, p.lastNow, p.told = seq, rec.GetNow().AsTime(), rec.GetRevision()
+	p.last, p.lastNow, p.lastRound, p.told = seq, rec.GetNow().AsTime(), rec.GetRound(), rec.GetRevision()
 	return seq, nil
 }
 

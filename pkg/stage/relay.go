@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/log"
@@ -34,6 +36,8 @@ type relay struct {
 type outgoing struct {
 	seq   uint64
 	facts []*stagev1.Addressed
+	now   *timestamppb.Timestamp
+	round uint32
 }
 
 func relayKey(chain string) string { return "relay/" + chain }
@@ -67,7 +71,7 @@ func (p *partition) openRelay(ctx context.Context) error {
 		if err := rec.UnmarshalVT(msg.Data); err != nil {
 			return &HaltError{Subject: r.chain, Why: fmt.Sprintf("record %d cannot be read: %v", msg.Sequence, err)}
 		}
-		r.add(msg.Sequence, rec.GetAddressed())
+		r.add(msg.Sequence, rec)
 		seq = msg.Sequence
 	}
 	return nil
@@ -84,10 +88,10 @@ func (r *relay) reset(saved uint64) {
 }
 
 // add queues the addressed facts of a record.
-func (r *relay) add(seq uint64, facts []*stagev1.Addressed) {
+func (r *relay) add(seq uint64, rec *stagev1.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.queue = append(r.queue, outgoing{seq: seq, facts: facts})
+	r.queue = append(r.queue, outgoing{seq: seq, facts: rec.GetAddressed(), now: rec.GetNow(), round: rec.GetRound()})
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -127,7 +131,7 @@ func (r *relay) deliver(ctx context.Context, out outgoing) error {
 		subject := log.Subject(log.Box(f.GetStage()), int(f.GetPartition()))
 		if !slices.Contains(order, subject) {
 			order = append(order, subject)
-			letters[subject] = &stagev1.Letter{Sender: r.chain, Sequence: out.seq}
+			letters[subject] = &stagev1.Letter{Sender: r.chain, Sequence: out.seq, Now: out.now, Round: out.round}
 		}
 		l := letters[subject]
 		l.Items = append(l.Items, &stagev1.LetterItem{Index: uint32(n + 1), Fact: f}) //nolint:gosec // few

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -32,6 +33,10 @@ type Replay struct {
 	settled  bool
 	instants uint64
 	wall     bool
+
+	// Of the driver alone: the round of the present instant, and whether it was taken up after a restart.
+	round   uint32
+	resumed bool
 
 	wake     chan struct{}
 	switched chan struct{}
@@ -191,7 +196,7 @@ func (r *Replay) Run(ctx context.Context, s *Stage) error {
 	select {
 	case <-ctx.Done():
 		<-r.idle
-		return s.stop(ctx, limit{replay: true, now: r.Now()})
+		return s.stop(ctx, limit{replay: true, now: r.Now(), round: r.round})
 	case <-r.switched:
 		<-r.idle
 		return runFreely(ctx, s)
@@ -243,11 +248,13 @@ func (r *Replay) begin(ctx context.Context) error {
 		}
 	}
 	r.inOrder()
+	r.round, r.resumed = 1, true
 	for _, s := range r.stages {
 		for _, p := range s.owned() {
-			r.mu.Lock()
-			r.now = latest(r.now, p.lastNow)
-			r.mu.Unlock()
+			r.resume(turn{p.lastNow, p.lastRound})
+			if _, err := p.flushPatiently(ctx); err != nil {
+				return err
+			}
 			for _, rd := range p.readers {
 				msg, err := r.tracker.Last(ctx, rd.subject)
 				if err != nil && !errors.Is(err, log.ErrNotFound) {
@@ -255,9 +262,41 @@ func (r *Replay) begin(ctx context.Context) error {
 				}
 				r.tracker.note(rd.subject, msg.Sequence)
 			}
+			if err := p.missCalls(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// missCalls lets every row that has a wake-up be looked at once, when results of calls are due, after an
+// unclean end: the calls that were under way are lost with their process, and no time passes in which
+// that could be noticed.
+func (p *partition) missCalls(ctx context.Context) error {
+	if p.careful == 0 || p.ports.Caller == nil {
+		return nil
+	}
+	dues, err := p.ports.Store.Due(ctx, p.shard, farFuture(), math.MaxInt32)
+	if err != nil {
+		return fmt.Errorf("find what waits for calls: %w", err)
+	}
+	for _, d := range dues {
+		p.round = append(p.round, Input{Source: FromTimer, Name: "timer", Key: d.Key, At: d.At})
+	}
+	return nil
+}
+
+// resume takes a turn up if it is the latest of all chains.
+func (r *Replay) resume(t turn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case t.now.After(r.now):
+		r.now, r.round = t.now, max(t.round, 1)
+	case t.now.Equal(r.now):
+		r.round = max(r.round, t.round)
+	}
 }
 
 // inOrder sorts the stages as an event passes them.
@@ -284,7 +323,9 @@ func (r *Replay) release() bool {
 	if r.settled {
 		return false
 	}
-	r.now = latest(r.now, next)
+	if next.After(r.now) {
+		r.now, r.round = next, 1
+	}
 	r.instants++
 	return true
 }
@@ -321,11 +362,13 @@ func (r *Replay) nextInstant() time.Time {
 	return next
 }
 
-// settle runs everything of the present instant until the mesh is quiet.
+// settle runs everything of the present instant, round by round, until the mesh is quiet. The round that
+// is taken up after a restart is ended first, and its results belong to the next one.
 func (r *Replay) settle(ctx context.Context) error {
-	lim := limit{replay: true, now: r.Now()}
-	for {
-		progress := false
+	for ; ; r.round++ {
+		lim := limit{replay: true, now: r.Now(), round: r.round}
+		progress := r.resumed
+		r.resumed = false
 		for _, s := range r.stages {
 			worked, err := r.phase(ctx, s, lim)
 			if err != nil {

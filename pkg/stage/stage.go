@@ -193,7 +193,7 @@ func (p *partition) drain(ctx context.Context, lim limit) error {
 	if err != nil {
 		return err
 	}
-	p.relay.add(seq, nil)
+	p.relay.add(seq, rec)
 	if err := p.apply(ctx, rec, nil, seq); err != nil {
 		return err
 	}

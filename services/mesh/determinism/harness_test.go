@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,6 +36,8 @@ import (
 	"refrain.dev/services/suppression/suppressionsvc"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // patience bounds every wait on a busy machine.
@@ -279,13 +282,16 @@ type line struct {
 
 	writes, breakAt atomic.Int64
 	down            atomic.Bool
+	// intents counts the declared ones without an outcome. The line holds while there are any: what a
+	// process leaves behind that dies between the two is another attempt, and rightly on record.
+	intents atomic.Int64
 }
 
 var errDown = fault.As(fault.Unavailable, errors.New("the process is dead"))
 
 // write counts a write that is about to be made.
 func (l *line) write() error {
-	if n := l.writes.Add(1); l.breakAt.Load() > 0 && n >= l.breakAt.Load() {
+	if n := l.writes.Add(1); l.breakAt.Load() > 0 && n >= l.breakAt.Load() && l.intents.Load() == 0 {
 		l.down.Store(true)
 	}
 	return l.read()
@@ -303,7 +309,38 @@ func (l *line) Append(ctx context.Context, subject string, expect uint64, data [
 	if err := l.write(); err != nil {
 		return 0, err
 	}
-	return l.Broker.Append(ctx, subject, expect, data)
+	seq, err := l.Broker.Append(ctx, subject, expect, data)
+	if err == nil && strings.HasPrefix(subject, "snd.") {
+		l.intents.Add(intents(data))
+	}
+	return seq, err
+}
+
+// intents says how many more INTENTs than outcomes a record of SENDS has.
+func intents(data []byte) (n int64) {
+	rec := &stagev1.Record{}
+	if rec.UnmarshalVT(data) != nil {
+		return 0
+	}
+	for _, c := range rec.GetCells() {
+		body := &stagev1.CellBody{}
+		if body.UnmarshalVT(c.GetSealed()) != nil {
+			continue
+		}
+		for _, raw := range body.GetFacts() {
+			f := &dispatchv1.Fact{}
+			if f.UnmarshalVT(raw) != nil {
+				continue
+			}
+			if f.GetIntentDeclared() != nil {
+				n++
+			}
+			if r := f.GetDeliveryReported(); r != nil && r.GetAttempt() > 0 {
+				n--
+			}
+		}
+	}
+	return n
 }
 
 // Publish implements log.Broker.

@@ -238,7 +238,10 @@ type Record struct {
 	// The position applied from each sender's mailbox letters; only those that changed.
 	Senders []*Sender `protobuf:"bytes,14,rep,name=senders,proto3" json:"senders,omitempty"`
 	// With kind ATTEMPT: the input that is tried.
-	Attempt       *Attempt `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Attempt *Attempt `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Under the replay clock: the round of the instant now in which it was decided, counted from 1. With
+	// now it says, after a restart, what a stage had before it and what comes in its next round. 0 otherwise.
+	Round         uint32 `protobuf:"varint,16,opt,name=round,proto3" json:"round,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -376,6 +379,13 @@ func (x *Record) GetAttempt() *Attempt {
 		return x.Attempt
 	}
 	return nil
+}
+
+func (x *Record) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
 }
 
 // Cover is how far one log input was processed: everything up to and including (sequence, index).
@@ -853,7 +863,11 @@ type Letter struct {
 	// The sequence of the sending record.
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The facts for this destination.
-	Items         []*LetterItem `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
+	Items []*LetterItem `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
+	// The sending record's now.
+	Now *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=now,proto3" json:"now,omitempty"`
+	// The sending record's round.
+	Round         uint32 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -907,6 +921,20 @@ func (x *Letter) GetItems() []*LetterItem {
 		return x.Items
 	}
 	return nil
+}
+
+func (x *Letter) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *Letter) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
 }
 
 // LetterItem is one addressed fact in a letter.
@@ -1971,7 +1999,7 @@ var File_refrain_stage_v1_stage_proto protoreflect.FileDescriptor
 
 const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x04\n" +
+	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x04\n" +
 	"\x06Record\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -1990,7 +2018,8 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\taddressed\x18\f \x03(\v2\x1b.refrain.stage.v1.AddressedR\taddressed\x12)\n" +
 	"\x04gaps\x18\r \x03(\v2\x15.refrain.stage.v1.GapR\x04gaps\x122\n" +
 	"\asenders\x18\x0e \x03(\v2\x18.refrain.stage.v1.SenderR\asenders\x123\n" +
-	"\aattempt\x18\x0f \x01(\v2\x19.refrain.stage.v1.AttemptR\aattempt\"O\n" +
+	"\aattempt\x18\x0f \x01(\v2\x19.refrain.stage.v1.AttemptR\aattempt\x12\x14\n" +
+	"\x05round\x18\x10 \x01(\rR\x05round\"O\n" +
 	"\x05Cover\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
@@ -2023,11 +2052,13 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x05depth\x18\x04 \x01(\rR\x05depth\x12 \n" +
 	"\vtraceparent\x18\x05 \x01(\tR\vtraceparent\x12*\n" +
 	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
-	"\x04from\x18\a \x01(\tR\x04from\"p\n" +
+	"\x04from\x18\a \x01(\tR\x04from\"\xb4\x01\n" +
 	"\x06Letter\x12\x16\n" +
 	"\x06sender\x18\x01 \x01(\tR\x06sender\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x122\n" +
-	"\x05items\x18\x03 \x03(\v2\x1c.refrain.stage.v1.LetterItemR\x05items\"S\n" +
+	"\x05items\x18\x03 \x03(\v2\x1c.refrain.stage.v1.LetterItemR\x05items\x12,\n" +
+	"\x03now\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x14\n" +
+	"\x05round\x18\x05 \x01(\rR\x05round\"S\n" +
 	"\n" +
 	"LetterItem\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12/\n" +
@@ -2181,30 +2212,31 @@ var file_refrain_stage_v1_stage_proto_depIdxs = []int32{
 	1,  // 12: refrain.stage.v1.Delta.kind:type_name -> refrain.stage.v1.DeltaKind
 	27, // 13: refrain.stage.v1.Addressed.at:type_name -> google.protobuf.Timestamp
 	11, // 14: refrain.stage.v1.Letter.items:type_name -> refrain.stage.v1.LetterItem
-	9,  // 15: refrain.stage.v1.LetterItem.fact:type_name -> refrain.stage.v1.Addressed
-	14, // 16: refrain.stage.v1.Arrivals.items:type_name -> refrain.stage.v1.Arrival
-	27, // 17: refrain.stage.v1.Arrival.received_at:type_name -> google.protobuf.Timestamp
-	27, // 18: refrain.stage.v1.Arrival.at:type_name -> google.protobuf.Timestamp
-	15, // 19: refrain.stage.v1.Arrival.ping:type_name -> refrain.stage.v1.Ping
-	16, // 20: refrain.stage.v1.Arrival.catalog:type_name -> refrain.stage.v1.CatalogApplied
-	17, // 21: refrain.stage.v1.Arrival.redrive:type_name -> refrain.stage.v1.Redrive
-	27, // 22: refrain.stage.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	2,  // 23: refrain.stage.v1.GetClockResponse.mode:type_name -> refrain.stage.v1.ClockMode
-	27, // 24: refrain.stage.v1.GetClockResponse.now:type_name -> google.protobuf.Timestamp
-	27, // 25: refrain.stage.v1.GetClockResponse.until:type_name -> google.protobuf.Timestamp
-	27, // 26: refrain.stage.v1.AdvanceClockResponse.until:type_name -> google.protobuf.Timestamp
-	27, // 27: refrain.stage.v1.SwitchToWallResponse.at:type_name -> google.protobuf.Timestamp
-	21, // 28: refrain.stage.v1.ClockService.GetClock:input_type -> refrain.stage.v1.GetClockRequest
-	23, // 29: refrain.stage.v1.ClockService.AdvanceClock:input_type -> refrain.stage.v1.AdvanceClockRequest
-	25, // 30: refrain.stage.v1.ClockService.SwitchToWall:input_type -> refrain.stage.v1.SwitchToWallRequest
-	22, // 31: refrain.stage.v1.ClockService.GetClock:output_type -> refrain.stage.v1.GetClockResponse
-	24, // 32: refrain.stage.v1.ClockService.AdvanceClock:output_type -> refrain.stage.v1.AdvanceClockResponse
-	26, // 33: refrain.stage.v1.ClockService.SwitchToWall:output_type -> refrain.stage.v1.SwitchToWallResponse
-	31, // [31:34] is the sub-list for method output_type
-	28, // [28:31] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	27, // 15: refrain.stage.v1.Letter.now:type_name -> google.protobuf.Timestamp
+	9,  // 16: refrain.stage.v1.LetterItem.fact:type_name -> refrain.stage.v1.Addressed
+	14, // 17: refrain.stage.v1.Arrivals.items:type_name -> refrain.stage.v1.Arrival
+	27, // 18: refrain.stage.v1.Arrival.received_at:type_name -> google.protobuf.Timestamp
+	27, // 19: refrain.stage.v1.Arrival.at:type_name -> google.protobuf.Timestamp
+	15, // 20: refrain.stage.v1.Arrival.ping:type_name -> refrain.stage.v1.Ping
+	16, // 21: refrain.stage.v1.Arrival.catalog:type_name -> refrain.stage.v1.CatalogApplied
+	17, // 22: refrain.stage.v1.Arrival.redrive:type_name -> refrain.stage.v1.Redrive
+	27, // 23: refrain.stage.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	2,  // 24: refrain.stage.v1.GetClockResponse.mode:type_name -> refrain.stage.v1.ClockMode
+	27, // 25: refrain.stage.v1.GetClockResponse.now:type_name -> google.protobuf.Timestamp
+	27, // 26: refrain.stage.v1.GetClockResponse.until:type_name -> google.protobuf.Timestamp
+	27, // 27: refrain.stage.v1.AdvanceClockResponse.until:type_name -> google.protobuf.Timestamp
+	27, // 28: refrain.stage.v1.SwitchToWallResponse.at:type_name -> google.protobuf.Timestamp
+	21, // 29: refrain.stage.v1.ClockService.GetClock:input_type -> refrain.stage.v1.GetClockRequest
+	23, // 30: refrain.stage.v1.ClockService.AdvanceClock:input_type -> refrain.stage.v1.AdvanceClockRequest
+	25, // 31: refrain.stage.v1.ClockService.SwitchToWall:input_type -> refrain.stage.v1.SwitchToWallRequest
+	22, // 32: refrain.stage.v1.ClockService.GetClock:output_type -> refrain.stage.v1.GetClockResponse
+	24, // 33: refrain.stage.v1.ClockService.AdvanceClock:output_type -> refrain.stage.v1.AdvanceClockResponse
+	26, // 34: refrain.stage.v1.ClockService.SwitchToWall:output_type -> refrain.stage.v1.SwitchToWallResponse
+	32, // [32:35] is the sub-list for method output_type
+	29, // [29:32] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_refrain_stage_v1_stage_proto_init() }

@@ -34,6 +34,7 @@ func (m *Record) CloneVT() *Record {
 	r.Revision = m.Revision
 	r.Kind = m.Kind
 	r.Attempt = m.Attempt.CloneVT()
+	r.Round = m.Round
 	if rhs := m.Id; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -252,6 +253,8 @@ func (m *Letter) CloneVT() *Letter {
 	r := new(Letter)
 	r.Sender = m.Sender
 	r.Sequence = m.Sequence
+	r.Now = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.Now).CloneVT())
+	r.Round = m.Round
 	if rhs := m.Items; rhs != nil {
 		tmpContainer := make([]*LetterItem, len(rhs))
 		for k, v := range rhs {
@@ -760,6 +763,9 @@ func (this *Record) EqualVT(that *Record) bool {
 	if !this.Attempt.EqualVT(that.Attempt) {
 		return false
 	}
+	if this.Round != that.Round {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -995,6 +1001,12 @@ func (this *Letter) EqualVT(that *Letter) bool {
 				return false
 			}
 		}
+	}
+	if !(*timestamppb1.Timestamp)(this.Now).EqualVT((*timestamppb1.Timestamp)(that.Now)) {
+		return false
+	}
+	if this.Round != that.Round {
+		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
@@ -1533,6 +1545,13 @@ func (m *Record) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Round != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Round))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
 	}
 	if m.Attempt != nil {
 		size, err := m.Attempt.MarshalToSizedBufferVT(dAtA[:i])
@@ -2089,6 +2108,21 @@ func (m *Letter) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Round != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Round))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Now != nil {
+		size, err := (*timestamppb1.Timestamp)(m.Now).MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x22
 	}
 	if len(m.Items) > 0 {
 		for iNdEx := len(m.Items) - 1; iNdEx >= 0; iNdEx-- {
@@ -3111,6 +3145,9 @@ func (m *Record) SizeVT() (n int) {
 		l = m.Attempt.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Round != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Round))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -3296,6 +3333,13 @@ func (m *Letter) SizeVT() (n int) {
 			l = e.SizeVT()
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
+	}
+	if m.Now != nil {
+		l = (*timestamppb1.Timestamp)(m.Now).SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Round != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Round))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -4151,6 +4195,25 @@ func (m *Record) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 16:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Round", wireType)
+			}
+			m.Round = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Round |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -5363,6 +5426,61 @@ func (m *Letter) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Now", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Now == nil {
+				m.Now = &timestamppb.Timestamp{}
+			}
+			if err := (*timestamppb1.Timestamp)(m.Now).UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Round", wireType)
+			}
+			m.Round = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Round |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
