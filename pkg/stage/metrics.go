@@ -6,6 +6,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"refrain.dev/pkg/telemetry"
 )
 
 // metrics are a stage's instruments; made once.
@@ -30,7 +32,7 @@ func newMetrics(stage string, provider metric.MeterProvider) *metrics {
 		return c
 	}
 	h, _ := m.Float64Histogram("refrain_stage_append_seconds", metric.WithUnit("s"), metric.WithDescription("time of one append to the chain"),
-		metric.WithExplicitBucketBoundaries(.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1))
+		telemetry.Seconds())
 	return &metrics{
 		stage: metric.WithAttributeSet(attribute.NewSet(attribute.String("stage", stage))), name: stage,
 		inputs: count("inputs_total", "inputs decided"), records: count("records_total", "records appended"),

@@ -45,7 +45,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 		{&m.fresh, "refrain_dispatch_fresh_view_seconds", "How long a send waits for a fresh view of the profile."},
 		{&m.check, "refrain_dispatch_check_to_call_seconds", "Time between the last check and the call."},
 	} {
-		histogram, err := meter.Float64Histogram(h.name, metric.WithDescription(h.what), metric.WithUnit("s"))
+		histogram, err := meter.Float64Histogram(h.name, metric.WithDescription(h.what), metric.WithUnit("s"), telemetry.Seconds())
 		if err != nil {
 			return nil, fmt.Errorf("make histogram %s: %w", h.name, err)
 		}

@@ -57,11 +57,12 @@ func (h *httpEntrances) withdraw(w http.ResponseWriter, r *http.Request, token *
 	show(w, http.StatusOK, page{Title: "Done", Text: "You will not get these messages any more."})
 }
 
-// withdrawal is the event of a one-click opt-out. Its id follows from the token: repeats are one.
+// withdrawal is the event of a one-click opt-out. Its id is made on arrival: who opts out, in again, and
+// out again with the same link means it each time, and a repeat does no harm.
 func withdrawal(token *decisionv1.Token, text string) *item {
 	it := &item{raw: []byte(text), forever: true}
 	it.event = &eventv1.Event{
-		Id: derived("one_click", text), Type: event.TypeConsentWithdrawn, Kind: eventv1.Kind_KIND_CONSENT,
+		Type: event.TypeConsentWithdrawn, Kind: eventv1.Kind_KIND_CONSENT,
 		Context: &eventv1.Context{Via: viaUnsubscribe},
 		Consent: &eventv1.Consent{
 			State:   eventv1.ConsentState_CONSENT_STATE_WITHDRAWN,

@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"refrain.dev/pkg/fault"
+
+	"refrain.dev/pkg/telemetry"
 )
 
 // metrics are the instruments of ingest. Labels come from closed sets: via, lane, ok.
@@ -29,8 +31,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	out.overloads, errs[2] = m.Int64Counter("refrain_ingest_overloaded_requests", metric.WithDescription("Requests turned away under load."))
 	out.batch, errs[3] = m.Int64Histogram("refrain_ingest_append_events", metric.WithDescription("Events in one append."),
 		metric.WithExplicitBucketBoundaries(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000))
-	out.append, errs[4] = m.Float64Histogram("refrain_ingest_append_seconds", metric.WithUnit("s"), metric.WithDescription("Time until an append is acknowledged."),
-		metric.WithExplicitBucketBoundaries(.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5))
+	out.append, errs[4] = m.Float64Histogram("refrain_ingest_append_seconds", metric.WithUnit("s"), metric.WithDescription("Time until an append is acknowledged."), telemetry.Seconds())
 	out.fullness, errs[5] = m.Float64Gauge("refrain_ingest_stream_fullness_ratio", metric.WithDescription("Share of the fullest stream that is used."))
 	out.lag, errs[6] = m.Float64Gauge("refrain_ingest_lag_seconds", metric.WithUnit("s"), metric.WithDescription("Age of the oldest live event that no profile has applied."))
 	if err := errors.Join(errs[:]...); err != nil {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"refrain.dev/pkg/run"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
@@ -140,3 +141,25 @@ func TestOneClickWithdrawsConsentEvenWhenTheTokenIsOld(t *testing.T) {
 		})
 	}
 }
+
+// Whoever opts out, in again, and out again with the same link means it each time.
+func TestTheSameLinkOptsOutAgain(t *testing.T) {
+	now := noon
+	f := newFixture(t, func(_ *Config, d *run.Deps) { d.Clock = movingClock{&now} })
+	token := f.token(nil)
+	for range 2 {
+		code, _, _ := f.post("/u/"+token, "List-Unsubscribe=One-Click", "Content-Type", "application/x-www-form-urlencoded")
+		if code != http.StatusOK {
+			t.Fatalf("POST: %d", code)
+		}
+		now = now.Add(time.Hour)
+	}
+	got := f.stored("control")
+	if len(got) != 2 || got[0].GetId() == got[1].GetId() {
+		t.Errorf("got %v, want two events with two ids", got)
+	}
+}
+
+type movingClock struct{ at *time.Time }
+
+func (c movingClock) Now() time.Time { return *c.at }

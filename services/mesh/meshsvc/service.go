@@ -99,41 +99,48 @@ func (m *Mesh) observe(ctx context.Context, env Env) error {
 
 // openLog starts or reaches NATS, and provisions the generation: the mesh is its own provisioner.
 func (m *Mesh) openLog(ctx context.Context) error {
-	if m.cfg.NATS == "" {
-		server, err := embed.StartNATS(embed.NATSConfig{
-			Dir: filepath.Join(m.cfg.Dir, "log"), Port: m.cfg.NATSPort, SyncAlways: m.cfg.SyncAlways, Name: "refrain-mesh",
-		})
-		if err != nil {
-			return fmt.Errorf("%w; is another mesh running on this directory or port? --dir and --nats-port choose others", err)
-		}
-		m.stack.Push("nats server", func(context.Context) error { server.Shutdown(); return nil })
-		if m.nats, err = server.Connect(); err != nil {
-			return err
-		}
-		if addr, err := net.ResolveTCPAddr("tcp", trimScheme(server.ClientURL())); err == nil {
-			m.heardFrom("nats", addr)
-		}
-	} else {
-		nc, err := nats.Connect(m.cfg.NATS, nats.Name("refrain-mesh"), nats.MaxReconnects(-1))
-		if err != nil {
-			return fmt.Errorf("connect to NATS at %s: %w", m.cfg.NATS, err)
-		}
-		m.nats = nc
+	durability, err := m.reachNATS(ctx)
+	if err != nil {
+		return err
 	}
 	m.stack.Push("nats", func(context.Context) error { m.nats.Close(); return nil })
-	site, err := log.NewJetStream(m.nats)
-	if err != nil {
+	if m.site, err = log.NewJetStream(m.nats); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
-	m.site = site
 	gen := log.Generation{Number: 1, Partitions: m.cfg.Partitions, Streams: 1, Replicas: 1}
-	if gen, err = log.Provision(ctx, site, gen, log.ProvisionConfig{Owner: "mesh"}); err != nil {
+	if gen, err = log.Provision(ctx, m.site, gen, log.ProvisionConfig{Owner: "mesh"}); err != nil {
 		return err
 	}
 	m.deps.Generation = gen
-	m.logger.InfoContext(ctx, "log is open", "generation", gen.Number, "partitions", gen.Partitions,
-		"durability", log.ProbeDurability(ctx, m.nats).String())
+	m.logger.InfoContext(ctx, "log is open", "generation", gen.Number, "partitions", gen.Partitions, "durability", durability.String())
 	return nil
+}
+
+// reachNATS connects to the NATS that is configured, or to an embedded one that it starts, and says what it
+// found about when messages are synced to disk.
+func (m *Mesh) reachNATS(ctx context.Context) (log.Durability, error) {
+	if m.cfg.NATS != "" {
+		nc, err := nats.Connect(m.cfg.NATS, nats.Name("refrain-mesh"), nats.MaxReconnects(-1))
+		if err != nil {
+			return log.Durability{}, fmt.Errorf("connect to NATS at %s: %w", m.cfg.NATS, err)
+		}
+		m.nats = nc
+		return log.ProbeDurability(ctx, nc), nil
+	}
+	server, err := embed.StartNATS(embed.NATSConfig{
+		Dir: filepath.Join(m.cfg.Dir, "log"), Port: m.cfg.NATSPort, SyncAlways: m.cfg.SyncAlways, Name: "refrain-mesh",
+	})
+	if err != nil {
+		return log.Durability{}, fmt.Errorf("%w; is another mesh running on this directory or port? --dir and --nats-port choose others", err)
+	}
+	m.stack.Push("nats server", func(context.Context) error { server.Shutdown(); return nil })
+	if m.nats, err = server.Connect(); err != nil {
+		return log.Durability{}, err
+	}
+	if addr, err := net.ResolveTCPAddr("tcp", trimScheme(server.ClientURL())); err == nil {
+		m.heardFrom("nats", addr)
+	}
+	return server.Durability(), nil
 }
 
 func trimScheme(url string) string {
