@@ -83,7 +83,7 @@ func (t *tailer) run(ctx context.Context, site log.Site, gen log.Generation) err
 	}
 	err = t.follow(ctx, site, gen, chains)
 	if ctx.Err() != nil {
-		return nil // interrupted, as it is meant to be ended
+		return nil //nolint:nilerr // interrupted, as it is meant to be ended
 	}
 	return err
 }
