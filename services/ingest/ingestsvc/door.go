@@ -130,6 +130,9 @@ func (d *door) stampItem(it *item, received time.Time, index int) {
 	e := it.event
 	happened := timeOf(e.GetAt())
 	switch {
+	case happened.IsZero() && received.IsZero():
+		it.problem("timestamp", "is missing, and the replay clock has not begun: the first event says when it happened")
+		return
 	case happened.IsZero():
 		happened = received
 	case d.stamper.Skew() && !it.sentAt.IsZero():

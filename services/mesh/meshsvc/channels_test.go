@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"mime"
@@ -315,4 +316,22 @@ func TestAWebhookThatThrottlesIsCalledAgain(t *testing.T) {
 	if got := hook.got(); !slices.Equal(got, []string{sent[0].GetId(), sent[0].GetId()}) {
 		t.Errorf("the receiver got %v", got)
 	}
+}
+
+// Under the replay clock time follows the events: the first one has to say when it happened.
+func TestTheFirstEventOfAReplaySaysWhenItHappened(t *testing.T) {
+	r := start(t, nil, replay)
+	track := `{"userId":"ada","messageId":"%s","event":"stock_back","properties":{"item":"hat"}}`
+	code, a := r.post("/v1/track", fmt.Appendf(nil, track, "too-soon"))
+	if code != http.StatusOK || len(a.Refused) != 1 || a.Refused[0].Field != "timestamp" {
+		t.Fatalf("answered %d %+v, want a refusal of the timestamp", code, a)
+	}
+	r.stockAt("ada", "back-1", monday)
+	r.settle(time.Minute)
+	r.waitFor(user("ada"), "delivery_accepted", 1)
+	if code, a = r.post("/v1/track", fmt.Appendf(nil, track, "now")); code != http.StatusOK || len(a.Refused) > 0 {
+		t.Fatalf("answered %d %+v", code, a)
+	}
+	r.settle(time.Minute)
+	r.waitFor(user("ada"), "delivery_accepted", 2)
 }
