@@ -114,13 +114,18 @@ func (r *reader) at(msg log.Message, index, total int) item {
 	}
 }
 
+// unreadable is a message of which nothing can be told apart: it is one input that cannot be decided, and
+// goes to the dead letters.
+func (r *reader) unreadable(msg log.Message, err error) item {
+	it := r.at(msg, 1, 1)
+	it.input = &Input{Source: r.source, Name: r.name, Sequence: msg.Sequence, Index: 1, Payload: msg.Data, At: msg.Time, broken: err}
+	return it
+}
+
 func (r *reader) decodeArrivals(msg log.Message) ([]item, error) {
 	arrivals := &stagev1.Arrivals{}
 	if err := arrivals.UnmarshalVT(msg.Data); err != nil {
-		// Nothing in it can be told apart: the whole message is one input that cannot be understood.
-		it := r.at(msg, 1, 1)
-		it.input = &Input{Source: r.source, Name: r.name, Sequence: msg.Sequence, Index: 1, Payload: msg.Data, At: msg.Time, broken: err}
-		return []item{it}, nil //nolint:nilerr // the input carries the error
+		return []item{r.unreadable(msg, err)}, nil
 	}
 	if len(arrivals.GetItems()) == 0 {
 		return []item{r.at(msg, 0, 0)}, nil
@@ -230,7 +235,8 @@ func (r *reader) carried(rec *stagev1.Record) ([]*stagev1.Origin, string) {
 func (r *reader) decodeLetter(msg log.Message) ([]item, error) {
 	letter := &stagev1.Letter{}
 	if err := letter.UnmarshalVT(msg.Data); err != nil {
-		return nil, &HaltError{Subject: r.subject, Why: fmt.Sprintf("letter %d cannot be read: %v", msg.Sequence, err)}
+		// No relay writes such a thing: whoever did has no claim that the partition stops for it.
+		return []item{r.unreadable(msg, err)}, nil
 	}
 	if len(letter.GetItems()) == 0 {
 		return []item{r.at(msg, 0, 0)}, nil

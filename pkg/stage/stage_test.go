@@ -114,6 +114,9 @@ func TestPoisonDoesNotStopAPartition(t *testing.T) {
 	m.publish(m.broker, nil, bad)
 	m.publish(m.broker, nil, worse)
 	m.raw(m.broker, "evt.live.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Payload{Payload: []byte("{")}}}})
+	if _, err := m.broker.Publish(t.Context(), "box.profile.0", []byte("\xff\xff")); err != nil {
+		t.Fatal(err)
+	}
 	m.publish(m.broker, nil, m.add("ann", 1))
 	eventually(t, "the last is added", func() bool { return m.row("profile", "ann").Sum == 1 })
 	if got := len(m.row("profile", "ann").Gaps); got != 2 {
@@ -132,8 +135,8 @@ func TestPoisonDoesNotStopAPartition(t *testing.T) {
 		letters = append(letters, dl)
 		after = msg.Sequence
 	}
-	if len(letters) != 3 {
-		t.Fatalf("dead letters: got %d, want 3", len(letters))
+	if len(letters) != 4 {
+		t.Fatalf("dead letters: got %d, want 4", len(letters))
 	}
 	// Redriven, it has its effect after all, once.
 	m.raw(m.broker, "redrive.profile.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Redrive{
