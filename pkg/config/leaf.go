@@ -17,31 +17,6 @@ type leaf struct {
 	value reflect.Value
 }
 
-// Setting describes one setting, for generated documentation.
-type Setting struct {
-	// Flag is its name on the command line without the dashes.
-	Flag string
-	// Env is its environment variable.
-	Env string
-	// Default as text; secrets are not shown.
-	Default string
-	// Help is the field's help tag.
-	Help string
-}
-
-// Describe lists the settings of a struct for a service, in the order of its fields.
-func Describe(of any, service string) ([]Setting, error) {
-	leaves, err := leavesOf(of)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Setting, len(leaves))
-	for i, l := range leaves {
-		out[i] = Setting{Flag: l.name, Env: envName(service, l.name), Default: l.show(), Help: l.help}
-	}
-	return out, nil
-}
-
 // leavesOf walks a pointer to a struct. Two leaves with one name are an error of the program.
 func leavesOf(into any) ([]leaf, error) {
 	v := reflect.ValueOf(into)

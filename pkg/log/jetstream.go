@@ -27,32 +27,17 @@ type JetStream struct {
 	streams map[string]jetstream.Stream // handles by what they store, as in their configuration
 }
 
-// JetStreamOption changes how a JetStream works.
-type JetStreamOption func(*JetStream)
-
-// WithTimeout bounds one request to the broker, after which its answer counts as lost; default 5 s.
-func WithTimeout(d time.Duration) JetStreamOption { return func(j *JetStream) { j.timeout = d } }
-
-// WithTailBuffer bounds what one tail of a feed holds in memory: messages and bytes, whichever comes first.
-// The default is 128 messages and 1 MiB; a single message may be larger.
-func WithTailBuffer(messages, bytes int) JetStreamOption {
-	return func(j *JetStream) { j.limits.messages, j.limits.bytes = messages, bytes }
-}
-
-// NewJetStream returns the Site on the account that nc is connected to.
-func NewJetStream(nc *nats.Conn, opts ...JetStreamOption) (*JetStream, error) {
+// NewJetStream returns the Site on the account that nc is connected to. A request to the broker whose answer
+// takes longer than 5 s counts as unknown; a tail holds 128 messages or 1 MiB, whichever comes first.
+func NewJetStream(nc *nats.Conn) (*JetStream, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	j := &JetStream{
+	return &JetStream{
 		nc: nc, js: js, timeout: 5 * time.Second, limits: defaultFeedLimits(),
 		streams: map[string]jetstream.Stream{},
-	}
-	for _, opt := range opts {
-		opt(j)
-	}
-	return j, nil
+	}, nil
 }
 
 // Append implements Broker.

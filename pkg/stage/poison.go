@@ -67,7 +67,7 @@ func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *bat
 	b.gaps = append(b.gaps, &stagev1.Gap{
 		Input: in.Name, Sequence: in.Sequence, Index: in.Index, DeadLetter: letter, Why: fault.Of(cause).String(),
 	})
-	if in.broken != nil && !in.poisoned || rows.failed[in.id()] != nil {
+	if _, unloaded := rows.failed[in.id()]; unloaded || in.broken != nil && !in.poisoned {
 		return nil
 	}
 	out, err := p.markGap(in, rows, Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}, letter)

@@ -29,10 +29,12 @@ func (FreeRunner) Run(ctx context.Context, s *Stage) error {
 
 // unlessEnded is err, or nil if the context has ended: what was told to stop has not failed.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // runFreely runs a started stage until the context ends, and drains it.
