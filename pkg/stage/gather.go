@@ -199,6 +199,9 @@ func (p *partition) takeOne(r *reader, lim limit) (bool, error) {
 	}
 	r.take()
 	p.pending = append(p.pending, *it)
+	if lim.replay && p.resumed.over(it) {
+		p.pending[len(p.pending)-1].input = nil
+	}
 	return true, nil
 }
 

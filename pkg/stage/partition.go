@@ -24,6 +24,7 @@ type partition struct {
 	// Known from the chain; what is decided next builds on them.
 	last      uint64 // sequence of the chain's last record
 	lastNow   time.Time
+	resumed   turn   // where this process took a replay up
 	lastRound uint32 // the round of the chain's last record
 	epoch     uint64
 	applied   uint64 // sequence up to which the store follows
@@ -109,6 +110,21 @@ type limit struct {
 type turn struct {
 	now   time.Time
 	round uint32
+}
+
+// over says whether an item was decided on before the turn in which a process took a replay up: every turn
+// before it had ended. Had anything followed from the item, its cover would be recorded; decided on again, at
+// another time, it might lead to something.
+func (t turn) over(it *item) bool {
+	d := it.decided
+	switch it.reader.source {
+	case FromAfter: // was taken in the round after
+		d.round++
+	case FromBefore:
+	case FromLane, FromBox, FromRedrive, FromTimer, FromRPC, FromCall:
+		return false // a repeat is recognised
+	}
+	return d.now.Before(t.now) || d.now.Equal(t.now) && d.round < t.round
 }
 
 // released says whether an item may be taken in the present round. A stage sees in a round what the stage

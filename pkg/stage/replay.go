@@ -267,6 +267,11 @@ func (r *Replay) begin(ctx context.Context) error {
 			}
 		}
 	}
+	for _, s := range r.stages {
+		for _, p := range s.owned() {
+			p.resumed = turn{r.Now(), r.round}
+		}
+	}
 	return nil
 }
 
