@@ -81,7 +81,7 @@ type process struct {
 func (m *mesh) start() *process {
 	m.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{t: m.t, mesh: m, line: &line{Broker: m.site}, cancel: cancel, ended: make(chan error, 1)}
+	p := &process{t: m.t, mesh: m, line: &line{Broker: m.site, open: map[string]bool{}}, cancel: cancel, ended: make(chan error, 1)}
 	replay, err := stage.NewReplay(ctx, p.line, m.gen, len(log.Stages()))
 	if err != nil {
 		m.t.Fatalf("make the replay clock: %v", err)
@@ -282,9 +282,11 @@ type line struct {
 
 	writes, breakAt atomic.Int64
 	down            atomic.Bool
-	// intents counts the declared ones without an outcome. The line holds while there are any: what a
-	// process leaves behind that dies between the two is another attempt, and rightly on record.
+	// intents counts the declared ones without an outcome. The line holds while there are any: a process
+	// that dies between the two leaves a doubt, which is settled later, and rightly on record.
 	intents atomic.Int64
+	mu      sync.Mutex
+	open    map[string]bool // their proposals
 }
 
 var errDown = fault.As(fault.Unavailable, errors.New("the process is dead"))
@@ -311,16 +313,19 @@ func (l *line) Append(ctx context.Context, subject string, expect uint64, data [
 	}
 	seq, err := l.Broker.Append(ctx, subject, expect, data)
 	if err == nil && strings.HasPrefix(subject, "snd.") {
-		l.intents.Add(intents(data))
+		l.follow(data)
 	}
 	return seq, err
 }
 
-// intents says how many more INTENTs than outcomes a record of SENDS has.
-func intents(data []byte) (n int64) {
+// follow notes the INTENTs and outcomes in a record of SENDS.
+func (l *line) follow(data []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer func() { l.intents.Store(int64(len(l.open))) }()
 	rec := &stagev1.Record{}
 	if rec.UnmarshalVT(data) != nil {
-		return 0
+		return
 	}
 	for _, c := range rec.GetCells() {
 		body := &stagev1.CellBody{}
@@ -332,15 +337,12 @@ func intents(data []byte) (n int64) {
 			if f.UnmarshalVT(raw) != nil {
 				continue
 			}
-			if f.GetIntentDeclared() != nil {
-				n++
+			if i := f.GetIntentDeclared(); i != nil {
+				l.open[i.GetProposal()] = true
 			}
-			if r := f.GetDeliveryReported(); r != nil && r.GetAttempt() > 0 {
-				n--
-			}
+			delete(l.open, f.GetDeliveryReported().GetProposal())
 		}
 	}
-	return n
 }
 
 // Publish implements log.Broker.
