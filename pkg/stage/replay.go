@@ -184,10 +184,7 @@ func (r *Replay) signal() {
 func (r *Replay) Run(ctx context.Context, s *Stage) error {
 	s.notify = r.signal
 	if err := s.start(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return unlessEnded(ctx, err)
 	}
 	r.mu.Lock()
 	r.stages = append(r.stages, s)
@@ -213,10 +210,7 @@ func (r *Replay) Drive(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := r.settle(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			return unlessEnded(ctx, err)
 		}
 		if r.release() {
 			continue

@@ -10,7 +10,6 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"refrain.dev/pkg/fault"
-
 	"refrain.dev/pkg/telemetry"
 )
 

@@ -11,9 +11,10 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"refrain.dev/pkg/run"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/run"
 )
 
 func TestOutcomesGoToTheHomeOfTheirToken(t *testing.T) {

@@ -20,6 +20,10 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sync/errgroup"
 
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/fault"
@@ -34,10 +38,6 @@ import (
 	"refrain.dev/services/ingest/ingestsvc"
 	"refrain.dev/services/profile/profilesvc"
 	"refrain.dev/services/suppression/suppressionsvc"
-
-	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
-	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 )
 
 // patience bounds every wait on a busy machine.
