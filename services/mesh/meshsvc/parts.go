@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -88,7 +89,46 @@ func (m *Mesh) applyWorkspace(ctx context.Context) error {
 		return err
 	}
 	m.logger.InfoContext(ctx, "workspace applied", "directory", m.cfg.Workspace, "revision", revision)
+	m.health.Set(workspacePart, false)
+	m.applied = revision
 	return nil
+}
+
+// workspacePart is what readiness waits for under this name: the workspace of the start.
+const workspacePart = "workspace"
+
+// awaitWorkspace tells readiness when every stage of every partition decides under the workspace's revision.
+func (m *Mesh) awaitWorkspace(ctx context.Context) {
+	if m.applied == "" {
+		return
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !m.everywhere(ctx, m.applied) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	m.health.Set(workspacePart, true)
+}
+
+// everywhere says whether all stages that answer queries are at a revision.
+func (m *Mesh) everywhere(ctx context.Context, revision string) bool {
+	stages := []string{"profile", "decision", "suppression"}
+	for p := range m.deps.Generation.Partitions {
+		view, err := m.deps.Store.Read(ctx, p, state.Query{Metas: stages})
+		if err != nil {
+			return false
+		}
+		for _, s := range stages {
+			if view.Metas[s].Revision != revision {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Apply compiles a directory of definitions and lets it take effect. If anything in it is wrong, nothing

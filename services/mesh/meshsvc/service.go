@@ -44,6 +44,7 @@ type Mesh struct {
 	site      *log.JetStream
 	replay    *stage.Replay
 	deps      run.Deps
+	applied   string // the revision of the workspace of the start
 	parts     []run.Part
 
 	mu    sync.Mutex
@@ -239,6 +240,11 @@ func (m *Mesh) Run(ctx context.Context) error {
 	if m.replay != nil {
 		m.parts = append(m.parts, run.Part{Name: "replay clock", Component: run.Func(m.drive)})
 	}
+	waiting, stopWaiting := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { m.awaitWorkspace(waiting) })
+	defer wg.Wait()
+	defer stopWaiting()
 	err := run.Together(ctx, m.logger, m.cfg.StopWithin.Std(), m.parts...)
 	return errors.Join(err, m.stack.Stop(ctx, m.cfg.StopWithin.Std(), m.logger))
 }
