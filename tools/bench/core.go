@@ -26,7 +26,7 @@ var testdata embed.FS
 
 const (
 	// coreSteps is how many calls are made between two looks at the clock.
-	coreSteps = 1000
+	coreSteps = 100
 	// spent is the trait that the banners look at.
 	spent = 55.5
 	// placement is filled on request.

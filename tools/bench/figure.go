@@ -15,8 +15,8 @@ type step func(ctx context.Context) (units int, err error)
 type side struct {
 	what string
 	step step
-	// rest is waited for after each measurement, unmeasured: what a step leaves running would slow the other
-	// side. May be nil.
+	// rest is waited for after each turn, unmeasured: what a step leaves running would slow the other side.
+	// May be nil.
 	rest func(ctx context.Context) error
 }
 
@@ -38,18 +38,16 @@ type line struct {
 	said               string
 }
 
-// take measures both sides in turn, beginning with another one each round. After end no round is begun but
-// the first.
+// take measures both sides in rounds, each beginning with the other one. After end no round is begun but the
+// first.
 func (f figure) take(ctx context.Context, p plan, end time.Time) (line, error) {
 	l := line{figure: f}
 	if f.missing != "" {
 		return l, nil
 	}
 	slice := p.slice()
-	for _, s := range []side{f.ours, f.bare} {
-		if _, err := s.measure(ctx, slice/4); err != nil {
-			return l, err
-		}
+	if _, _, err := f.round(ctx, 0, slice/turns); err != nil { // warms up
+		return l, err
 	}
 	for n := range p.rounds {
 		if n > 0 && time.Now().After(end) {
@@ -67,40 +65,57 @@ func (f figure) take(ctx context.Context, p plan, end time.Time) (line, error) {
 	return l, nil
 }
 
+// turns is how often, about, the sides change within a round: what else happens on the machine should meet both.
+const turns = 8
+
+// round measures both sides for at least slice and returns nanoseconds per unit.
 func (f figure) round(ctx context.Context, n int, slice time.Duration) (ours, bare float64, err error) {
+	runtime.GC()
+	our, their := &tally{side: f.ours}, &tally{side: f.bare}
+	order := []*tally{our, their}
 	if n%2 == 1 {
-		if bare, err = f.bare.measure(ctx, slice); err != nil {
-			return 0, 0, err
+		slices.Reverse(order)
+	}
+	for our.took < slice || their.took < slice {
+		for _, t := range order {
+			if t.took >= slice {
+				continue
+			}
+			if err := t.measure(ctx, slice/turns); err != nil {
+				return 0, 0, fmt.Errorf("%s: %w", t.what, err)
+			}
 		}
-		ours, err = f.ours.measure(ctx, slice)
-		return ours, bare, err
 	}
-	if ours, err = f.ours.measure(ctx, slice); err != nil {
-		return 0, 0, err
-	}
-	bare, err = f.bare.measure(ctx, slice)
-	return ours, bare, err
+	return our.perUnit(), their.perUnit(), nil
 }
 
-// measure does steps for at least that long and returns nanoseconds per unit.
-func (s side) measure(ctx context.Context, slice time.Duration) (float64, error) {
-	runtime.GC()
+// tally is what was measured of a side.
+type tally struct {
+	side
+
+	took  time.Duration
+	units int
+}
+
+// measure does at least one step, and steps for at least that long.
+func (t *tally) measure(ctx context.Context, within time.Duration) error {
 	units, began := 0, time.Now()
-	for units == 0 || time.Since(began) < slice {
-		n, err := s.step(ctx)
+	for units == 0 || time.Since(began) < within {
+		n, err := t.step(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("%s: %w", s.what, err)
+			return err
 		}
 		units += n
 	}
-	took := time.Since(began)
-	if s.rest != nil {
-		if err := s.rest(ctx); err != nil {
-			return 0, fmt.Errorf("%s: %w", s.what, err)
-		}
+	t.took += time.Since(began)
+	t.units += units
+	if t.rest == nil {
+		return nil
 	}
-	return float64(took.Nanoseconds()) / float64(units), nil
+	return t.rest(ctx)
 }
+
+func (t *tally) perUnit() float64 { return float64(t.took.Nanoseconds()) / float64(t.units) }
 
 // median of at least one number.
 func median(of []float64) float64 {

@@ -39,9 +39,9 @@ type plan struct {
 	rounds int
 }
 
-// slice is how long one side is measured at a time: three fifths of the run, the rest starts and stops things.
+// slice is how long one side is measured in a round: half of the run, the rest starts and stops things.
 func (p plan) slice() time.Duration {
-	return p.within * 3 / 5 / time.Duration(2*figureCount*p.rounds)
+	return p.within / 2 / time.Duration(2*figureCount*p.rounds)
 }
 
 // suite is the figures that are taken on one set of running things.

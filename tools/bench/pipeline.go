@@ -19,8 +19,8 @@ import (
 const (
 	// wave is how many events are published, a full batch per publisher, before they are waited for.
 	wave = 2000
-	// customers place orders in turn.
-	customers = 1000
+	// customers place orders in turn; the caps let three mails pass for each.
+	customers = 2000
 )
 
 // object is JSON.
