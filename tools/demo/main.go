@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -33,7 +34,7 @@ func main() {
 		*data = filepath.Join(*workspace, "data", "sample.csv")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	d := &demo{data: *data, workspace: *workspace, dir: *dir, redis: *redis}
+	d := &demo{out: os.Stdout, data: *data, workspace: *workspace, dir: *dir, redis: *redis}
 	err := d.run(ctx)
 	stop()
 	if err != nil {
@@ -46,13 +47,15 @@ func main() {
 const advance = 90 * 24 * time.Hour
 
 type demo struct {
+	out io.Writer
+
 	data, workspace, dir, redis string
 
 	started time.Time
 }
 
 func (d *demo) sayf(format string, args ...any) {
-	fmt.Printf("%6.1fs  %s\n", time.Since(d.started).Seconds(), fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(d.out, "%6.1fs  %s\n", time.Since(d.started).Seconds(), fmt.Sprintf(format, args...))
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -96,12 +99,12 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	for n, note := range notes {
 		if n == 20 {
-			fmt.Printf("  … and %d more\n", len(notes)-n)
+			_, _ = fmt.Fprintf(d.out, "  … and %d more\n", len(notes)-n)
 			break
 		}
-		fmt.Println("  wrong:", note)
+		_, _ = fmt.Fprintln(d.out, "  wrong:", note)
 	}
-	fmt.Println("demo:", t)
+	_, _ = fmt.Fprintln(d.out, "demo:", t)
 	if len(notes) > 0 {
 		return fmt.Errorf("%d things are wrong", len(notes))
 	}

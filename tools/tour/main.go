@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -45,13 +46,10 @@ func (t *tour) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(t.dir); err != nil {
-		return fmt.Errorf("empty the directory of the tour: %w", err)
+	if err := t.empty(); err != nil {
+		return err
 	}
-	if err := os.MkdirAll(t.dir, 0o750); err != nil {
-		return fmt.Errorf("make the directory of the tour: %w", err)
-	}
-	logs, err := os.Create(filepath.Join(t.dir, "mesh.log"))
+	logs, err := os.Create(filepath.Join(t.dir, logName))
 	if err != nil {
 		return fmt.Errorf("make the log file: %w", err)
 	}
@@ -60,6 +58,7 @@ func (t *tour) run(ctx context.Context) error {
 	cfg := meshsvc.Default()
 	cfg.Dir, cfg.Workspace, cfg.Clock, cfg.Redis = t.dir, t.workspace, meshsvc.ClockReplay, t.redis
 	cfg.Dispatch.Secret = os.LookupEnv
+	t.choosePorts(ctx, &cfg)
 	m, err := meshsvc.New(ctx, cfg, meshsvc.Env{Log: logs, Getenv: os.Getenv})
 	if err != nil {
 		return err
@@ -76,6 +75,48 @@ func (t *tour) run(ctx context.Context) error {
 		cancel()
 	}
 	return <-ended
+}
+
+// logName is the log file's; a directory that has one is the tour's own.
+const logName = "mesh.log"
+
+// empty makes the tour's directory anew. It removes none that is not its own.
+func (t *tour) empty() error {
+	entries, err := os.ReadDir(t.dir)
+	if err == nil && len(entries) > 0 {
+		if _, err := os.Stat(filepath.Join(t.dir, logName)); err != nil {
+			return fmt.Errorf("the directory %s is not empty and not of an earlier run; --dir names another", t.dir)
+		}
+	}
+	if err := os.RemoveAll(t.dir); err != nil {
+		return fmt.Errorf("empty the directory of the tour: %w", err)
+	}
+	if err := os.MkdirAll(t.dir, 0o750); err != nil {
+		return fmt.Errorf("make the directory of the tour: %w", err)
+	}
+	return nil
+}
+
+// choosePorts takes the usual ports, or free ones where somebody else has them.
+func (t *tour) choosePorts(ctx context.Context, cfg *meshsvc.Config) {
+	for _, address := range []*string{&cfg.Ingest.HTTP, &cfg.GRPC, &cfg.Admin} {
+		if !free(ctx, *address) {
+			t.out.sayf("%s is taken; a free port is used instead.", *address)
+			*address = "127.0.0.1:0"
+		}
+	}
+	if address := fmt.Sprintf("127.0.0.1:%d", cfg.NATSPort); !free(ctx, address) {
+		t.out.sayf("%s is taken; a free port is used instead.", address)
+		cfg.NATSPort = -1
+	}
+}
+
+func free(ctx context.Context, address string) bool {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
 
 // play publishes the week, prints its moments, ends the replay clock and says what to try.

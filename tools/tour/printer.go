@@ -56,6 +56,10 @@ func (p *printer) line(v any) {
 // yourTurn says what to try, with commands that can be pasted.
 func (p *printer) yourTurn(m *meshsvc.Mesh, workspace string) {
 	http, grpc := m.Addr("ingest-http"), m.Addr("grpc")
+	elsewhere := "" // what the CLI must be told if the usual ports were taken
+	if usual := meshsvc.Default(); grpc.String() != usual.GRPC || http.String() != usual.Ingest.HTTP || m.Addr("nats").String() != fmt.Sprintf("127.0.0.1:%d", usual.NATSPort) {
+		elsewhere = fmt.Sprintf(" --grpc %s --nats nats://%s", grpc, m.Addr("nats"))
+	}
 	p.sayf(`
 Your turn, in another terminal (Ctrl-C here ends it):
 
@@ -63,15 +67,15 @@ Your turn, in another terminal (Ctrl-C here ends it):
                      -d '{"userId":"ann","event":"order_placed","properties":{"order_id":"2001","total":150.0,"items":2,"lines":1,"currency":"GBP","country":"United Kingdom"}}'
   what next?       grpcurl -plaintext -d '{"identifier":{"kind":"user_id","value":"ann"},"placement":"web-banner"}' \
                      %[2]s refrain.decision.v1.DecisionService/NextBestActions
-  without grpcurl: go run ./tools/refrain decide ann web-banner
-  why, why not:    go run ./tools/refrain explain --customer ann --placement web-banner
-                   go run ./tools/refrain timeline ann
+  without grpcurl: go run ./tools/refrain%[4]s decide ann web-banner
+  why, why not:    go run ./tools/refrain%[4]s explain --customer ann --placement web-banner
+                   go run ./tools/refrain%[4]s timeline ann
 
   may Ann get another thank-you? Not within thirty days of the last:
                    grpcurl -plaintext -d '{"identifier":{"kind":"user_id","value":"ann"},"contact":{"action":"thank-you","channel":"email","topic":"news"}}' \
                      %[2]s refrain.contact.v1.ContactService/Check
-  without grpcurl: go run ./tools/refrain check ann thank-you email --topic news
+  without grpcurl: go run ./tools/refrain%[4]s check ann thank-you email --topic news
   change one character, apply, and ask again:
-                   sed -i 's/max: 1, per: P30D/max: 9, per: P30D/' %[3]s/contact.yaml && go run ./tools/refrain apply %[3]s`,
-		http, grpc, workspace)
+                   sed -i 's/max: 1, per: P30D/max: 9, per: P30D/' %[3]s/contact.yaml && go run ./tools/refrain%[4]s apply %[3]s`,
+		http, grpc, workspace, elsewhere)
 }
