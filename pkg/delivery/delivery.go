@@ -27,8 +27,11 @@ type Moment struct {
 
 // Channel is what the state machine has to know of a channel.
 type Channel struct {
-	// Settle is how long after its INTENT a call is certainly over, wherever it was made.
+	// Settle is how long after its INTENT a call of another ownership is certainly over; 0 if calls die with
+	// their ownership.
 	Settle time.Duration
+	// Watch is how long a call of our own ownership runs before its delivery is looked at; positive.
+	Watch time.Duration
 	// LooksUp says that the channel can be asked what became of an INTENT.
 	LooksUp bool
 }
@@ -213,7 +216,7 @@ func wakeOf(d *dispatchv1.Delivery, m Moment, channels Channels) time.Time {
 		}
 		return at
 	case dispatchv1.Status_STATUS_INTENT:
-		return rearm(d, m, channels(d.GetTreatment().GetChannel()).Settle)
+		return rearm(d, m, channels(d.GetTreatment().GetChannel()).Watch)
 	default:
 		return time.Time{}
 	}

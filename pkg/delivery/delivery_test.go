@@ -21,7 +21,7 @@ const settle = 40 * time.Second
 var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 func channels(name string) delivery.Channel {
-	return delivery.Channel{Settle: settle, LooksUp: name == "file"}
+	return delivery.Channel{Settle: settle, Watch: settle, LooksUp: name == "file"}
 }
 
 func at(d time.Duration, epoch uint64) delivery.Moment {
@@ -264,5 +264,31 @@ func TestWakeOfALostCallIsInThePast(t *testing.T) {
 	}
 	if got, want := delivery.Wake(s, at(time.Minute, 1), channels), start.Add(time.Minute+delivery.LookAgain); !got.Equal(want) {
 		t.Errorf("wake under the same epoch = %v, want %v", got, want)
+	}
+}
+
+// Where calls die with their ownership, a new one asks at once what became of an INTENT; and what was
+// provably never begun is tried again at once, in the same instant.
+func TestCallsThatDieWithTheirOwnership(t *testing.T) {
+	alone := func(name string) delivery.Channel {
+		c := channels(name)
+		c.Settle = 0
+		return c
+	}
+	dueAlone := func(m delivery.Moment) input {
+		return func(s *dispatchv1.State) delivery.Step { return delivery.Due(s, m, alone) }
+	}
+	d, own := one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), dueAlone(at(0, 1)))
+	if len(own.Asks) != 0 || d.GetStatus() != dispatchv1.Status_STATUS_INTENT {
+		t.Errorf("our own call: got %v asks, %v; want it left alone", own.Asks, d.GetStatus())
+	}
+	d, lost := one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), dueAlone(at(0, 2)))
+	if len(lost.Asks) != 1 || lost.Asks[0].Kind != delivery.AskLookUp {
+		t.Fatalf("a lost call: got %v for %v, want a look-up", lost.Asks, d)
+	}
+	absent := delivery.Result{Attempt: 1, Status: dispatchv1.Status_STATUS_UNSENT, Transient: true, Again: true}
+	d, _ = one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), dueAlone(at(0, 2)), report(absent, at(0, 2)))
+	if d.GetStatus() != dispatchv1.Status_STATUS_QUEUED || !d.GetNotBefore().AsTime().Equal(start) {
+		t.Errorf("never begun: got %v, want it queued for the same instant", d)
 	}
 }

@@ -15,6 +15,8 @@ type Result struct {
 	Status dispatchv1.Status
 	// Transient says, with UNSENT, that another attempt may succeed.
 	Transient bool
+	// Again says, with Transient, that nothing stands against trying at once: the call was never made.
+	Again bool
 	// RetryAfter is the least time until the next attempt, if the provider named one.
 	RetryAfter time.Duration
 	// ProviderID is the provider's id, with ACCEPTED.

@@ -74,6 +74,9 @@ func (t *transition) close(d *dispatchv1.Delivery, r Result, now time.Time) {
 // postpone queues a provably unsent delivery again if its approval lasts until then, else ends it.
 func (t *transition) postpone(d *dispatchv1.Delivery, r Result, now time.Time) {
 	next := now.Add(max(r.RetryAfter, BackOff(d.GetAttempt())))
+	if r.Again {
+		next = now
+	}
 	if !next.Before(d.GetNotAfter().AsTime()) {
 		if withdrawn := d.GetStatus() == dispatchv1.Status_STATUS_INTENT && len(d.GetReasons()) > 0; !withdrawn {
 			r.Reasons = expired(r.Reasons)

@@ -289,6 +289,7 @@ func (e *engine) lookUp(ctx context.Context, j job) delivery.Result {
 			defer cancel()
 			r, err := looker.LookUp(ctx, j.proposal.GetId())
 			if err == nil {
+				r.Again = r.Transient
 				return r
 			}
 			e.logger.WarnContext(ctx, "look-up failed", slog.String(telemetry.KeyChannel, j.treatment.GetChannel()), slog.Any(telemetry.KeyError, err))

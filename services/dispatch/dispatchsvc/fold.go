@@ -20,6 +20,10 @@ import (
 // fold is the dispatch stage: it decodes, asks package delivery, and encodes.
 type fold struct {
 	catalogs Catalogs
+	// alone says that there is no other process whose calls could still be under way: under the replay clock
+	// one process is the whole mesh, and what became of its calls is asked in the instant in which it begins
+	// again.
+	alone bool
 }
 
 // Needs implements stage.Fold.
@@ -108,7 +112,13 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*play, err
 // channels describes the channels of a revision to the state machine.
 func (f *fold) channels(revision string) delivery.Channels {
 	d, _ := f.catalogs.At(revision)
-	return func(name string) delivery.Channel { return settings(d.Channels[name]) }
+	return func(name string) delivery.Channel {
+		c := settings(d.Channels[name])
+		if f.alone {
+			c.Settle = 0
+		}
+		return c
+	}
 }
 
 func (p *play) verdict(data []byte) error {

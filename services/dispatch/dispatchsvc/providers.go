@@ -133,5 +133,6 @@ func timeout(def *definitionv1.Channel) time.Duration {
 
 // settings is a channel as the state machine knows it; nil is a channel that is gone.
 func settings(def *definitionv1.Channel) delivery.Channel {
-	return delivery.Channel{Settle: timeout(def) + 2*aroundCall + margin, LooksUp: channel.LooksUp(def)}
+	settle := timeout(def) + 2*aroundCall + margin
+	return delivery.Channel{Settle: settle, Watch: settle, LooksUp: channel.LooksUp(def)}
 }

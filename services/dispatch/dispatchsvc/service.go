@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	})
 	s := stage.New(stage.Config{
 		Spec: log.Stage(name), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
-	}, &fold{catalogs: catalogs}, stage.Ports{
+	}, &fold{catalogs: catalogs, alone: stepped()}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Caller: engine, Preparer: catalogs,
 		Ready: func() { deps.Ready(name, true) },
