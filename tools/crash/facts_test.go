@@ -26,9 +26,9 @@ type precision int
 const (
 	// exactly: every fact, with its times.
 	exactly precision = iota
-	// inTheEnd is for runs in which calls were lost with their process. Dispatch finds out what became of
-	// them when it looks again, some instants later, and tries again what was not sent. So times differ by
-	// that, and of a delivery only its end is the same.
+	// inTheEnd is for runs in which calls were lost with their process. In the instant in which it begins
+	// again dispatch finds out what became of them, and tries again what was not sent: times are the same,
+	// but of a delivery only its end is, not its attempts.
 	inTheEnd
 )
 
@@ -86,12 +86,11 @@ func final(f proto.Message) bool {
 	return !ok || d.GetDeliveryReported() != nil && d.GetDeliveryReported().GetStatus() != dispatchv1.Status_STATUS_QUEUED
 }
 
-// blank clears what depends on the run: paths, and in the end times and attempts.
+// blank clears what depends on the run: paths, and in the end attempts.
 func blank(m protoreflect.Message, how precision) {
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		isTime := fd.Message() != nil && fd.Message().FullName() == "google.protobuf.Timestamp"
 		switch {
-		case varies(fd.FullName(), how), isTime && how == inTheEnd:
+		case varies(fd.FullName(), how):
 			m.Clear(fd)
 		case fd.IsList() && fd.Message() != nil:
 			for n := range v.List().Len() {
