@@ -3,6 +3,7 @@ package suppressionsvc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -308,10 +309,11 @@ func TestScenario(t *testing.T) {
 	m.acts(propose("p2", "welcome"))
 	m.verdicts("APPROVED p1 mail", "released p1", "resolved p1 SUPPRESSED", "reserved call-0001", "committed call-0001 doubt=false",
 		"SUPPRESSED p2 CAP_REACHED", "resolved p2 SUPPRESSED CAP_REACHED")
-	view, err := m.deps.Store.Read(ctx, m.home, state.Query{Lists: []state.List{{Stage: stageName, Name: m.key + "/timeline", Newest: 10}}})
-	if err != nil || len(view.Lists[0]) != 6 {
-		t.Fatalf("timeline: %d lines, %v; want 6", len(view.Lists[0]), err)
-	}
+	// The facts are in the chain before they are in the store.
+	m.eventually("six lines in the timeline", func() (bool, string) {
+		view, err := m.deps.Store.Read(ctx, m.home, state.Query{Lists: []state.List{{Stage: stageName, Name: m.key + "/timeline", Newest: 10}}})
+		return err == nil && len(view.Lists[0]) == 6, fmt.Sprintf("%d lines, %v", len(view.Lists[0]), err)
+	})
 }
 
 // The end of a lease stands in the timer index.
