@@ -11,12 +11,17 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
 	"refrain.dev/pkg/decide"
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/state"
 )
 
-// subject checks and normalises whom a request is about.
+// subject checks and normalises whom a request is about. The kind profile names a profile by its id, as
+// the log does.
 func (e *engine) subject(tenant string, id *eventv1.Identifier) (subject, error) {
+	if id.GetKind() == event.KindProfile {
+		return subject{tenant: tenantOf(tenant), identifier: id}, nil
+	}
 	value, err := e.book.Kinds().Normalise(id.GetKind(), id.GetValue())
 	if err != nil {
 		return subject{}, fault.As(fault.Invalid, fmt.Errorf("read identifier: %w", err))

@@ -261,7 +261,7 @@ func TestRendering(t *testing.T) {
 	for name, args := range map[string][]string{
 		"decide":       {"decide", "ann", "web"},
 		"decide-why":   {"decide", "ann", "outbound", "--why"},
-		"explain":      {"explain", "d1"},
+		"explain":      {"explain", "d1", "--customer", "ann"},
 		"profile":      {"profile", "email:ann@shop.example"},
 		"timeline":     {"timeline", "ann"},
 		"deliveries":   {"deliveries", "ann"},
@@ -307,7 +307,7 @@ func TestExitCodes(t *testing.T) {
 		{"profile ann -o xml", 2, "", "use table, json or yaml"},
 		{"profile ann --timeout 0s", 2, "", "--timeout"},
 		{"explain", 2, "", "want an id, or --customer and --placement"},
-		{"explain bad", 2, "", "the id is not hex"},
+		{"explain bad --customer ann", 2, "", "the id is not hex"},
 		{"explain --customer ann --placement web", 0, "CAP_REACHED until 2026-03-01T13:00:00Z by ContactPolicy/cadence.caps[0] [welcome-mail Mon 09:12]", ""},
 		{"dlq", 2, "", "want list, show or redrive"},
 		{"dlq list", 0, "userId: missing", "--after 7"},

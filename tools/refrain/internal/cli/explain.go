@@ -17,8 +17,12 @@ func (a *app) explainCommand() *cobra.Command {
 		Short: "Say why something happened, or did not",
 		Long: `explain says everything that is known about a decision or a proposal: each candidate with its score
 or its reasons, and the course of the proposal through all stages. Without an ID it decides a placement
-for a customer now, without any effect, and runs all gates.`,
-		Example: `  refrain explain 6f1c9b0e5a7d4c22 --customer ann
+for a customer now, without any effect, and runs all gates.
+
+An id does not say where its customer lives. Without --customer the ACTIONS chains are searched for it, from
+their beginning, over --nats.`,
+		Example: `  refrain explain 6f1c9b0e5a7d4c22
+  refrain explain 6f1c9b0e5a7d4c22 --customer ann
   refrain explain --customer ann --placement web-banner`,
 		Args: args(0, 1, "an id, or none with --customer and --placement"),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -30,6 +34,12 @@ for a customer now, without any effect, and runs all gates.`,
 			}
 			if customer != "" {
 				id, err := identifier(customer)
+				if err != nil {
+					return err
+				}
+				req.Identifier = id
+			} else {
+				id, err := a.findCustomer(cmd.Context(), req.GetId())
 				if err != nil {
 					return err
 				}

@@ -217,3 +217,38 @@ func TestProvision(t *testing.T) {
 		t.Error("the secret is shown")
 	}
 }
+
+// An id does not say whose it is: the log does.
+func TestExplainFindsTheCustomer(t *testing.T) {
+	memory, gen, err := log.ProvisionMemory(t.Context(), log.Generation{Number: 1, Partitions: 2, Streams: 1, Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fact, err := (&decisionv1.Fact{Fact: &decisionv1.Fact_ProposalMade{ProposalMade: &decisionv1.ProposalMade{
+		Proposal: &decisionv1.Proposal{Id: "p1"},
+	}}}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := (&stagev1.CellBody{Facts: [][]byte{fact}}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	genesis, err := memory.Last(t.Context(), "act.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := (&stagev1.Record{
+		Generation: gen.Number, Prev: genesis.Sequence, Kind: stagev1.RecordKind_RECORD_KIND_BATCH,
+		Cells: []*stagev1.Cell{{Key: "default/c/0a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d", Sealed: body}},
+	}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := memory.Append(t.Context(), "act.1", genesis.Sequence, rec); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{site: memory, dial: serve(t, withServices), env: map[string]string{"REFRAIN_GRPC": address}}
+	b.run(t, "explain", "p1").want(t, 0, "d1", "")
+	b.run(t, "explain", "p2").want(t, 1, "", "no proposal, decision or enrollment p2 is in the log")
+}
