@@ -28,7 +28,7 @@ func (m *Mesh) openStore(ctx context.Context) error {
 		m.logger.InfoContext(ctx, "states are kept in memory; the log rebuilds them at every start")
 		return nil
 	case RedisAuto:
-		server, err := embed.StartRedis(ctx, embed.RedisConfig{Dir: filepath.Join(m.cfg.Dir, "redis")})
+		child, err := startRedis(ctx, embed.RedisConfig{Dir: filepath.Join(m.cfg.Dir, "redis")}, m.logger)
 		if errors.Is(err, embed.ErrNoRedis) {
 			m.deps.Store = state.NewMemory()
 			m.logger.InfoContext(ctx, "no redis-server or valkey-server on the PATH: states are kept in memory; the log rebuilds them at every start")
@@ -37,8 +37,9 @@ func (m *Mesh) openStore(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		m.stack.Push("redis server", func(context.Context) error { return server.Stop() })
-		addr = server.Addr()
+		m.stack.Push("redis server", child.Stop)
+		m.parts = append(m.parts, run.Part{Name: "redis server", Component: child})
+		addr = child.Addr()
 	}
 	client := redis.NewUniversalClient(state.RedisOptions(addr))
 	m.stack.Push("redis", func(context.Context) error { return client.Close() })
