@@ -58,19 +58,10 @@ func (c *redisChild) Run(ctx context.Context) error {
 
 // again starts the child anew, patiently.
 func (c *redisChild) again(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		server, err := embed.StartRedis(ctx, c.cfg)
 		if err == nil {
-			if server.Addr() != c.Addr() {
-				return errors.Join(fmt.Errorf("redis listens on %s and did on %s", server.Addr(), c.Addr()), server.Stop())
-			}
-			c.mu.Lock()
-			c.server = server
-			c.mu.Unlock()
-			return nil
-		}
-		if ctx.Err() != nil {
-			return nil
+			return c.follow(server)
 		}
 		c.logger.WarnContext(ctx, "redis cannot be started", "error", err)
 		timer := time.NewTimer(restartAfter)
@@ -78,9 +69,20 @@ func (c *redisChild) again(ctx context.Context) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
 		}
 	}
+	return nil
+}
+
+// follow goes on with a new child, if it can be reached where the old one was.
+func (c *redisChild) follow(server *embed.RedisServer) error {
+	if server.Addr() != c.Addr() {
+		return errors.Join(fmt.Errorf("redis listens on %s and did on %s", server.Addr(), c.Addr()), server.Stop())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.server = server
+	return nil
 }
 
 // Stop ends the child.
