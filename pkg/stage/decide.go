@@ -179,6 +179,9 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 		span.RecordError(err)
 		return p.giveUp(ctx, &in, rows, b, fault.As(fault.Of(err), err))
 	}
+	if in.Traceparent == "" && len(out.Links) > 0 {
+		defer p.startLinked(ctx, &in, out.Links).End()
+	}
 	if err := p.take(ctx, &in, out, rows, b); err != nil {
 		return err
 	}

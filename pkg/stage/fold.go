@@ -142,6 +142,9 @@ type Outcome struct {
 	Cells     []Cell
 	Addressed []Addressed
 	Calls     []Call
+	// Links are the traceparents of the causes on whose behalf an input without a trace of its own acts, a
+	// timer above all: what follows is a new trace that links to them.
+	Links []string
 	// Reply is answered to the caller after the record is stored, with FromRPC.
 	Reply any
 }

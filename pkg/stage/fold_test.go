@@ -38,8 +38,9 @@ type sum struct {
 }
 
 type wake struct {
-	At  time.Time `json:"at"`
-	Add int       `json:"add"`
+	At    time.Time `json:"at"`
+	Add   int       `json:"add"`
+	Trace string    `json:"trace,omitempty"`
 }
 
 func (f *ledger) home(customer string) int {
@@ -127,7 +128,7 @@ func (f *ledger) add(in Input, rows Rows, env Env, e entry) Outcome {
 	s := load(rows, key(e.Customer))
 	s.Sum += e.Add
 	if e.Later > 0 {
-		s.Wakes = append(s.Wakes, wake{At: env.Now.Add(e.Later), Add: e.Add})
+		s.Wakes = append(s.Wakes, wake{At: env.Now.Add(e.Later), Add: e.Add, Trace: in.Traceparent})
 	}
 	c := cell(key(e.Customer), s, fmt.Sprintf("%d -> %d at %s", e.Add, s.Sum, env.Now.UTC().Format(time.RFC3339Nano)))
 	if e.ID != "" {
@@ -139,20 +140,23 @@ func (f *ledger) add(in Input, rows Rows, env Env, e entry) Outcome {
 func (f *ledger) due(in Input, rows Rows, env Env) Outcome {
 	s := load(rows, in.Key)
 	var rest []wake
-	var facts []string
+	var facts, links []string
 	for _, w := range s.Wakes {
 		if w.At.After(env.Now) {
 			rest = append(rest, w)
 			continue
 		}
 		s.Sum += w.Add
+		if w.Trace != "" {
+			links = append(links, w.Trace)
+		}
 		facts = append(facts, fmt.Sprintf("timer %d -> %d at %s", w.Add, s.Sum, env.Now.UTC().Format(time.RFC3339Nano)))
 	}
 	if len(facts) == 0 {
 		return Outcome{}
 	}
 	s.Wakes = rest
-	return Outcome{Cells: []Cell{cell(in.Key, s, facts...)}}
+	return Outcome{Cells: []Cell{cell(in.Key, s, facts...)}, Links: links}
 }
 
 func (f *ledger) ask(in Input, rows Rows) Outcome {

@@ -82,7 +82,10 @@ func (f Fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outc
 	if err != nil {
 		return stage.Outcome{}, err
 	}
-	return t.outcome(origin(in) == stage.FromTimer)
+	t.trace(in.Traceparent)
+	out, err := t.outcome(origin(in) == stage.FromTimer)
+	out.Links = t.links()
+	return out, err
 }
 
 // origin says from where an input is, redriven or not.
@@ -90,7 +93,7 @@ func origin(in stage.Input) stage.Source {
 	if in.Source != stage.FromRedrive {
 		return in.Source
 	}
-	if in.Name == log.Stage(decisionStage).After {
+	if in.Redriven == log.Stage(decisionStage).After {
 		return stage.FromAfter
 	}
 	return stage.FromBefore

@@ -164,3 +164,29 @@ func TestAnUnknownCatalogOrJourneyIsAnError(t *testing.T) {
 		t.Error("got no error for a journey that no catalog has")
 	}
 }
+
+// A dead letter of VERDICTS comes back as what it was.
+func TestOriginOfRedrivenInputs(t *testing.T) {
+	for from, want := range map[string]stage.Source{"prf": stage.FromBefore, "vdc": stage.FromAfter} {
+		if got := origin(stage.Input{Source: stage.FromRedrive, Name: "redrive.decision", Redriven: from}); got != want {
+			t.Errorf("redriven from %s: got %v, want %v", from, got, want)
+		}
+	}
+}
+
+// What a collection starts links to the event that made the proposal.
+func TestProposalsRememberTheirTrace(t *testing.T) {
+	made := &decisionv1.Proposal{Id: "p1"}
+	tr := &turn{
+		state: &decisionv1.State{Proposals: []*decisionv1.Proposal{{Id: "p0"}, {Id: "p1"}}},
+		facts: []*decisionv1.Fact{{Fact: &decisionv1.Fact_ProposalMade{ProposalMade: &decisionv1.ProposalMade{Proposal: made}}}},
+	}
+	tr.trace("00-a-b-01")
+	if made.GetTraceparent() == "" || tr.state.GetProposals()[1].GetTraceparent() == "" || tr.state.GetProposals()[0].GetTraceparent() != "" {
+		t.Errorf("got %v and %v, want the trace on p1 only", made, tr.state)
+	}
+	later := &turn{facts: []*decisionv1.Fact{{Fact: &decisionv1.Fact_DispatchTreatment{DispatchTreatment: &decisionv1.DispatchTreatment{Proposal: tr.state.GetProposals()[1]}}}}}
+	if got := later.links(); len(got) != 1 || got[0] != "00-a-b-01" {
+		t.Errorf("links: got %v", got)
+	}
+}

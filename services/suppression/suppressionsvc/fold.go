@@ -64,8 +64,19 @@ func (f *fold) decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 		return stage.Outcome{}, nil, err
 	}
 	out, err := t.outcome()
-	out.Reply = reply
+	out.Reply, out.Links = reply, links(t.facts)
 	return out, t.facts, err
+}
+
+// links are the traces of the proposals that are judged.
+func links(facts []*contactv1.Fact) []string {
+	var links []string
+	for _, f := range facts {
+		if tp := f.GetVerdictGiven().GetRequest().GetProposal().GetTraceparent(); tp != "" {
+			links = append(links, tp)
+		}
+	}
+	return links
 }
 
 // origin says from where an input is, redriven or not.

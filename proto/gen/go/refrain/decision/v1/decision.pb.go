@@ -427,7 +427,10 @@ type Proposal struct {
 	// Lost its ranking and is superseded then, unless chosen before.
 	SupersededAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=superseded_at,json=supersededAt,proto3" json:"superseded_at,omitempty"`
 	// The placement that collects it; empty: none takes it.
-	Placement     string `protobuf:"bytes,13,opt,name=placement,proto3" json:"placement,omitempty"`
+	Placement string `protobuf:"bytes,13,opt,name=placement,proto3" json:"placement,omitempty"`
+	// The W3C traceparent of the input that made it, if sampled: what a timer does with it later is a trace of
+	// its own that links here.
+	Traceparent   string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,6 +552,13 @@ func (x *Proposal) GetSupersededAt() *timestamppb.Timestamp {
 func (x *Proposal) GetPlacement() string {
 	if x != nil {
 		return x.Placement
+	}
+	return ""
+}
+
+func (x *Proposal) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -2315,7 +2325,7 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	" \x03(\v2\x1a.refrain.event.v1.PropertyR\x05event\x12\x1d\n" +
 	"\n" +
 	"event_type\x18\v \x01(\tR\teventType\x12\x14\n" +
-	"\x05ready\x18\f \x01(\bR\x05ready\"\xc7\x04\n" +
+	"\x05ready\x18\f \x01(\bR\x05ready\"\xe9\x04\n" +
 	"\bProposal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
@@ -2332,7 +2342,8 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x06madeAt\x124\n" +
 	"\acontext\x18\v \x03(\v2\x1a.refrain.event.v1.PropertyR\acontext\x12?\n" +
 	"\rsuperseded_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\fsupersededAt\x12\x1c\n" +
-	"\tplacement\x18\r \x01(\tR\tplacement\"1\n" +
+	"\tplacement\x18\r \x01(\tR\tplacement\x12 \n" +
+	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\"1\n" +
 	"\x05Label\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"k\n" +

@@ -131,6 +131,7 @@ func (m *Proposal) CloneVT() *Proposal {
 	r.MadeAt = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.MadeAt).CloneVT())
 	r.SupersededAt = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.SupersededAt).CloneVT())
 	r.Placement = m.Placement
+	r.Traceparent = m.Traceparent
 	if rhs := m.Labels; rhs != nil {
 		tmpContainer := make([]*Label, len(rhs))
 		for k, v := range rhs {
@@ -996,6 +997,9 @@ func (this *Proposal) EqualVT(that *Proposal) bool {
 		return false
 	}
 	if this.Placement != that.Placement {
+		return false
+	}
+	if this.Traceparent != that.Traceparent {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2250,6 +2254,13 @@ func (m *Proposal) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Traceparent) > 0 {
+		i -= len(m.Traceparent)
+		copy(dAtA[i:], m.Traceparent)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Traceparent)))
+		i--
+		dAtA[i] = 0x72
 	}
 	if len(m.Placement) > 0 {
 		i -= len(m.Placement)
@@ -4225,6 +4236,10 @@ func (m *Proposal) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	l = len(m.Traceparent)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -6115,6 +6130,38 @@ func (m *Proposal) UnmarshalVT(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			m.Placement = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 14:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Traceparent", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Traceparent = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
