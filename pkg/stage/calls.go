@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/telemetry"
 )
 
 // startCalls makes the calls of a stored batch, beside the fold.
@@ -13,7 +14,7 @@ func (p *partition) startCalls(calls []Call) {
 		p.doors.calls++
 		p.doors.mu.Unlock()
 		p.calling.Go(func() {
-			result := p.ports.Caller.Call(remote(p.callCtx(), c.Traceparent), p.number, c)
+			result := p.ports.Caller.Call(telemetry.Parent(p.callCtx(), c.Traceparent), p.number, c)
 			p.doors.mu.Lock()
 			p.doors.calls--
 			p.doors.results = append(p.doors.results, Input{
@@ -35,7 +36,7 @@ func (p *partition) inFlight() (calls, results int) {
 // do hands a request to the partition and waits for its answer.
 func (p *partition) do(ctx context.Context, r Request) (any, error) {
 	req := &request{
-		in:    Input{Source: FromRPC, Name: "rpc", ID: r.ID, Key: r.Key, At: r.At, Request: r.Body, Traceparent: traceparent(ctx)},
+		in:    Input{Source: FromRPC, Name: "rpc", ID: r.ID, Key: r.Key, At: r.At, Request: r.Body, Traceparent: telemetry.Traceparent(ctx)},
 		reply: make(chan response, 1),
 	}
 	p.doors.mu.Lock()
