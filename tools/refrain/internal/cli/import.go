@@ -62,8 +62,12 @@ With --live the events happen now, in the same order, at --rate events a second.
 	return cmd
 }
 
-// feed publishes the messages line by line, as if they came from a file of events.
+// feed publishes the messages line by line, as if they came from a file of events. With --live and a rate no
+// event waits for others longer than a tenth of a second.
 func (imp *importer) feed(ctx context.Context, messages []retail.Message) error {
+	if imp.live && imp.rate > 0 {
+		imp.atOnce = max(1, int(imp.rate/10))
+	}
 	r, w := io.Pipe()
 	go func() { _ = w.CloseWithError(imp.write(ctx, w, messages)) }()
 	err := imp.run(ctx, r)

@@ -93,6 +93,14 @@ const (
 	maxBatchItems = publish.MaxItems
 )
 
+// items is how many events a batch takes.
+func (p *publisher) items() int {
+	if p.atOnce > 0 {
+		return min(p.atOnce, maxBatchItems)
+	}
+	return maxBatchItems
+}
+
 // run reads the lines and sends them in batches.
 func (p *publisher) run(ctx context.Context, in io.Reader) error {
 	p.result.Refused = []refused{}
@@ -112,7 +120,7 @@ func (p *publisher) run(ctx context.Context, in io.Reader) error {
 			p.result.Refused = append(p.result.Refused, refused{Line: number, Why: err.Error()})
 			continue
 		}
-		if len(b.items) == maxBatchItems || b.bytes+len(item) > maxBatchBytes {
+		if len(b.items) == p.items() || b.bytes+len(item) > maxBatchBytes {
 			if err := p.send(ctx, &b); err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ type publisher struct {
 	app      *app
 	writeKey string
 	patience time.Duration
+	atOnce   int // the most events in a batch; 0 means as many as one takes
 	result   published
 	shown    time.Time
 }
