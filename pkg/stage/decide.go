@@ -175,6 +175,7 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 		b.replies = append(b.replies, reply{to: to, res: response{err: err}})
 		return nil
 	}
+	p.tried(ctx, err != nil)
 	if err != nil {
 		span.RecordError(err)
 		return p.giveUp(ctx, &in, rows, b, fault.As(fault.Of(err), err))

@@ -45,6 +45,7 @@ type partition struct {
 	careful int // inputs left to be tried one by one after an unclean end
 	attempt attempt
 
+	trial   trial
 	waiting atomic.Int64 // when the oldest input at hand was stored, in unix nanoseconds; 0 while there is none
 
 	earliest time.Time // of the timer index; zero if nothing is scheduled
@@ -185,6 +186,7 @@ func (p *partition) prepare(ctx context.Context, revision string) error {
 		}
 	}
 	p.revision = revision
+	p.trial.begin(revision)
 	return nil
 }
 
