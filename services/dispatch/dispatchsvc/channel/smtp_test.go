@@ -21,6 +21,8 @@ import (
 	"github.com/emersion/go-smtp"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+
+	"refrain.dev/pkg/embed/embedtest"
 )
 
 // relay is a real SMTP server that refuses where it is told to.
@@ -291,13 +293,7 @@ sys.stdin.read()
 
 // The same conversation with a server that shares no code with the client.
 func TestMailThroughAnIndependentServer(t *testing.T) {
-	python := "/usr/bin/python3"
-	if err := exec.CommandContext(t.Context(), python, "-c", "import aiosmtpd").Run(); err != nil {
-		if strings.Contains(os.Getenv("REFRAIN_REQUIRE"), "smtp") {
-			t.Fatalf("REFRAIN_REQUIRE names smtp, and there is no aiosmtpd: %v", err)
-		}
-		t.Skip("NOT TESTED: no aiosmtpd for python3; set REFRAIN_REQUIRE=smtp to make this a failure")
-	}
+	python := embedtest.Python(t)
 	path := filepath.Join(t.TempDir(), "mail")
 	cmd := exec.CommandContext(t.Context(), python, "-c", aiosmtpd, path)
 	stdin, err := cmd.StdinPipe()
