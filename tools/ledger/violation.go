@@ -1,0 +1,180 @@
+package ledger
+
+import "fmt"
+
+// Rule names what was broken. The set is closed.
+type Rule string
+
+// The rules about chains.
+const (
+	// ChainUnreadable: a message cannot be decoded.
+	ChainUnreadable Rule = "chain.unreadable"
+	// ChainStart: a chain begins with anything but its genesis.
+	ChainStart Rule = "chain.start"
+	// ChainLink: a record does not name the one before it.
+	ChainLink Rule = "chain.link"
+	// ChainSequence: sequences do not increase.
+	ChainSequence Rule = "chain.sequence"
+	// ChainRepeat: one append stands in a chain twice.
+	ChainRepeat Rule = "chain.repeat"
+	// ChainGeneration: a record is of another generation.
+	ChainGeneration Rule = "chain.generation"
+	// ChainTime: a record is decided before the one before it.
+	ChainTime Rule = "chain.time"
+	// ChainOwner: a record was appended under an OPEN that is not the last, or by another owner than that one's.
+	ChainOwner Rule = "chain.owner"
+	// ChainCover: covers go back, leave an input out, or are beyond what there is.
+	ChainCover Rule = "chain.cover"
+	// ChainOrigin: origins go back, or are beyond what is covered.
+	ChainOrigin Rule = "chain.origin"
+	// ChainSender: the position of a mailbox sender goes back, or is of a fact that it never sent.
+	ChainSender Rule = "chain.sender"
+	// ChainRevision: the catalog revision changes in another order than catalogs were applied.
+	ChainRevision Rule = "chain.revision"
+	// ChainGap: an input was given up, but is in no dead letter, or in one without a reason.
+	ChainGap Rule = "chain.gap"
+)
+
+// The rules about letters between partitions.
+const (
+	// LetterForged: a letter says what the chain of its sender does not.
+	LetterForged Rule = "letter.forged"
+	// LetterOrder: a letter overtook an earlier one of its sender.
+	LetterOrder Rule = "letter.order"
+	// LetterTwice: an addressed fact was applied twice.
+	LetterTwice Rule = "letter.twice"
+	// LetterLost: an addressed fact never came to its mailbox.
+	LetterLost Rule = "letter.lost"
+)
+
+// The rules about the state store: it is the fold of the chain up to the record that its meta names.
+const (
+	StateAhead  Rule = "state.ahead"
+	StateBehind Rule = "state.behind"
+	StateMeta   Rule = "state.meta"
+	StateRow    Rule = "state.row"
+	StateTimer  Rule = "state.timer"
+	StateList   Rule = "state.list"
+	StateSet    Rule = "state.set"
+)
+
+// The rules about events.
+const (
+	// EventLost: an acknowledged event is not stored, or neither took effect nor is a dead letter.
+	EventLost Rule = "event.lost"
+	// EventTwice: an event took effect twice within the dedupe horizon.
+	EventTwice Rule = "event.twice"
+	// EventForged: an event took effect, or is stored, that nobody sent.
+	EventForged Rule = "event.forged"
+)
+
+// The rules about proposals and deliveries.
+const (
+	// ProposalTwice: a proposal was made twice.
+	ProposalTwice Rule = "proposal.twice"
+	// ProposalForged: a proposal is spoken of that was never made.
+	ProposalForged Rule = "proposal.forged"
+	// ProposalEnds: a proposal ended more than once.
+	ProposalEnds Rule = "proposal.ends"
+	// ProposalAccount: how a proposal ended is not what the providers have.
+	ProposalAccount Rule = "proposal.account"
+	// DeliveryQueued: a delivery was taken over twice.
+	DeliveryQueued Rule = "delivery.queued"
+	// DeliveryIntent: a call was declared though the one before may have been made, or the delivery had ended.
+	DeliveryIntent Rule = "delivery.intent"
+	// DeliveryEnds: a delivery ended more than once.
+	DeliveryEnds Rule = "delivery.ends"
+)
+
+// The rules about sends.
+const (
+	// SendTwice: a proposal was sent more than once, or the provider made several messages of it.
+	SendTwice Rule = "send.twice"
+	// SendKey: repeats carry different keys, two proposals carry the same, or a repeat came after the window.
+	SendKey Rule = "send.key"
+	// SendForged: a request is about a proposal that was never made, or for another customer or channel.
+	SendForged Rule = "send.forged"
+	// SendIntent: a request was made without an INTENT before it.
+	SendIntent Rule = "send.intent"
+	// SendApproval: an INTENT was declared without an approval before it.
+	SendApproval Rule = "send.approval"
+	// SendExpired: an INTENT was declared after its approval had expired.
+	SendExpired Rule = "send.expired"
+)
+
+// The rules about contact.
+const (
+	// ContactCap: a cap was exceeded.
+	ContactCap Rule = "contact.cap"
+	// ContactGap: a contact was made too soon after another one.
+	ContactGap Rule = "contact.gap"
+	// ContactQuiet: a contact was made in quiet hours.
+	ContactQuiet Rule = "contact.quiet"
+	// ContactConsent: a contact was approved that the profile did not permit.
+	ContactConsent Rule = "contact.consent"
+	// ContactOptOut: a contact was made later than the bound after an acknowledged opt-out.
+	ContactOptOut Rule = "contact.opt_out"
+)
+
+// The rules about a settled mesh.
+const (
+	// SettledUncovered: an input that leads to something is not covered.
+	SettledUncovered Rule = "settled.uncovered"
+	// SettledOpen: a proposal that was chosen, or a delivery, has no end.
+	SettledOpen Rule = "settled.open"
+	// SettledDue: a wake-up is due.
+	SettledDue Rule = "settled.due"
+)
+
+// Violation is one place where a rule is broken.
+type Violation struct {
+	Rule Rule `json:"rule"`
+	// Subject is the chain, lane or mailbox, or the state's shard, if it is about one.
+	Subject string `json:"subject,omitempty"`
+	// Key is the row, event, proposal or customer that it is about.
+	Key string `json:"key,omitempty"`
+	// What is wrong, in one sentence.
+	What string `json:"what"`
+}
+
+// String is the violation in one line.
+func (v Violation) String() string {
+	where := v.Subject
+	if v.Key != "" {
+		if where != "" {
+			where += " "
+		}
+		where += v.Key
+	}
+	return fmt.Sprintf("%s: %s: %s", v.Rule, where, v.What)
+}
+
+// MaxViolations is how many violations a report lists; all are counted.
+const MaxViolations = 1000
+
+// Report is what a check came to.
+type Report struct {
+	// Violations in the order in which they were found: the same for the same history.
+	Violations []Violation
+	// Count is how many there are, also of those that are not listed, and Broken how many of each rule.
+	Count  int
+	Broken map[Rule]int
+	// Totals of what was counted.
+	Totals Totals
+	// Records counts the records of all chains, Deliveries those that have no end.
+	Records, OpenDeliveries int
+	// Unchecked says what was not checked, and why.
+	Unchecked []string
+}
+
+func (r *Report) addf(v Violation, format string, args ...any) {
+	if r.Broken == nil {
+		r.Broken = map[Rule]int{}
+	}
+	r.Count++
+	r.Broken[v.Rule]++
+	if len(r.Violations) < MaxViolations {
+		v.What = fmt.Sprintf(format, args...)
+		r.Violations = append(r.Violations, v)
+	}
+}
