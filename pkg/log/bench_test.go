@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/log/logtest"
@@ -52,7 +53,7 @@ func BenchmarkAppend(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	at, chain := genesis.Sequence, log.OpenChain(site, "prf.0")
+	at, chain := genesis.Sequence, log.OpenChain(site, "prf.0", clock.Wall{})
 	b.Run("chain", func(b *testing.B) {
 		for b.Loop() {
 			if at, err = chain.Append(b.Context(), at, data); err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 )
 
@@ -25,6 +26,7 @@ const (
 type Chain struct {
 	broker  Broker
 	subject string
+	clock   clock.Clock
 
 	mu   sync.Mutex
 	busy bool
@@ -40,8 +42,10 @@ type attempt struct {
 	losses int
 }
 
-// OpenChain returns the protocol around Append for one chain. It reads nothing.
-func OpenChain(b Broker, subject string) *Chain { return &Chain{broker: b, subject: subject} }
+// OpenChain returns the protocol around Append for one chain, which waits on c. It reads nothing.
+func OpenChain(b Broker, subject string, c clock.Clock) *Chain {
+	return &Chain{broker: b, subject: subject, clock: c}
+}
 
 // Append stores data as the chain's next record if its last one has sequence expect, and returns the
 // record's sequence. data must be unique (records carry an id) and must not be changed before Append
@@ -103,7 +107,7 @@ func (c *Chain) run(ctx context.Context, a *attempt) (uint64, error) {
 		if done {
 			return sequence, err
 		}
-		if werr := wait(ctx, pause); werr != nil {
+		if werr := clock.Sleep(ctx, c.clock, pause); werr != nil {
 			return 0, fault.As(fault.Unavailable, fmt.Errorf("%w: %w: %w", ErrUnknown, werr, err))
 		}
 		pause = min(2*pause, lastPause)
@@ -164,15 +168,4 @@ func (c *Chain) checkLoss(ctx context.Context, a *attempt, conflict *ConflictErr
 		return 0, false, conflict
 	}
 	return 0, true, fmt.Errorf("%w: the chain ends at %d, %d was acknowledged", ErrLogLostData, m.Sequence, a.expect)
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

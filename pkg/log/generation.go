@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 )
 
@@ -69,7 +70,7 @@ func LoadGeneration(ctx context.Context, kv KV) (Generation, error) {
 		if err == nil {
 			return g, nil
 		}
-		if werr := wait(ctx, pollEvery); werr != nil {
+		if werr := clock.Sleep(ctx, clock.Wall{}, pollEvery); werr != nil {
 			return Generation{}, fmt.Errorf("wait for the provisioner: %w: %w", werr, err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"refrain.dev/pkg/clock"
 )
 
 // feedLimits bounds what a feed holds and how long one tail may make the others wait.
@@ -147,7 +149,7 @@ func (f *jsFeed) run() {
 		if f.next > before {
 			pause = firstPause
 		}
-		_ = wait(f.ctx, pause)
+		_ = clock.Sleep(f.ctx, clock.Wall{}, pause)
 		pause = min(2*pause, lastPause)
 	}
 }

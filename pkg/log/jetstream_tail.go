@@ -3,6 +3,8 @@ package log
 import (
 	"errors"
 	"sync"
+
+	"refrain.dev/pkg/clock"
 )
 
 // jsTail buffers the messages of one subject. While it is behind, the feed passes it over and it reads
@@ -86,7 +88,7 @@ func (t *jsTail) fill() {
 			t.fail(err)
 			return
 		case err != nil:
-			_ = wait(t.feed.ctx, pause)
+			_ = clock.Sleep(t.feed.ctx, clock.Wall{}, pause)
 			pause = min(2*pause, lastPause)
 			continue
 		}

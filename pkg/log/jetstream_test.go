@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/log/logtest"
@@ -50,7 +51,7 @@ func TestJetStreamSurvivesRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer feed.Close()
-	chain, position := log.OpenChain(site, "prf.0"), at.Sequence
+	chain, position := log.OpenChain(site, "prf.0", clock.Wall{}), at.Sequence
 	step := func(data string) {
 		t.Helper()
 		if position, err = chain.Append(t.Context(), position, []byte(data)); err != nil {
@@ -90,7 +91,7 @@ func TestJetStreamCluster(t *testing.T) {
 	}
 	lose := 0
 	lossy := logtest.Lossy{Broker: site, Lose: func() bool { lose++; return lose%3 == 0 }}
-	chain, position := log.OpenChain(lossy, "act.1"), at.Sequence
+	chain, position := log.OpenChain(lossy, "act.1", clock.Wall{}), at.Sequence
 	feed, err := site.Feed(t.Context(), map[string]uint64{"act.0": 0, "act.1": at.Sequence})
 	if err != nil {
 		t.Fatal(err)

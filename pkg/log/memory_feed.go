@@ -149,6 +149,10 @@ func (t *memTail) Peek() (Message, bool) {
 	}
 	t.memory.mu.Lock()
 	defer t.memory.mu.Unlock()
+	if last := t.stream.last; t.position > last {
+		t.err = fmt.Errorf("%w: the stream ends at %d, the position is %d", ErrLogLostData, last, t.position)
+		return Message{}, false
+	}
 	of := t.stream.subjects[t.subject]
 	i := after(of, t.position)
 	if i == len(of) {

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 )
 
@@ -98,7 +99,7 @@ func TestChainStaysOpenAfterLostAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain := log.OpenChain(m, "prf.0")
+	chain := log.OpenChain(m, "prf.0", clock.Wall{})
 	m.SetFaults(func(op log.Op) log.Fault {
 		if op.Name == "append" {
 			return log.Fault{Effect: log.Late}
@@ -140,7 +141,7 @@ func TestChainFullAfterLostAnswer(t *testing.T) {
 		n++
 		return []log.Fault{{Effect: log.LostAfter}, {Effect: log.Full}, {}}[min(n-1, 2)]
 	})
-	got, err := log.OpenChain(m, "prf.0").Append(t.Context(), genesis.Sequence, []byte("a"))
+	got, err := log.OpenChain(m, "prf.0", clock.Wall{}).Append(t.Context(), genesis.Sequence, []byte("a"))
 	if err != nil || got == 0 || n != 2 {
 		t.Fatalf("got %d, %v after %d attempts; want it found after 2", got, err, n)
 	}
@@ -163,7 +164,7 @@ func TestChainProperty(t *testing.T) {
 			}
 			return f
 		})
-		chain := log.OpenChain(m, "act.1")
+		chain := log.OpenChain(m, "act.1", clock.Wall{})
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Millisecond)
 		defer cancel()
 		done, tried, sequence := 0, 0, at.Sequence

@@ -12,6 +12,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 )
 
@@ -126,7 +127,7 @@ func (p *provisioner) reach(ctx context.Context) (Generation, error) {
 			g, err := p.make(ctx)
 			return g, errors.Join(err, p.unlock(context.WithoutCancel(ctx)))
 		}
-		if err := wait(ctx, pollEvery); err != nil {
+		if err := clock.Sleep(ctx, clock.Wall{}, pollEvery); err != nil {
 			return Generation{}, fmt.Errorf("wait for another provisioner: %w", err)
 		}
 	}
@@ -247,7 +248,7 @@ func persist(ctx context.Context, do func() error) error {
 		if !again || n == persistTimes {
 			return err
 		}
-		if werr := wait(ctx, pause); werr != nil {
+		if werr := clock.Sleep(ctx, clock.Wall{}, pause); werr != nil {
 			return fmt.Errorf("%w: %w", werr, err)
 		}
 		pause = min(2*pause, lastPause)
@@ -352,7 +353,7 @@ func (p *provisioner) swap(ctx context.Context, key string, v any, revision uint
 		case rerr != nil && !errors.Is(rerr, ErrUnknown) && !errors.Is(rerr, ErrNotFound):
 			return 0, fmt.Errorf("read %s: %w", key, rerr)
 		}
-		if err := wait(ctx, firstPause); err != nil {
+		if err := clock.Sleep(ctx, clock.Wall{}, firstPause); err != nil {
 			return 0, err
 		}
 	}

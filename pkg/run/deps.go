@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
+	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
@@ -30,13 +32,20 @@ type Deps struct {
 	// Runner runs the service's stage: freely on the wall clock, or step by step under the replay clock.
 	Runner stage.Runner
 	// Clock is the time for whatever is not a fold.
-	Clock stage.Clock
+	Clock clock.Clock
 	// GRPC is where the service registers its gRPC services.
 	GRPC grpc.ServiceRegistrar
 	// Ready is told when the service has caught up once; the health service answers from it.
 	Ready func(component string, ready bool)
-	// Partitions that this process owns.
-	Owner func(partition int) bool
+	// Ownership says which partitions of its stage this process owns.
+	Ownership stage.Ownership
+	// Locate names the gRPC address of the process that owns a partition of this service's stage, as far as is
+	// known: where to pass a request on that must be decided there. "" if it is this process, or nobody knows.
+	Locate func(partition int) string
+	// Dial connects to a gRPC server by its address. The caller closes what it gets.
+	Dial func(address string) (Conn, error)
+	// Points are told of the places at which the process may die; nil in production.
+	Points failpoint.Points
 	// Replica names this process in records and logs.
 	Replica string
 	// NATS is the connection under the log, for what is not on a stream; nil where there is none.
@@ -45,6 +54,13 @@ type Deps struct {
 	Stamper Stamper
 	// Listening is told what a component listens on, such as ("ingest-http", 127.0.0.1:8080); may be nil.
 	Listening func(name string, at net.Addr)
+}
+
+// Conn is a connection to a gRPC server.
+type Conn interface {
+	grpc.ClientConnInterface
+	// Close ends it.
+	Close() error
 }
 
 // Stamper says when something arrives. The wall clock's answer is now; the replay clock's follows from

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/telemetry"
@@ -140,6 +141,11 @@ func (p *process) serve(ctx context.Context, build func(context.Context, Deps) (
 	return Together(ctx, p.logger, p.cfg.StopWithin.Std(), parts...)
 }
 
+// dial connects to another process as this one.
+func (p *process) dial(address string) (Conn, error) {
+	return rpc.Dial(address, rpc.ClientConfig{Tracer: p.telemetry.Tracer, Meter: p.telemetry.Meter})
+}
+
 // deps is what does not need a connection.
 func (p *process) deps() (Deps, error) {
 	owner, err := ParseOwner(p.cfg.Partitions)
@@ -148,7 +154,7 @@ func (p *process) deps() (Deps, error) {
 	}
 	return Deps{
 		Logger: p.logger, Tracer: p.telemetry.Tracer, Meter: p.telemetry.Meter,
-		Runner: stage.NewFreeRunner(), Clock: stage.WallClock{},
-		GRPC: p.server, Ready: p.health.Set, Owner: owner, Replica: p.cfg.Replica, Listening: p.listening,
+		Runner: stage.NewFreeRunner(), Clock: clock.Wall{},
+		GRPC: p.server, Ready: p.health.Set, Ownership: stage.Always(owner), Dial: p.dial, Replica: p.cfg.Replica, Listening: p.listening,
 	}, nil
 }

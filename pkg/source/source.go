@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"sync"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 )
@@ -29,6 +30,7 @@ const MaxBundle = 1<<20 - 4096
 // Catalogs holds the compiled catalogs of one process. It is safe for concurrent use.
 type Catalogs[C any] struct {
 	kv     log.KV
+	clock  clock.Clock
 	decode func([]byte) (C, error)
 
 	mu      sync.RWMutex
@@ -37,10 +39,10 @@ type Catalogs[C any] struct {
 	loading map[string]chan struct{}
 }
 
-// New returns Catalogs that load bundles from kv and compile them with decode, which must not change its
-// argument.
-func New[C any](kv log.KV, decode func([]byte) (C, error)) *Catalogs[C] {
-	return &Catalogs[C]{kv: kv, decode: decode, loaded: map[string]C{}, loading: map[string]chan struct{}{}}
+// New returns Catalogs that load bundles from kv, wait on c, and compile them with decode, which must not
+// change its argument.
+func New[C any](kv log.KV, c clock.Clock, decode func([]byte) (C, error)) *Catalogs[C] {
+	return &Catalogs[C]{kv: kv, clock: c, decode: decode, loaded: map[string]C{}, loading: map[string]chan struct{}{}}
 }
 
 // Prepare loads and keeps the catalog of a revision; with "", the revision before any was applied, there
@@ -55,10 +57,8 @@ func (c *Catalogs[C]) Prepare(ctx context.Context, revision string) error {
 		if wait == nil {
 			return c.finish(revision, c.load(ctx, revision))
 		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return fmt.Errorf("load catalog %s: %w", revision, ctx.Err())
+		if _, err := c.clock.Wait(ctx, clock.Forever, wait); err != nil {
+			return fmt.Errorf("load catalog %s: %w", revision, err)
 		}
 	}
 }

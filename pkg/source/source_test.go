@@ -12,6 +12,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/source"
@@ -47,7 +48,7 @@ func TestPrepare(t *testing.T) {
 	m := site(t)
 	put(t, m, "r1", "one")
 	put(t, m, "r2", "bad")
-	c := source.New(m.KV(), text)
+	c := source.New(m.KV(), clock.Wall{}, text)
 	if err := c.Prepare(t.Context(), ""); err != nil {
 		t.Errorf("no revision yet: %v", err)
 	}
@@ -76,7 +77,7 @@ func TestPrepareLoadsOnce(t *testing.T) {
 	m := site(t)
 	put(t, m, "r1", "one")
 	var decoded atomic.Int32
-	c := source.New(m.KV(), func(data []byte) (string, error) {
+	c := source.New(m.KV(), clock.Wall{}, func(data []byte) (string, error) {
 		decoded.Add(1)
 		return text(data)
 	})
@@ -151,7 +152,7 @@ var instant = time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 
 func TestActivate(t *testing.T) {
 	m := site(t)
-	c := source.New(m.KV(), text)
+	c := source.New(m.KV(), clock.Wall{}, text)
 	if got, err := c.Current(t.Context()); got != "" || err != nil {
 		t.Errorf("before: got %q, %v", got, err)
 	}

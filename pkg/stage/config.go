@@ -7,6 +7,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
@@ -17,8 +19,8 @@ type Config struct {
 	Spec log.StageSpec
 	// Generation of the log.
 	Generation log.Generation
-	// Owner says which partitions this process owns.
-	Owner func(partition int) bool
+	// Ownership says which partitions this process owns; nil means all.
+	Ownership Ownership
 	// Replica names the process in records.
 	Replica string
 	// Batch is the greatest number of inputs in a record; default 256.
@@ -34,7 +36,7 @@ type Ports struct {
 	Broker log.Broker
 	KV     log.KV
 	Store  state.Store
-	Clock  Clock
+	Clock  clock.Clock
 	Logger *slog.Logger
 	Tracer trace.TracerProvider
 	Meter  metric.MeterProvider
@@ -42,6 +44,10 @@ type Ports struct {
 	Caller Caller
 	// Preparer makes a revision ready; nil if nothing has to be.
 	Preparer Preparer
+	// Orphans takes what calls find out too late; nil if the fold makes none.
+	Orphans Orphans
+	// Points are told of the places at which the process may die; nil in production.
+	Points failpoint.Points
 	// Ready is told once, when every owned partition has caught up; may be nil.
 	Ready func()
 }

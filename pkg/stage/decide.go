@@ -53,8 +53,9 @@ type letterID struct {
 }
 
 type reply struct {
-	to  *request
-	res response
+	to    *request
+	reply any
+	err   error
 }
 
 func (b *batch) worthARecord() bool {
@@ -63,7 +64,7 @@ func (b *batch) worthARecord() bool {
 
 func (b *batch) answer() {
 	for _, r := range b.replies {
-		r.to.reply <- r.res
+		r.to.answer(r.reply, r.err)
 	}
 }
 
@@ -172,7 +173,7 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 	env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
 	out, err := p.consult(&in, rows, env)
 	if err != nil && to != nil {
-		b.replies = append(b.replies, reply{to: to, res: response{err: err}})
+		b.replies = append(b.replies, reply{to: to, err: err})
 		return nil
 	}
 	p.tried(ctx, err != nil)
@@ -187,7 +188,7 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 		return err
 	}
 	if to != nil {
-		b.replies = append(b.replies, reply{to: to, res: response{reply: out.Reply}})
+		b.replies = append(b.replies, reply{to: to, reply: out.Reply})
 	}
 	if in.Source == FromTimer && !touches(out, in.Key) {
 		b.unknown = append(b.unknown, state.Due{Key: in.Key, At: in.At})

@@ -25,7 +25,7 @@ func (p *partition) gather(ctx context.Context, lim limit) error {
 	if due {
 		share = room - room/2
 	}
-	taken, err := p.gatherReaders(lim, share)
+	taken, err := p.gatherReaders(ctx, lim, share)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (p *partition) gatherInstant(ctx context.Context, lim limit) error {
 	room := max(0, p.cfg.Batch-len(p.pending))
 	room -= p.gatherRequests(room)
 	if !p.inRound {
-		if _, err := p.gatherReaders(lim, room); err != nil {
+		if _, err := p.gatherReaders(ctx, lim, room); err != nil {
 			return err
 		}
 		if len(p.pending) == 0 && p.timersDue(lim) {
@@ -108,9 +108,12 @@ type call struct {
 
 // gatherReaders takes from the control lane while it has something, then round robin from the others;
 // the bulk lane only while nothing else waits.
-func (p *partition) gatherReaders(lim limit, room int) (int, error) {
+func (p *partition) gatherReaders(ctx context.Context, lim limit, room int) (int, error) {
 	taken := 0
-	for _, class := range p.classes() {
+	for c, class := range p.classes() {
+		if c == bulkClass && !lim.replay && p.holdBulk(ctx) {
+			continue
+		}
 		n, err := p.gatherClass(class, lim, room-taken)
 		taken += n
 		if err != nil || taken >= room {
@@ -152,6 +155,9 @@ func (p *partition) gatherClass(class []*reader, lim limit, room int) (int, erro
 	return taken, nil
 }
 
+// bulkClass is the index of the bulk lane in classes.
+const bulkClass = 2
+
 // classes orders the readers: control; then all others; then bulk.
 func (p *partition) classes() [3][]*reader {
 	var c [3][]*reader
@@ -160,7 +166,7 @@ func (p *partition) classes() [3][]*reader {
 		case log.LaneControl:
 			c[0] = append(c[0], r)
 		case log.LaneBulk:
-			c[2] = append(c[2], r)
+			c[bulkClass] = append(c[bulkClass], r)
 		default:
 			c[1] = append(c[1], r)
 		}
@@ -198,6 +204,9 @@ func (p *partition) takeOne(r *reader, lim limit) (bool, error) {
 		return false, nil
 	}
 	r.take()
+	if r.lane == log.LaneBulk {
+		p.bulk.note(it.pos.Sequence)
+	}
 	p.pending = append(p.pending, *it)
 	if lim.replay && p.resumed.over(it) {
 		p.pending[len(p.pending)-1].input = nil

@@ -13,6 +13,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
@@ -38,9 +39,9 @@ func newMesh(t *testing.T, partitions, batch int) *mesh {
 	return &mesh{t: t, broker: broker, store: state.NewMemory(), gen: gen, fold: &ledger{partitions: partitions}, batch: batch, caller: echo{}}
 }
 
-func (m *mesh) stage(name string, broker log.Broker, clock Clock) *Stage {
+func (m *mesh) stage(name string, broker log.Broker, c clock.Clock) *Stage {
 	return New(Config{Spec: log.Stage(name), Generation: m.gen, Replica: "test", Batch: m.batch}, m.fold, Ports{
-		Broker: broker, KV: m.broker.KV(), Store: m.store, Clock: clock, Logger: slog.New(slog.DiscardHandler),
+		Broker: broker, KV: m.broker.KV(), Store: m.store, Clock: c, Logger: slog.New(slog.DiscardHandler),
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Caller: m.caller,
 	})
 }

@@ -7,6 +7,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/state"
 )
@@ -21,7 +22,7 @@ func (m *mesh) loseStates(stage string) {
 // A store that loses everything loses no timer, also when nothing else happens that would notice the loss.
 func TestTimersOutliveTheStore(t *testing.T) {
 	m := newMesh(t, 1, 4)
-	defer m.run(m.stage("profile", m.broker, WallClock{}))()
+	defer m.run(m.stage("profile", m.broker, clock.Wall{}))()
 	later := m.add("ann", 1)
 	later.e.Later = 400 * time.Millisecond
 	m.publish(m.broker, nil, later)
@@ -33,7 +34,7 @@ func TestTimersOutliveTheStore(t *testing.T) {
 // Other stages read an owner's rows: it repairs them even if it has nothing to do itself.
 func TestAnIdleOwnerRepairsItsStates(t *testing.T) {
 	m := newMesh(t, 1, 4)
-	defer m.run(m.stage("profile", m.broker, WallClock{}))()
+	defer m.run(m.stage("profile", m.broker, clock.Wall{}))()
 	m.publish(m.broker, nil, m.add("ann", 3))
 	eventually(t, "the entry is there", func() bool { return m.row("profile", "ann").Sum == 3 })
 	m.loseStates("profile")
@@ -45,7 +46,7 @@ func TestWholeStoreBringsBackWhatIsLost(t *testing.T) {
 	m := newMesh(t, 1, 4)
 	inner := m.store
 	m.store = newWholeStore(inner, m.broker)
-	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	later := m.add("ann", 1)
 	later.e.Later = time.Hour
 	m.publish(m.broker, nil, later)
@@ -71,7 +72,7 @@ func (m *mesh) dies(step func(context.Context, *partition)) {
 	m.t.Helper()
 	ctx, cancel := context.WithCancel(m.t.Context())
 	defer cancel()
-	s := m.stage("decision", m.broker, WallClock{})
+	s := m.stage("decision", m.broker, clock.Wall{})
 	s.cfg.Final = true // nobody has to learn what was covered
 	if err := s.start(ctx); err != nil {
 		m.t.Fatal(err)
@@ -83,7 +84,7 @@ func (m *mesh) dies(step func(context.Context, *partition)) {
 func TestInputThatLeadsToNothingIsNotPoison(t *testing.T) {
 	m := newMesh(t, 1, 8)
 	m.fold.idle = true // as decision sees it: facts that are none of its business
-	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	m.publish(m.broker, nil, m.add("ann", 1))
 	eventually(t, "the entry is there", func() bool { return m.row("profile", "ann").Sum == 1 })
 	stop()
@@ -108,11 +109,11 @@ func TestInputThatLeadsToNothingIsNotPoison(t *testing.T) {
 func TestAnUnreachableStoreIsNoAttempt(t *testing.T) {
 	m := newMesh(t, 1, 8)
 	m.publish(m.broker, nil, m.add("ann", 1))
-	s := m.stage("profile", m.broker, WallClock{})
+	s := m.stage("profile", m.broker, clock.Wall{})
 	if err := s.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s = m.stage("profile", m.broker, WallClock{}) // after an unclean end
+	s = m.stage("profile", m.broker, clock.Wall{}) // after an unclean end
 	if err := s.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ type partition struct {
 	told      string // the revision of the chain's last record: a new one travels on even without facts
 
 	readers []*reader
-	feeds   []log.Feed
+	shared  *sharedFeeds
 	pending []item  // gathered and not yet decided
 	round   []Input // results that the replay clock takes together
 	inRound bool    // and has begun to take
@@ -46,6 +46,8 @@ type partition struct {
 	attempt attempt
 
 	trial   trial
+	bulk    bulk
+	halted  bool
 	waiting atomic.Int64 // when the oldest input at hand was stored, in unix nanoseconds; 0 while there is none
 
 	earliest time.Time // of the timer index; zero if nothing is scheduled
@@ -64,16 +66,6 @@ type doors struct {
 	notify   func() // told beside wake; may be nil
 }
 
-type request struct {
-	in    Input
-	reply chan response
-}
-
-type response struct {
-	reply any
-	err   error
-}
-
 func (d *doors) signal() {
 	select {
 	case d.wake <- struct{}{}:
@@ -90,7 +82,7 @@ func (s *Stage) newPartition(number int) *partition {
 		Stage:     s,
 		number:    number,
 		shard:     state.Shard{Stage: s.cfg.Spec.Name, Partition: number},
-		chain:     log.OpenChain(s.ports.Broker, name),
+		chain:     log.OpenChain(s.ports.Broker, name, s.ports.Clock),
 		chainName: name,
 		relay:     newRelay(name, s.ports),
 		doors:     doors{wake: make(chan struct{}, 1), notify: s.notify},
@@ -207,6 +199,7 @@ func (p *partition) commit(ctx context.Context, b *batch) error {
 	p.careful = max(0, p.careful-b.taken)
 	p.metrics.batch(ctx, b)
 	b.answer()
+	p.ports.Points.At("stage.answered")
 	p.startCalls(b.calls)
 	if behind != nil {
 		return behind
@@ -229,16 +222,25 @@ func (p *partition) adopt(b *batch) {
 	}
 }
 
+// close leaves the inputs, answers who waits, and publishes what calls have found out and nobody recorded.
 func (p *partition) close() {
-	for _, f := range p.feeds {
-		f.Close()
-	}
-	p.feeds, p.readers, p.pending, p.round = nil, nil, nil, nil
+	p.leaveFeeds()
+	p.readers, p.pending, p.round = nil, nil, nil
 	p.doors.mu.Lock()
-	defer p.doors.mu.Unlock()
-	p.doors.closed = true
-	for _, r := range p.doors.requests {
-		r.reply <- response{err: unavailable(p.number)}
+	requests, results := p.doors.requests, p.doors.results
+	p.doors.closed, p.doors.requests, p.doors.results = true, nil, nil
+	p.doors.mu.Unlock()
+	for _, r := range requests {
+		r.answer(nil, unavailable(p.number))
 	}
-	p.doors.requests = nil
+	for _, in := range results {
+		p.orphan(in)
+	}
+}
+
+func (p *partition) leaveFeeds() {
+	if p.shared != nil {
+		p.shared.leave()
+		p.shared = nil
+	}
 }

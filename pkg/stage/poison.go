@@ -53,6 +53,7 @@ func (p *partition) announce(ctx context.Context) error {
 		return err
 	}
 	p.attempt = attempt{input: it.reader.name, pos: it.pos, number: number, here: true}
+	p.ports.Points.At("stage.attempted")
 	p.relay.add(seq, rec)
 	return p.apply(ctx, rec, nil, seq)
 }
@@ -111,6 +112,7 @@ func (p *partition) deadLetter(ctx context.Context, in *Input, code, why string,
 	if _, err := p.ports.Broker.Publish(ctx, log.Subject(log.DeadLetters(p.cfg.Spec.Name), p.number), data); err != nil {
 		return "", fmt.Errorf("publish dead letter: %w", err)
 	}
+	p.ports.Points.At("stage.deadlettered")
 	p.metrics.deadLetter(ctx, code)
 	p.ports.Logger.Warn("input went to the dead letters", "stage", p.cfg.Spec.Name, "partition", p.number, "input", in.Name,
 		"sequence", in.Sequence, "index", in.Index, "dead_letter", dl.GetId(), "code", code)

@@ -80,6 +80,7 @@ func (p *partition) append(ctx context.Context, rec *stagev1.Record) (uint64, er
 	default:
 		return 0, fmt.Errorf("append to %s: %w", p.chainName, err)
 	}
+	p.ports.Points.At("stage.appended")
 	p.last, p.lastNow, p.lastRound, p.told = seq, rec.GetNow().AsTime(), rec.GetRound(), rec.GetRevision()
 	return seq, nil
 }
@@ -92,7 +93,7 @@ func (p *partition) apply(ctx context.Context, rec *stagev1.Record, bodies []*st
 		return &HaltError{Subject: p.chainName, Why: err.Error()}
 	}
 	b.Prev = p.applied
-	back := backoff{}
+	back := p.backoff()
 	for {
 		err := p.ports.Store.Apply(ctx, p.shard, b)
 		if fenced, ok := errors.AsType[*state.FencedError](err); ok {
@@ -103,6 +104,7 @@ func (p *partition) apply(ctx context.Context, rec *stagev1.Record, bodies []*st
 		if err == nil {
 			p.applied = seq
 			p.noteWake(b.Writes)
+			p.ports.Points.At("stage.applied")
 			return nil
 		}
 		p.metrics.storeError(ctx)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
@@ -57,7 +60,8 @@ func (p *partition) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.epoch = seq
+	p.epoch, p.torn = seq, false
+	p.ports.Points.At("stage.opened")
 	return nil
 }
 
@@ -115,9 +119,9 @@ func (p *partition) copyRecords(ctx context.Context) error {
 	}
 	defer feed.Close()
 	tail := feed.Tail(subject)
-	started, copied := time.Now(), 0
+	started, copied := p.ports.Clock.Elapsed(), 0
 	for p.applied < p.last {
-		msg, err := next(ctx, tail)
+		msg, err := next(ctx, p.ports.Clock, tail)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", subject, err)
 		}
@@ -128,7 +132,7 @@ func (p *partition) copyRecords(ctx context.Context) error {
 	}
 	p.metrics.recovered(ctx, copied)
 	p.ports.Logger.Info("state store recovered", "stage", p.cfg.Spec.Name, "partition", p.number,
-		"records", copied, "took", time.Since(started).Round(time.Millisecond).String())
+		"records", copied, "took", (p.ports.Clock.Elapsed() - started).Round(time.Millisecond).String())
 	return p.findEarliest(ctx)
 }
 
@@ -154,11 +158,12 @@ func (p *partition) copyRecord(ctx context.Context, msg log.Message) error {
 		p.senders[s.GetChain()] = state.Position{Sequence: s.GetSequence(), Index: s.GetIndex()}
 	}
 	p.applied = msg.Sequence
+	p.ports.Points.At("stage.copied")
 	return nil
 }
 
 // next waits for a tail's next message.
-func next(ctx context.Context, tail log.Tail) (log.Message, error) {
+func next(ctx context.Context, c clock.Clock, tail log.Tail) (log.Message, error) {
 	for {
 		if msg, ok := tail.Peek(); ok {
 			tail.Pop()
@@ -167,10 +172,8 @@ func next(ctx context.Context, tail log.Tail) (log.Message, error) {
 		if err := tail.Err(); err != nil {
 			return log.Message{}, err
 		}
-		select {
-		case <-tail.Wake():
-		case <-ctx.Done():
-			return log.Message{}, ctx.Err()
+		if _, err := c.Wait(ctx, clock.Forever, tail.Wake()); err != nil {
+			return log.Message{}, err
 		}
 	}
 }
@@ -222,7 +225,8 @@ func openInputs(ctx context.Context, broker log.Broker, parts []*partition) ([]l
 		}
 	}
 	var feeds []log.Feed
-	for _, subjects := range from {
+	for _, class := range slices.Sorted(maps.Keys(from)) {
+		subjects := from[class]
 		feed, err := broker.Feed(ctx, subjects)
 		if err != nil {
 			for _, f := range feeds {

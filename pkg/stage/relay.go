@@ -12,6 +12,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
 )
 
@@ -24,6 +25,7 @@ type relay struct {
 	chain  string
 	broker log.Broker
 	kv     log.KV
+	points failpoint.Points
 
 	mu    sync.Mutex
 	queue []outgoing
@@ -63,7 +65,7 @@ func (p *partition) openRelay(ctx context.Context) error {
 	defer feed.Close()
 	tail := feed.Tail(r.chain)
 	for seq := from; seq < p.last; {
-		msg, err := next(ctx, tail)
+		msg, err := next(ctx, p.ports.Clock, tail)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", r.chain, err)
 		}
@@ -78,7 +80,7 @@ func (p *partition) openRelay(ctx context.Context) error {
 }
 
 func newRelay(chain string, ports Ports) *relay {
-	return &relay{chain: chain, broker: ports.Broker, kv: ports.KV, wake: make(chan struct{}, 1)}
+	return &relay{chain: chain, broker: ports.Broker, kv: ports.KV, points: ports.Points, wake: make(chan struct{}, 1)}
 }
 
 func (r *relay) reset(saved uint64) {
@@ -144,6 +146,7 @@ func (r *relay) deliver(ctx context.Context, out outgoing) error {
 		if _, err := r.broker.Publish(ctx, subject, data); err != nil {
 			return fmt.Errorf("deliver to %s: %w", subject, err)
 		}
+		r.points.At("stage.relayed")
 	}
 	return nil
 }
@@ -161,6 +164,7 @@ func (r *relay) save(ctx context.Context, least int) error {
 	if err := r.kv.Put(ctx, relayKey(r.chain), value[:]); err != nil {
 		return fmt.Errorf("save position of relay %s: %w", r.chain, err)
 	}
+	r.points.At("stage.saved")
 	r.mu.Lock()
 	r.saved, r.unset = done, 0
 	r.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 )
 
@@ -20,6 +21,8 @@ import (
 // Events drive it: an event's arrival moves the horizon to its time, and every instant before the horizon
 // may be released. Advance lets it run on past the last event; Switch ends it for good.
 type Replay struct {
+	clock.Wall // everything but Now: waits and time-outs are real
+
 	tracker *tracker
 	count   int
 
@@ -80,7 +83,7 @@ func NewReplay(ctx context.Context, broker log.Broker, gen log.Generation, stage
 // when everything has been read.
 func (r *Replay) Broker() log.Broker { return r.tracker }
 
-// Now implements Clock.
+// Now implements clock.Clock.
 func (r *Replay) Now() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -196,7 +199,7 @@ func (r *Replay) Run(ctx context.Context, s *Stage) error {
 		return s.stop(ctx, limit{replay: true, now: r.Now(), round: r.round})
 	case <-r.switched:
 		<-r.idle
-		return runFreely(ctx, s)
+		return newTenancy(s).run(ctx)
 	}
 }
 
@@ -437,7 +440,7 @@ func (r *Replay) arrived(ctx context.Context, p *partition) error {
 
 // stepPatiently is step, with everything waited out that passes.
 func (p *partition) stepPatiently(ctx context.Context, lim limit) (bool, error) {
-	back := backoff{}
+	back := p.backoff()
 	for {
 		worked, err := p.step(ctx, lim)
 		if err == nil {
@@ -453,7 +456,7 @@ func (p *partition) stepPatiently(ctx context.Context, lim limit) (bool, error) 
 }
 
 func (p *partition) flushPatiently(ctx context.Context) (bool, error) {
-	back := backoff{}
+	back := p.backoff()
 	for {
 		sent, err := p.relay.flush(ctx)
 		if err == nil {
@@ -487,6 +490,6 @@ func latest(a, b time.Time) time.Time {
 }
 
 var (
-	_ Runner = (*Replay)(nil)
-	_ Clock  = (*Replay)(nil)
+	_ Runner      = (*Replay)(nil)
+	_ clock.Clock = (*Replay)(nil)
 )

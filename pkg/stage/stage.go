@@ -3,17 +3,13 @@ package stage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/sync/errgroup"
 
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
-	"refrain.dev/pkg/log"
 )
 
 // Stage is one stage with the partitions that this process owns. It is made by New, run by a Runner, and
@@ -29,12 +25,11 @@ type Stage struct {
 
 	mu    sync.RWMutex
 	parts map[int]*partition
-	feeds []log.Feed
 
 	callsCtx  context.Context //nolint:containedctx // the life of the calls, not of a request
 	stopCalls context.CancelFunc
 	unwatch   func()
-	calling   sync.WaitGroup
+	calling   *clock.Group
 }
 
 // New makes a stage; it reads and writes nothing yet.
@@ -45,8 +40,8 @@ func New(cfg Config, fold Fold, ports Ports) *Stage {
 	if cfg.StopWithin <= 0 {
 		cfg.StopWithin = 10 * time.Second
 	}
-	if cfg.Owner == nil {
-		cfg.Owner = func(int) bool { return true }
+	if cfg.Ownership == nil {
+		cfg.Ownership = Always(func(int) bool { return true })
 	}
 	return &Stage{
 		cfg: cfg, fold: fold, ports: ports, metrics: newMetrics(cfg.Spec.Name, ports.Meter),
@@ -69,44 +64,64 @@ func (s *Stage) Do(ctx context.Context, partition int, r Request) (any, error) {
 	return p.do(ctx, r)
 }
 
-// start takes over every owned partition, brings the store up to date and opens the inputs.
-func (s *Stage) start(ctx context.Context) error {
+// begin makes what the stage's partitions share.
+func (s *Stage) begin(ctx context.Context) {
 	s.callsCtx, s.stopCalls = context.WithCancel(context.WithoutCancel(ctx))
+	s.calling = clock.NewGroup(s.ports.Clock, 0)
+	s.unwatch = s.watchLag()
+}
+
+// end waits for the calls that are still under way, which are told to hurry.
+func (s *Stage) end(ctx context.Context) {
+	s.unwatch()
+	s.stopCalls()
+	_ = s.calling.Wait(context.WithoutCancel(ctx))
+}
+
+// tookOver says, once, that every owned partition has caught up.
+func (s *Stage) tookOver() {
+	s.ports.Logger.Info("stage took over its partitions", "stage", s.Name(), "partitions", len(s.owned()))
+	if s.ports.Ready != nil {
+		s.ports.Ready()
+	}
+}
+
+// start takes over every owned partition, brings the store up to date and opens the inputs, for whoever
+// drives the partitions step by step.
+func (s *Stage) start(ctx context.Context) error {
+	s.begin(ctx)
+	t := newTenancy(s)
+	g := clock.NewGroup(s.ports.Clock, 4)
 	var parts []*partition
-	for n := range s.cfg.Generation.Partitions {
-		if s.cfg.Owner(n) {
-			parts = append(parts, s.newPartition(n))
-		}
+	for _, n := range t.missing() {
+		p := s.newPartition(n)
+		parts = append(parts, p)
+		g.Go(func() error { return p.takeOverPatiently(ctx) })
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
-	for _, p := range parts {
-		g.Go(func() error { return p.takeOverPatiently(gctx) })
-	}
-	if err := g.Wait(); err != nil {
+	if err := g.Wait(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	feeds, err := openInputs(ctx, s.ports.Broker, parts)
 	if err != nil {
 		return err
 	}
+	shared := &sharedFeeds{feeds: feeds, users: len(parts)}
 	s.mu.Lock()
-	s.feeds = feeds
 	for _, p := range parts {
+		p.shared = shared
 		s.parts[p.number] = p
 	}
-	s.unwatch = s.watchLag()
 	s.mu.Unlock()
-	s.ports.Logger.Info("stage took over its partitions", "stage", s.Name(), "partitions", len(parts))
-	if s.ports.Ready != nil {
-		s.ports.Ready()
-	}
+	s.tookOver()
 	return nil
 }
 
 // takeOverPatiently waits out what passes: a broker that does not answer, another owner that is faster.
 func (p *partition) takeOverPatiently(ctx context.Context) error {
-	back := backoff{}
+	if err := p.awaitHandover(ctx); err != nil {
+		return err
+	}
+	back := p.backoff()
 	for {
 		err := p.takeOver(ctx)
 		if err == nil {
@@ -124,10 +139,7 @@ func (p *partition) takeOverPatiently(ctx context.Context) error {
 
 // retake takes a lost partition over again, with inputs of its own.
 func (p *partition) retake(ctx context.Context) error {
-	for _, f := range p.feeds {
-		f.Close()
-	}
-	p.pending = nil
+	p.leaveFeeds()
 	if err := p.takeOverPatiently(ctx); err != nil {
 		return err
 	}
@@ -135,7 +147,7 @@ func (p *partition) retake(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.feeds = feeds
+	p.shared = &sharedFeeds{feeds: feeds, users: 1}
 	return nil
 }
 
@@ -150,84 +162,6 @@ func (s *Stage) owned() []*partition {
 		}
 	}
 	return out
-}
-
-// drain ends a partition gracefully: calls under way get their time, their results are recorded, letters
-// are delivered, and CLOSE tells the next owner that it need not be careful. A kill is as safe, only slower
-// to recover from, and is how a partition ends whose last append is not known to have happened.
-func (p *partition) drain(ctx context.Context, lim limit) error {
-	if p.torn {
-		p.rejectAll()
-		return nil
-	}
-	p.doors.mu.Lock()
-	p.doors.results = append(p.round, p.doors.results...)
-	p.doors.mu.Unlock()
-	p.round, p.inRound = nil, false
-	p.rejectAll()
-	for {
-		calls, results := p.inFlight()
-		if calls == 0 && results == 0 {
-			break
-		}
-		if results == 0 {
-			select {
-			case <-p.doors.wake:
-				continue
-			case <-ctx.Done():
-				return fmt.Errorf("drain partition %d: %d calls still under way: %w", p.number, calls, ctx.Err())
-			}
-		}
-		if n := p.gatherResults(p.cfg.Batch); n == 0 {
-			continue
-		}
-		if _, err := p.stepPending(ctx, lim); err != nil {
-			return err
-		}
-	}
-	if _, err := p.relay.flush(ctx); err != nil {
-		return err
-	}
-	rec := p.blank(stagev1.RecordKind_RECORD_KIND_CLOSE)
-	seq, err := p.append(ctx, rec)
-	if err != nil {
-		return err
-	}
-	p.relay.add(seq, rec)
-	if err := p.apply(ctx, rec, nil, seq); err != nil {
-		return err
-	}
-	if _, err := p.relay.flush(ctx); err != nil {
-		return err
-	}
-	return p.relay.save(ctx, 1)
-}
-
-// stop drains all partitions and closes the inputs, within StopWithin.
-func (s *Stage) stop(ctx context.Context, lim limit) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StopWithin)
-	defer cancel()
-	s.unwatch()
-	var errs []error
-	for _, p := range s.owned() {
-		if p.readers != nil {
-			if err := p.drain(ctx, lim); !errors.Is(err, errLost) { // the other owner goes on
-				errs = append(errs, err)
-			}
-		}
-	}
-	s.stopCalls()
-	s.calling.Wait()
-	for _, p := range s.owned() {
-		p.close()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.feeds {
-		f.Close()
-	}
-	s.feeds, s.parts = nil, map[int]*partition{}
-	return errors.Join(errs...)
 }
 
 // callCtx is what calls run under: they outlive the step that started them, not the stage.

@@ -3,7 +3,6 @@ package stage
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
@@ -46,7 +46,7 @@ func (m *mesh) add(customer string, n int) arrival {
 func TestFreeRunFoldsAndStops(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	m := newMesh(t, 2, 16)
-	s := m.stage("profile", m.broker, WallClock{})
+	s := m.stage("profile", m.broker, clock.Wall{})
 	stop := m.run(s)
 	for range 100 {
 		m.publish(m.broker, nil, m.add("ann", 1))
@@ -75,7 +75,7 @@ func TestLostAnswersHaveOneEffect(t *testing.T) {
 		}
 		return log.Fault{}
 	})
-	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	for range 50 {
 		m.publish(m.broker, nil, m.add("ann", 1))
 	}
@@ -89,11 +89,11 @@ func TestLostAnswersHaveOneEffect(t *testing.T) {
 // Two owners of one partition: the chain decides, nothing is lost and nothing is done twice.
 func TestTwoOwnersLoseNothing(t *testing.T) {
 	m := newMesh(t, 1, 4)
-	stopA := m.run(m.stage("profile", m.broker, WallClock{}))
+	stopA := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	for range 20 {
 		m.publish(m.broker, nil, m.add("ann", 1))
 	}
-	stopB := m.run(m.stage("profile", m.broker, WallClock{}))
+	stopB := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	for range 20 {
 		m.publish(m.broker, nil, m.add("ann", 1))
 	}
@@ -108,7 +108,7 @@ func TestTwoOwnersLoseNothing(t *testing.T) {
 // A bad input and a panicking one go to the dead letters with a gap in the state; the others go on.
 func TestPoisonDoesNotStopAPartition(t *testing.T) {
 	m := newMesh(t, 1, 8)
-	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	bad, worse := m.add("ann", 5), m.add("ann", 7)
 	bad.e.Bad, worse.e.Panic = true, true
 	m.publish(m.broker, nil, bad)
@@ -148,7 +148,7 @@ func TestPoisonDoesNotStopAPartition(t *testing.T) {
 
 func TestRequestsAreAnsweredAfterTheAppend(t *testing.T) {
 	m := newMesh(t, 2, 8)
-	s := m.stage("profile", m.broker, WallClock{})
+	s := m.stage("profile", m.broker, clock.Wall{})
 	stop := m.run(s)
 	p := m.fold.home("ann")
 	for want := 1; want <= 3; want++ {
@@ -169,7 +169,7 @@ func TestRequestsAreAnsweredAfterTheAppend(t *testing.T) {
 // The store is a projection: emptied or set back, the next load finds out and the log repairs it.
 func TestStoreThatLosesStatesIsRepaired(t *testing.T) {
 	m := newMesh(t, 1, 8)
-	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	for range 10 {
 		m.publish(m.broker, nil, m.add("ann", 1))
 	}
@@ -189,10 +189,29 @@ func TestStoreAheadOfTheLogHalts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := m.stage("profile", m.broker, WallClock{})
-	err = NewFreeRunner().Run(t.Context(), s)
-	if _, ok := errors.AsType[*HaltError](err); !ok {
-		t.Fatalf("run: got %v, want a HaltError", err)
+	s := m.stage("profile", m.broker, clock.Wall{})
+	halted, ready := make(chan struct{}), false
+	s.ports.Points = func(name string) {
+		if name == "stage.halted" {
+			close(halted)
+		}
+	}
+	s.ports.Ready = func() { ready = true }
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ran := make(chan error, 1)
+	go func() { ran <- NewFreeRunner().Run(ctx, s) }()
+	select {
+	case <-halted:
+	case <-ctx.Done():
+		t.Fatal("the partition was not halted")
+	}
+	cancel()
+	if err := <-ran; err != nil || ready {
+		t.Errorf("the run ended with %v, ready %v", err, ready)
+	}
+	if tail := m.records("prf.0"); len(tail) != 1+1 {
+		t.Errorf("a halted chain has %d records, want its genesis and OPEN", len(tail))
 	}
 }
 
@@ -203,7 +222,7 @@ func TestInputThatKillsItsProcessIsGivenUp(t *testing.T) {
 	m.publish(m.broker, nil, m.add("ann", 1))
 	for range maxAttempts + 1 { // each of these dies between ATTEMPT and its batch
 		ctx, cancel := context.WithCancel(t.Context())
-		s := m.stage("profile", m.broker, WallClock{})
+		s := m.stage("profile", m.broker, clock.Wall{})
 		if err := s.start(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +237,7 @@ func TestInputThatKillsItsProcessIsGivenUp(t *testing.T) {
 		}
 		cancel()
 	}
-	stop := m.run(m.stage("profile", m.broker, WallClock{}))
+	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	eventually(t, "the second is added", func() bool { return m.row("profile", "ann").Sum == 1 })
 	stop()
 	if got := m.row("profile", "ann").Gaps; len(got) != 1 {
@@ -229,8 +248,8 @@ func TestInputThatKillsItsProcessIsGivenUp(t *testing.T) {
 // A catalog travels down the chains even where nothing happens: reads are answered under the revision in meta.
 func TestCatalogTravelsWithoutFacts(t *testing.T) {
 	m := newMesh(t, 1, 8)
-	stopA := m.run(m.stage("profile", m.broker, WallClock{}))
-	stopB := m.run(m.stage("decision", m.broker, WallClock{}))
+	stopA := m.run(m.stage("profile", m.broker, clock.Wall{}))
+	stopB := m.run(m.stage("decision", m.broker, clock.Wall{}))
 	m.raw(m.broker, "evt.control.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "r1"}}}}})
 	eventually(t, "decision's meta names r1", func() bool {
 		view, err := m.store.Read(t.Context(), 0, state.Query{Metas: []string{"decision"}})
@@ -243,7 +262,7 @@ func TestCatalogTravelsWithoutFacts(t *testing.T) {
 func TestLettersThatAnswerEachOtherEnd(t *testing.T) {
 	m := newMesh(t, 2, 8)
 	in := &Input{Source: FromBox, Depth: maxDepth, Name: "box.profile", Payload: mustJSON(entry{Customer: "ann", Letter: "bob", Add: 1})}
-	s := m.stage("profile", m.broker, WallClock{})
+	s := m.stage("profile", m.broker, clock.Wall{})
 	if err := s.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +293,7 @@ func mustJSON(v any) []byte {
 func TestAStopDuringAnAppendIsGraceful(t *testing.T) {
 	m := newMesh(t, 1, 4)
 	broker := &heldBroker{Broker: m.broker, held: make(chan struct{}, 1), release: make(chan struct{})}
-	stop := m.run(m.stage("profile", broker, WallClock{}))
+	stop := m.run(m.stage("profile", broker, clock.Wall{}))
 	broker.hold.Store(true)
 	m.publish(m.broker, nil, m.add("ann", 1))
 	<-broker.held

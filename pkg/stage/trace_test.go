@@ -9,13 +9,15 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/clock"
 )
 
 // An event's trace goes on in the stage; what a timer starts later is a trace of its own with a link to it.
 func TestTimersBeginTracesWithLinks(t *testing.T) {
 	m := newMesh(t, 1, 8)
 	spans := tracetest.NewSpanRecorder()
-	s := m.stage("profile", m.broker, WallClock{})
+	s := m.stage("profile", m.broker, clock.Wall{})
 	s.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
 	stop := m.run(s)
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

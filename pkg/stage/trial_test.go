@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/clock"
 )
 
 func TestTrial(t *testing.T) {
@@ -43,7 +45,7 @@ func TestTrial(t *testing.T) {
 // A bundle that fails many inputs right after it was applied raises an alarm that names it (RUNTIME, poison).
 func TestABadCatalogRaisesAnAlarmThatNamesIt(t *testing.T) {
 	m := newMesh(t, 1, 8)
-	s := m.stage("profile", m.broker, WallClock{})
+	s := m.stage("profile", m.broker, clock.Wall{})
 	var out safeBuffer
 	s.ports.Logger = slog.New(slog.NewTextHandler(&out, nil))
 	stop := m.run(s)

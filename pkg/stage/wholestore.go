@@ -8,6 +8,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
@@ -113,7 +114,7 @@ func (w *wholeStore) mend(ctx context.Context, shard state.Shard, from, to uint6
 	defer feed.Close()
 	tail := feed.Tail(subject)
 	for at := from; at < to; {
-		msg, err := next(ctx, tail)
+		msg, err := next(ctx, clock.Wall{}, tail)
 		if err != nil {
 			return fmt.Errorf("mend states from %s: %w", subject, err)
 		}

@@ -40,7 +40,7 @@ func proofPackages() []string { return []string{"policytest", "simulate"} }
 
 // plumbingPackages know no domain word.
 func plumbingPackages() []string {
-	return []string{"config", "embed", "log", "rpc", "run", "source", "stage", "state", "telemetry"}
+	return []string{"clock", "config", "embed", "failpoint", "log", "membership", "rpc", "run", "source", "stage", "state", "telemetry"}
 }
 
 // coreForbidden are imports that a core package must not have; a name ending in "/" stands for all below it.

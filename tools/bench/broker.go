@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/log"
 )
@@ -72,7 +73,7 @@ func chainSuite(ctx context.Context, dir string) (*suite, error) {
 		b.close()
 		return nil, fmt.Errorf("read the genesis: %w", err)
 	}
-	at, chain, data := genesis.Sequence, log.OpenChain(b.site, subject), make([]byte, recordBytes)
+	at, chain, data := genesis.Sequence, log.OpenChain(b.site, subject, clock.Wall{}), make([]byte, recordBytes)
 	lane := log.Subject(log.Lane(log.LaneLive), 0)
 	count := uint64(0)
 	fresh := func() []byte { // records are unique

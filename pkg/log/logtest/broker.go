@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 )
@@ -155,7 +156,7 @@ func fullStream(t *testing.T, open Open) {
 	at := last(t, b, "snd.1").Sequence
 	for err == nil {
 		var next uint64
-		if next, err = log.OpenChain(b, "snd.1").Append(t.Context(), at, []byte(data)); err == nil {
+		if next, err = log.OpenChain(b, "snd.1", clock.Wall{}).Append(t.Context(), at, []byte(data)); err == nil {
 			at = next
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 )
 
@@ -23,7 +24,7 @@ func twoWriters(t *testing.T, open Open) {
 	for w := range 2 {
 		writers.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(w), 7)) //nolint:gosec // a test
-			chain := log.OpenChain(Lossy{Broker: b, Lose: func() bool { return rng.IntN(3) == 0 }}, "prf.1")
+			chain := log.OpenChain(Lossy{Broker: b, Lose: func() bool { return rng.IntN(3) == 0 }}, "prf.1", clock.Wall{})
 			for n := 0; n < each; {
 				at, err := b.Last(t.Context(), "prf.1")
 				if err != nil {
@@ -71,7 +72,7 @@ func chainLostAnswer(t *testing.T, open Open) {
 	lose := 3
 	lossy := Lossy{Broker: b, Lose: func() bool { lose--; return lose >= 0 }}
 	genesis := last(t, b, "prf.1").Sequence
-	chain := log.OpenChain(lossy, "prf.1")
+	chain := log.OpenChain(lossy, "prf.1", clock.Wall{})
 	first, err := chain.Append(t.Context(), genesis, []byte("a"))
 	if err != nil {
 		t.Fatalf("append: %v", err)
@@ -97,11 +98,11 @@ func chainOvertaken(t *testing.T, open Open) {
 	genesis := last(t, b, "prf.1").Sequence
 	ours := mustAppend(t, b, "prf.1", genesis, "ours")
 	theirs := mustAppend(t, b, "prf.1", ours, "theirs")
-	got, err := log.OpenChain(b, "prf.1").Append(t.Context(), genesis, []byte("ours"))
+	got, err := log.OpenChain(b, "prf.1", clock.Wall{}).Append(t.Context(), genesis, []byte("ours"))
 	if err != nil || got != ours {
 		t.Fatalf("our record, overtaken: got %d, %v, want %d", got, err, ours)
 	}
-	_, err = log.OpenChain(b, "prf.1").Append(t.Context(), ours, []byte("mine"))
+	_, err = log.OpenChain(b, "prf.1", clock.Wall{}).Append(t.Context(), ours, []byte("mine"))
 	wantErr(t, "append where another's record is", err, log.ErrLost)
 	if end := last(t, b, "prf.1"); end.Sequence != theirs {
 		t.Fatalf("last is %d, want %d", end.Sequence, theirs)
@@ -111,9 +112,9 @@ func chainOvertaken(t *testing.T, open Open) {
 func chainLostData(t *testing.T, open Open) {
 	b := provisioned(t, open)
 	genesis := last(t, b, "prf.1").Sequence
-	_, err := log.OpenChain(b, "prf.1").Append(t.Context(), genesis+10, []byte("a"))
+	_, err := log.OpenChain(b, "prf.1", clock.Wall{}).Append(t.Context(), genesis+10, []byte("a"))
 	wantErr(t, "append after more than there is", err, log.ErrLogLostData)
-	_, err = log.OpenChain(b, "evt.live.1").Append(t.Context(), 3, []byte("a"))
+	_, err = log.OpenChain(b, "evt.live.1", clock.Wall{}).Append(t.Context(), 3, []byte("a"))
 	wantErr(t, "append to an empty chain", err, log.ErrLogLostData)
 }
 
@@ -121,7 +122,7 @@ func chainBusy(t *testing.T, open Open) {
 	b := provisioned(t, open)
 	genesis := last(t, b, "prf.1").Sequence
 	gate := gated{Broker: b, entered: make(chan struct{}), release: make(chan struct{})}
-	chain := log.OpenChain(gate, "prf.1")
+	chain := log.OpenChain(gate, "prf.1", clock.Wall{})
 	first := make(chan error, 1)
 	go func() {
 		_, err := chain.Append(t.Context(), genesis, []byte("open"))
@@ -137,7 +138,7 @@ func chainBusy(t *testing.T, open Open) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	at := last(t, b, "act.1").Sequence
-	chain = log.OpenChain(b, "act.1")
+	chain = log.OpenChain(b, "act.1", clock.Wall{})
 	_, err = chain.Append(ended, at, []byte("x"))
 	wantErr(t, "append with a context that has ended", err, context.Canceled)
 	if _, err := chain.Append(t.Context(), at, []byte("y")); err != nil {

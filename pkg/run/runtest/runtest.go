@@ -13,6 +13,7 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/goleak"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
@@ -40,8 +41,9 @@ func Deps(t testing.TB) run.Deps {
 		Logger: slog.New(slog.DiscardHandler),
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
 		Broker: memory, KV: memory.KV(), Store: state.NewMemory(), Generation: generation,
-		Runner: stage.NewFreeRunner(), Clock: stage.WallClock{}, GRPC: server,
-		Ready: func(string, bool) {}, Owner: func(int) bool { return true }, Replica: "test",
+		Runner: stage.NewFreeRunner(), Clock: clock.Wall{}, GRPC: server,
+		Ready: func(string, bool) {}, Ownership: stage.Always(func(int) bool { return true }), Replica: "test",
+		Dial: func(address string) (run.Conn, error) { return rpc.Dial(address, rpc.ClientConfig{}) },
 	}
 }
 

@@ -3,11 +3,14 @@ package decisionsvc
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 )
 
@@ -20,6 +23,8 @@ const (
 // does not fit, or is not stored in time, is dropped and counted: no contact depends on it.
 type answerLog struct {
 	waiting chan answer
+	added   chan struct{} // signalled by add
+	clock   clock.Clock
 	broker  Publisher
 	metrics *metrics
 	logger  *slog.Logger
@@ -30,8 +35,17 @@ type answer struct {
 	line      *decisionv1.DecisionLogged
 }
 
-func newAnswerLog(buffer int, broker Publisher, m *metrics, logger *slog.Logger) *answerLog {
-	return &answerLog{waiting: make(chan answer, buffer), broker: broker, metrics: m, logger: logger}
+type answerLogConfig struct {
+	buffer int
+	broker Publisher
+	clock  clock.Clock
+	logger *slog.Logger
+}
+
+func newAnswerLog(cfg answerLogConfig, m *metrics) *answerLog {
+	return &answerLog{
+		waiting: make(chan answer, cfg.buffer), added: make(chan struct{}, 1), clock: cfg.clock, broker: cfg.broker, metrics: m, logger: cfg.logger,
+	}
 }
 
 // add never blocks.
@@ -41,6 +55,10 @@ func (l *answerLog) add(ctx context.Context, partition int, line *decisionv1.Dec
 	default:
 		l.metrics.dropped.Add(ctx, 1)
 	}
+	select {
+	case l.added <- struct{}{}:
+	default:
+	}
 }
 
 // run publishes until ctx ends, then what is left.
@@ -49,13 +67,11 @@ func (l *answerLog) run(ctx context.Context) {
 		select {
 		case first := <-l.waiting:
 			l.publish(context.WithoutCancel(ctx), l.gather(first))
-		case <-ctx.Done():
-			select {
-			case first := <-l.waiting:
-				l.publish(context.WithoutCancel(ctx), l.gather(first))
-			default:
-				return
-			}
+			continue
+		default:
+		}
+		if _, err := l.clock.Wait(ctx, clock.Forever, l.added); err != nil && len(l.waiting) == 0 {
+			return
 		}
 	}
 }
@@ -84,9 +100,10 @@ func (l *answerLog) gather(first answer) map[int]*stagev1.Arrivals {
 }
 
 func (l *answerLog) publish(ctx context.Context, batches map[int]*stagev1.Arrivals) {
-	ctx, cancel := context.WithTimeout(ctx, logWithin)
+	ctx, cancel := l.clock.Within(ctx, logWithin)
 	defer cancel()
-	for partition, batch := range batches {
+	for _, partition := range slices.Sorted(maps.Keys(batches)) {
+		batch := batches[partition]
 		raw, err := batch.MarshalVT()
 		if err == nil {
 			_, err = l.broker.Publish(ctx, log.Subject(log.DecisionLog, partition), raw)

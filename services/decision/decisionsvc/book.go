@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
 	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/journey"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/source"
 )
 
@@ -36,17 +37,18 @@ type book struct {
 	catalogs *source.Catalogs[*entry]
 	blank    *Rules
 	kv       log.KV
+	clock    clock.Clock
 	logger   *slog.Logger
 
-	mu    sync.Mutex
-	whole bool
+	loading clock.Lock
+	whole   bool // guarded by loading
 }
 
-func newBook(kv log.KV, logger *slog.Logger) *book {
+func newBook(deps run.Deps, cache *catalog.Cache) *book {
 	return &book{
-		kv: kv, logger: logger,
-		catalogs: source.New(kv, func(bundle []byte) (*entry, error) {
-			c, err := catalog.Decode(bundle)
+		kv: deps.KV, clock: deps.Clock, logger: deps.Logger, loading: clock.NewLock(),
+		catalogs: source.New(deps.KV, deps.Clock, func(bundle []byte) (*entry, error) {
+			c, err := cache.Decode(bundle)
 			if err != nil {
 				return nil, fmt.Errorf("decode catalog: %w", err)
 			}
@@ -138,8 +140,11 @@ func (b *book) Prepare(ctx context.Context, revision string) error {
 }
 
 func (b *book) prepareAll(ctx context.Context) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	release, err := b.loading.Take(ctx, b.clock)
+	if err != nil {
+		return fmt.Errorf("wait for the bundles: %w", err)
+	}
+	defer release()
 	if b.whole {
 		return nil
 	}

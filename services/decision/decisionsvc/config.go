@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/config"
 )
 
@@ -22,6 +23,8 @@ type Config struct {
 	LogBuffer int `yaml:"log_buffer" help:"how many answered queries may wait for the decision log"`
 	// Suppression is the address of ContactService, for queries that reserve; empty: they are refused.
 	Suppression string `yaml:"suppression" help:"address of the contact service, for queries that reserve"`
+	// Catalogs compiles each catalog once for services that share a process; nil: every service on its own.
+	Catalogs *catalog.Cache `yaml:"-"`
 }
 
 // Default returns the defaults.

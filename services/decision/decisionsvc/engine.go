@@ -15,12 +15,12 @@ import (
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/profile"
-	"refrain.dev/pkg/stage"
 )
 
 // engine answers queries: it reads, lets package decide decide, and puts the answer together.
@@ -28,7 +28,7 @@ type engine struct {
 	cfg        Config
 	book       Book
 	store      Reader
-	clock      stage.Clock
+	clock      clock.Clock
 	reserver   Reserver
 	log        *answerLog
 	metrics    *metrics
@@ -38,7 +38,7 @@ type engine struct {
 
 // next answers NextBestActions within the deadline; where it rests on less than it should, it says so.
 func (e *engine) next(ctx context.Context, req *decisionv1.NextBestActionsRequest) (*decisionv1.NextBestActionsResponse, error) {
-	began := time.Now()
+	began := e.clock.Elapsed()
 	if req.GetReserve() && e.reserver == nil {
 		return nil, status.Error(codes.FailedPrecondition, "reserve: no contact service is configured; set suppression to its address, or call ContactService.Reserve yourself")
 	}
@@ -51,18 +51,17 @@ func (e *engine) next(ctx context.Context, req *decisionv1.NextBestActionsReques
 		}
 		res = &decisionv1.NextBestActionsResponse{Degraded: []*reasonv1.Reason{blind(within, err)}}
 	}
-	e.metrics.answered(ctx, time.Since(began), res.GetDegraded())
+	e.metrics.answered(ctx, e.clock.Elapsed()-began, res.GetDegraded())
 	return res, nil
 }
 
 // within leaves a tenth of the time for the way back.
 func (e *engine) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	budget := e.cfg.Deadline.Std()
-	if deadline, ok := ctx.Deadline(); ok {
-		left := time.Until(deadline)
+	if left, ok := e.clock.Left(ctx); ok {
 		budget = left - left/10
 	}
-	return context.WithTimeout(ctx, budget)
+	return e.clock.Within(ctx, budget)
 }
 
 // blind is why an answer had to be given without having seen the customer.

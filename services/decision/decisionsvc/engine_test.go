@@ -20,6 +20,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
@@ -31,6 +32,7 @@ const partitions = 4
 // desk is an engine over a store in memory, with a count of its round trips.
 type desk struct {
 	*engine
+	clock.Wall
 
 	t      testing.TB
 	memory *state.Memory
@@ -55,13 +57,13 @@ func newDesk(t testing.TB) *desk {
 	cfg.Deadline = config.Duration(10 * time.Second)
 	d.engine = &engine{
 		cfg: cfg, book: newShelf(t), store: d, clock: d, metrics: m, generation: 1,
-		log:    newAnswerLog(cfg.LogBuffer, d, m, slog.New(slog.DiscardHandler)),
+		log:    newAnswerLog(answerLogConfig{buffer: cfg.LogBuffer, broker: d, clock: d, logger: slog.New(slog.DiscardHandler)}, m),
 		hasher: identity.NewHasher([]byte(strings.Repeat("s", 32)), partitions),
 	}
 	return d
 }
 
-// Now implements stage.Clock.
+// Now implements clock.Clock.
 func (d *desk) Now() time.Time { return start }
 
 // Read implements Reader.

@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"google.golang.org/grpc"
-
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
@@ -26,25 +25,25 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules := newBook(deps.KV, deps.Logger)
-	s := &service{deps: deps, log: newAnswerLog(cfg.LogBuffer, deps.Broker, m, deps.Logger)}
+	rules := newBook(deps, cfg.Catalogs)
+	s := &service{deps: deps, log: newAnswerLog(answerLogConfig{buffer: cfg.LogBuffer, broker: deps.Broker, clock: deps.Clock, logger: deps.Logger}, m)}
 	e := &engine{
 		cfg: cfg, book: rules, store: deps.Store, clock: deps.Clock, log: s.log, metrics: m,
 		hasher:     identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions),
 		generation: deps.Generation.Number,
 	}
 	if cfg.Suppression != "" {
-		if s.suppression, err = rpc.Dial(cfg.Suppression, rpc.ClientConfig{Tracer: deps.Tracer, Meter: deps.Meter}); err != nil {
+		if s.suppression, err = deps.Dial(cfg.Suppression); err != nil {
 			return nil, fmt.Errorf("reach the contact service: %w", err)
 		}
 		e.reserver = contactClient{contactv1.NewContactServiceClient(s.suppression)}
 	}
 	decisionv1.RegisterDecisionServiceServer(deps.GRPC, &server{engine: e})
 	s.stage = stage.New(stage.Config{
-		Spec: log.Stage(decisionStage), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
+		Spec: log.Stage(decisionStage), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
 	}, NewFold(rules), stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
-		Tracer: deps.Tracer, Meter: deps.Meter, Preparer: rules,
+		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: rules,
 		Ready: func() { deps.Ready(decisionStage, true) },
 	})
 	return s, nil
@@ -55,7 +54,7 @@ type service struct {
 	deps        run.Deps
 	stage       *stage.Stage
 	log         *answerLog
-	suppression *grpc.ClientConn
+	suppression run.Conn
 	running     atomic.Bool
 }
 
@@ -69,14 +68,11 @@ func (s *service) Run(ctx context.Context) error {
 		defer func() { _ = s.suppression.Close() }()
 	}
 	logCtx, stopLog := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.log.run(logCtx)
-	}()
+	logging := clock.NewGroup(s.deps.Clock, 0)
+	logging.Go(func() error { s.log.run(logCtx); return nil })
 	defer func() {
 		stopLog()
-		<-done
+		_ = logging.Wait(context.WithoutCancel(ctx))
 	}()
 	defer s.deps.Ready(decisionStage, false)
 	if err := s.deps.Runner.Run(ctx, s.stage); err != nil {

@@ -11,6 +11,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/state"
@@ -142,14 +143,7 @@ func (e *engine) await(ctx context.Context, of subject, at *eventv1.Position) (v
 		if int(at.GetPartition()) != v.partition {
 			return v, false, nil
 		}
-		if left, ok := ctx.Deadline(); ok && time.Until(left) < 2*recheck {
-			return v, false, nil
-		}
-		timer := time.NewTimer(recheck)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if left, ok := e.clock.Left(ctx); ok && left < 2*recheck || clock.Sleep(ctx, e.clock, recheck) != nil {
 			return v, false, nil
 		}
 	}

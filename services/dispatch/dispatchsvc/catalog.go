@@ -9,6 +9,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/profile"
@@ -25,7 +26,7 @@ type catalogs struct {
 }
 
 func newCatalogs(kv log.KV) *catalogs {
-	return &catalogs{Catalogs: source.New(kv, catalog.Decode), zones: &window.Zones{}}
+	return &catalogs{Catalogs: source.New(kv, clock.Wall{}, catalog.Decode), zones: &window.Zones{}}
 }
 
 // At implements Catalogs.

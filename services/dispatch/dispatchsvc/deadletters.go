@@ -12,9 +12,9 @@ import (
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
-	"refrain.dev/pkg/stage"
 )
 
 const ingestName = "ingest"
@@ -31,7 +31,7 @@ type Remembered interface {
 type deadLetters struct {
 	letters    Letters
 	kv         Remembered
-	clock      stage.Clock
+	clock      clock.Clock
 	partitions int
 }
 

@@ -17,6 +17,7 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/delivery"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/stage"
@@ -37,7 +38,7 @@ type engine struct {
 	pacing     context.Context //nolint:containedctx // ends when the service begins to stop; calls under way go on
 	renderer   *renderer
 	signer     Signer
-	clock      stage.Clock
+	clock      clock.Clock
 	generation uint32
 	publicURL  string
 	// stepped says that calls are made in rounds (the replay clock): their results are recorded only when

@@ -20,6 +20,7 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/delivery"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/stage"
@@ -113,8 +114,8 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 			Address:   func(*profilev1.Profile, string) string { return "ada@shop.example" },
 			Traits:    func(*profilev1.Profile) []*profilev1.Trait { return nil },
 		}},
-		providers: newProviders(channel.Options{DataDir: t.TempDir()}), freshness: newFreshness(view, pings, stage.WallClock{}),
-		space: newSpace(room{}), pacing: t.Context(), renderer: newRenderer(), signer: noSigner{}, clock: stage.WallClock{}, stepped: func() bool { return false },
+		providers: newProviders(channel.Options{DataDir: t.TempDir()}), freshness: newFreshness(view, pings, clock.Wall{}),
+		space: newSpace(room{}), pacing: t.Context(), renderer: newRenderer(), signer: noSigner{}, clock: clock.Wall{}, stepped: func() bool { return false },
 		logger: slog.New(slog.DiscardHandler), tracer: tracenoop.NewTracerProvider().Tracer(""), metrics: m,
 	}
 	p, err := e.providers.get("email", def)
@@ -267,7 +268,7 @@ func TestAConstantLagIsNotFresh(t *testing.T) {
 			pings := &lane{see: func(n uint64) {
 				time.AfterFunc(lag, func() { view.mu.Lock(); defer view.mu.Unlock(); view.covered = n })
 			}}
-			f := newFreshness(view, pings, stage.WallClock{})
+			f := newFreshness(view, pings, clock.Wall{})
 			var err error
 			began := time.Now()
 			for time.Since(began) < 25*time.Second {
@@ -291,7 +292,7 @@ func TestAClockThatIsNotTheLogsSendsNothing(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			view := &profileView{applied: 1}
 			pings := &lane{skew: skew, see: func(n uint64) { view.mu.Lock(); defer view.mu.Unlock(); view.covered = n }}
-			_, err := newFreshness(view, pings, stage.WallClock{}).profile(t.Context(), 3, key())
+			_, err := newFreshness(view, pings, clock.Wall{}).profile(t.Context(), 3, key())
 			if (err == nil) != fresh || (err != nil && !errors.Is(err, errSkew)) {
 				t.Errorf("skew %v: got %v, want fresh = %v", skew, err, fresh)
 			}

@@ -13,8 +13,8 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
-	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 )
 
@@ -44,7 +44,7 @@ var (
 type freshness struct {
 	reader Reader
 	pinger Pinger
-	clock  stage.Clock
+	clock  clock.Clock
 	owner  string
 	// released says that inputs are released instant by instant (the replay clock): then the rows of an
 	// instant are complete before anything is sent in it, and what arrived for later instants must not count.
@@ -65,7 +65,7 @@ type sentPing struct {
 	at       time.Time
 }
 
-func newFreshness(reader Reader, pinger Pinger, clock stage.Clock) *freshness {
+func newFreshness(reader Reader, pinger Pinger, clock clock.Clock) *freshness {
 	return &freshness{
 		reader: reader, pinger: pinger, clock: clock,
 		released: func() bool { return false }, pings: map[int]*pings{},

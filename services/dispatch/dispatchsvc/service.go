@@ -61,10 +61,10 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		letters: &deadLetters{letters: deps.Broker, kv: deps.KV, clock: deps.Clock, partitions: deps.Generation.Partitions},
 	})
 	s := stage.New(stage.Config{
-		Spec: log.Stage(name), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
+		Spec: log.Stage(name), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
 	}, &fold{catalogs: catalogs, alone: stepped()}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: logger,
-		Tracer: deps.Tracer, Meter: deps.Meter, Caller: engine, Preparer: catalogs,
+		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Caller: engine, Preparer: catalogs,
 		Ready: func() { deps.Ready(name, true) },
 	})
 	return &Service{stage: s, runner: deps.Runner, providers: pool, stop: stop, logger: logger}, nil

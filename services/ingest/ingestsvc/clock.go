@@ -3,11 +3,11 @@ package ingestsvc
 import (
 	"time"
 
-	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/clock"
 )
 
 // wallStamper stamps arrivals with the wall clock and corrects publishers' clocks.
-type wallStamper struct{ clock stage.Clock }
+type wallStamper struct{ clock clock.Clock }
 
 // Arrive implements run.Stamper.
 func (w wallStamper) Arrive(at []time.Time) (received []time.Time, done func()) {

@@ -15,12 +15,12 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
-	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/telemetry"
 )
 
@@ -31,7 +31,7 @@ type door struct {
 	kinds      kinds
 	pressure   pressure
 	stamper    run.Stamper
-	clock      stage.Clock
+	clock      clock.Clock
 	committer  *committer
 	letters    *letters
 	tracer     trace.Tracer

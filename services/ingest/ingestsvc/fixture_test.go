@@ -18,6 +18,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
@@ -27,7 +28,11 @@ import (
 // noon is when everything happens.
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-type fixedClock struct{ at time.Time }
+type fixedClock struct {
+	clock.Wall
+
+	at time.Time
+}
 
 func (c fixedClock) Now() time.Time { return c.at }
 
@@ -48,7 +53,7 @@ type fixture struct {
 func newFixture(t testing.TB, change ...func(*Config, *run.Deps)) *fixture {
 	t.Helper()
 	cfg, deps := Default(), runtest.Deps(t)
-	deps.Clock = fixedClock{noon}
+	deps.Clock = fixedClock{at: noon}
 	for _, c := range change {
 		c(&cfg, &deps)
 	}

@@ -14,6 +14,7 @@ import (
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/run"
 )
 
@@ -146,7 +147,7 @@ func TestOneClickWithdrawsConsentEvenWhenTheTokenIsOld(t *testing.T) {
 // Whoever opts out, in again, and out again with the same link means it each time.
 func TestTheSameLinkOptsOutAgain(t *testing.T) {
 	now := noon
-	f := newFixture(t, func(_ *Config, d *run.Deps) { d.Clock = movingClock{&now} })
+	f := newFixture(t, func(_ *Config, d *run.Deps) { d.Clock = movingClock{at: &now} })
 	token := f.token(nil)
 	for range 2 {
 		code, _, _ := f.post("/u/"+token, "List-Unsubscribe=One-Click", "Content-Type", "application/x-www-form-urlencoded")
@@ -161,6 +162,10 @@ func TestTheSameLinkOptsOutAgain(t *testing.T) {
 	}
 }
 
-type movingClock struct{ at *time.Time }
+type movingClock struct {
+	clock.Wall
+
+	at *time.Time
+}
 
 func (c movingClock) Now() time.Time { return *c.at }

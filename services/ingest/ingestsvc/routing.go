@@ -10,6 +10,7 @@ import (
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
@@ -33,7 +34,7 @@ type kindsOf struct {
 }
 
 func newRouting(kv log.KV, every time.Duration, logger *slog.Logger) *routing {
-	return &routing{catalogs: source.New(kv, decodeKinds), every: every, logger: logger}
+	return &routing{catalogs: source.New(kv, clock.Wall{}, decodeKinds), every: every, logger: logger}
 }
 
 func decodeKinds(bundle []byte) (kindsOf, error) {

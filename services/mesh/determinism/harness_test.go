@@ -103,7 +103,7 @@ func (m *mesh) start() *process {
 				ready <- name
 			}
 		},
-		Owner: func(int) bool { return true }, Replica: "test",
+		Ownership: stage.Always(func(int) bool { return true }), Replica: "test",
 		Listening: func(_ string, at net.Addr) { listening <- at },
 	}
 	p.run(ctx)

@@ -16,6 +16,8 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/log"
@@ -155,7 +157,7 @@ func trimScheme(url string) string {
 // chooseClock makes the replay clock, unless it was ended for good.
 func (m *Mesh) chooseClock(ctx context.Context) error {
 	m.deps.Broker, m.deps.KV = m.site, m.site.KV()
-	m.deps.Runner, m.deps.Clock = stage.NewFreeRunner(), stage.WallClock{}
+	m.deps.Runner, m.deps.Clock = stage.NewFreeRunner(), clock.Wall{}
 	if m.cfg.Clock != ClockReplay {
 		return nil
 	}
@@ -193,7 +195,10 @@ func (m *Mesh) serveRPC(context.Context) error {
 	}
 	m.deps.Logger, m.deps.Tracer, m.deps.Meter = m.logger, m.telemetry.Tracer, m.telemetry.Meter
 	m.deps.GRPC, m.deps.Ready, m.deps.NATS = server, m.health.Set, m.nats
-	m.deps.Owner = func(int) bool { return true }
+	m.deps.Ownership = stage.Always(func(int) bool { return true })
+	m.deps.Dial = func(address string) (run.Conn, error) {
+		return rpc.Dial(address, rpc.ClientConfig{Tracer: m.telemetry.Tracer, Meter: m.telemetry.Meter})
+	}
 	m.deps.Replica, m.deps.Listening = "mesh", m.heardFrom
 	return nil
 }
@@ -205,6 +210,8 @@ func (m *Mesh) buildServices(ctx context.Context) error {
 	if at := m.Addr("grpc"); at != nil && m.cfg.Decision.Suppression == "" {
 		m.cfg.Decision.Suppression = at.String() // queries that reserve ask suppression as everybody does
 	}
+	catalogs := &catalog.Cache{}
+	m.cfg.Profile.Catalogs, m.cfg.Decision.Catalogs, m.cfg.Suppression.Catalogs = catalogs, catalogs, catalogs
 	builds := []struct {
 		name  string
 		build func() (run.Component, error)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/config"
 )
 
@@ -13,6 +14,8 @@ type Config struct {
 	Batch int `yaml:"batch" help:"greatest number of inputs in a record"`
 	// ReadWait bounds how long a read waits for the position it asks for.
 	ReadWait config.Duration `yaml:"read_wait" help:"how long a read waits for the position it asks for"`
+	// Catalogs compiles each catalog once for services that share a process; nil: every service on its own.
+	Catalogs *catalog.Cache `yaml:"-"`
 }
 
 // Default returns the settings that fit most.

@@ -11,6 +11,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
@@ -25,6 +26,7 @@ type engine struct {
 	hasher identity.Hasher
 	// partitions of the generation.
 	partitions int
+	clock      clock.Clock
 	// wait bounds how long a read waits for the position that it asks for.
 	wait time.Duration
 }
@@ -65,21 +67,14 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 		return nil, 0, fault.New(fault.Invalid, "at_least: there is no partition %d", at.GetPartition())
 	}
 	// The wait bounds only the looking again: a read that is under way when it ends still answers.
-	over := time.NewTimer(e.wait)
-	defer over.Stop()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
+	over := e.clock.Elapsed() + e.wait
 	for {
 		p, partition, err := e.look(ctx, tenant, home, at)
 		if !isStale(err) {
 			return p, partition, err
 		}
-		select {
-		case <-ctx.Done():
+		if e.clock.Elapsed() >= over || clock.Sleep(ctx, e.clock, pollEvery) != nil {
 			return nil, 0, err
-		case <-over.C:
-			return nil, 0, err
-		case <-tick.C:
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
-	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/profile"
+	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/source"
 )
 
@@ -25,15 +25,15 @@ var (
 	_ CurrentRules = (*rulebook)(nil)
 )
 
-func newRulebook(kv log.KV, h identity.Hasher) *rulebook {
+func newRulebook(deps run.Deps, cache *catalog.Cache, h identity.Hasher) *rulebook {
 	decode := func(bundle []byte) (*profile.Rules, error) {
-		c, err := catalog.Decode(bundle)
+		c, err := cache.Decode(bundle)
 		if err != nil {
 			return nil, fmt.Errorf("decode catalog: %w", err)
 		}
 		return rulesOf(h, c), nil
 	}
-	return &rulebook{Catalogs: source.New(kv, decode), none: profile.DefaultRules(h)}
+	return &rulebook{Catalogs: source.New(deps.KV, deps.Clock, decode), none: profile.DefaultRules(h)}
 }
 
 // rulesOf takes what profiles need from a catalog.

@@ -23,21 +23,21 @@ var _ run.New[Config] = New
 // New builds the service and registers what it serves. It starts nothing.
 func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	hasher := identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions)
-	rules := newRulebook(deps.KV, hasher)
+	rules := newRulebook(deps, cfg.Catalogs, hasher)
 	m, err := newMetrics(deps.Meter)
 	if err != nil {
 		return nil, fmt.Errorf("build profile service: %w", err)
 	}
 	s := stage.New(stage.Config{
-		Spec: log.Stage(stageName), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
+		Spec: log.Stage(stageName), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
 	}, &fold{hasher: hasher, rules: rules}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
-		Tracer: deps.Tracer, Meter: deps.Meter, Preparer: rules, Ready: func() { deps.Ready(stageName, true) },
+		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: rules, Ready: func() { deps.Ready(stageName, true) },
 	})
 	profilev1.RegisterProfileServiceServer(deps.GRPC, &server{
 		engine: &engine{
 			store: deps.Store, rules: rules, hasher: hasher,
-			partitions: deps.Generation.Partitions, wait: cfg.ReadWait.Std(),
+			clock: deps.Clock, partitions: deps.Generation.Partitions, wait: cfg.ReadWait.Std(),
 		},
 		metrics: m,
 	})

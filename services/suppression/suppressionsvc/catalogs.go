@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"refrain.dev/pkg/catalog"
-	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/source"
 )
 
@@ -15,9 +15,9 @@ type catalogs struct {
 	blank  *Definitions
 }
 
-func newCatalogs(kv log.KV) *catalogs {
-	return &catalogs{blank: &Definitions{}, loaded: source.New(kv, func(bundle []byte) (*Definitions, error) {
-		c, err := catalog.Decode(bundle)
+func newCatalogs(deps run.Deps, cache *catalog.Cache) *catalogs {
+	return &catalogs{blank: &Definitions{}, loaded: source.New(deps.KV, deps.Clock, func(bundle []byte) (*Definitions, error) {
+		c, err := cache.Decode(bundle)
 		if err != nil {
 			return nil, fmt.Errorf("decode catalog: %w", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/config"
 )
 
@@ -13,6 +14,8 @@ type Config struct {
 	Batch int `yaml:"batch" help:"greatest number of inputs in a record"`
 	// Lease is how long room reserved by RPC is kept without a commit.
 	Lease config.Duration `yaml:"lease" help:"how long room reserved by RPC is kept without a commit"`
+	// Catalogs compiles each catalog once for services that share a process; nil: every service on its own.
+	Catalogs *catalog.Cache `yaml:"-"`
 }
 
 // Default returns the settings that fit most.

@@ -11,6 +11,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
@@ -34,7 +35,7 @@ type engine struct {
 	store    Reader
 	owner    Owner
 	hasher   identity.Hasher
-	clock    stage.Clock
+	clock    clock.Clock
 	zones    *window.Zones
 }
 

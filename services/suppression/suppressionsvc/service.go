@@ -30,15 +30,15 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		return nil, err
 	}
 	lasting := context.WithoutCancel(ctx) // instruments want a context, and a fold has none
-	catalogs, zones := newCatalogs(deps.KV), &window.Zones{}
+	catalogs, zones := newCatalogs(deps, cfg.Catalogs), &window.Zones{}
 	s := stage.New(stage.Config{
-		Spec: log.Stage(stageName), Generation: deps.Generation, Owner: deps.Owner, Replica: deps.Replica, Batch: cfg.Batch,
+		Spec: log.Stage(stageName), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
 	}, counted{
 		fold:   &fold{catalogs: catalogs, zones: zones, lease: time.Duration(cfg.Lease)},
 		judged: func(facts []*contactv1.Fact) { m.judged(lasting, facts) },
 	}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
-		Tracer: deps.Tracer, Meter: deps.Meter, Preparer: catalogs,
+		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: catalogs,
 		Ready: func() { deps.Ready(stageName, true) },
 	})
 	contactv1.RegisterContactServiceServer(deps.GRPC, &server{metrics: m, engine: &engine{

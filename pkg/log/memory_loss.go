@@ -1,0 +1,61 @@
+package log
+
+// What a broker must never do, for those who test that it is noticed.
+
+// StreamOf names the stream that stores a subject; "" if none does.
+func (m *Memory) StreamOf(subject string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, err := m.stream(subject)
+	if err != nil {
+		return ""
+	}
+	return s.cfg.Name
+}
+
+// Lose takes the last n messages of a stream away, as if they had never been acknowledged: the next message
+// gets the sequence of the first that is lost. It returns how many there were to lose.
+func (m *Memory) Lose(stream string, n int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.streams[stream]
+	if s == nil {
+		return 0
+	}
+	n = min(max(n, 0), len(s.messages))
+	for range n {
+		last := s.messages[len(s.messages)-1]
+		s.messages = s.messages[:len(s.messages)-1]
+		of := s.subjects[last.Subject]
+		s.subjects[last.Subject] = of[:len(of)-1]
+		s.bytes -= last.size()
+		s.last = last.Sequence - 1
+	}
+	s.signalAll()
+	return n
+}
+
+// Recreate empties a stream, whose sequences begin at 1 again. It returns how many messages are lost.
+func (m *Memory) Recreate(stream string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.streams[stream]
+	if s == nil {
+		return 0
+	}
+	n := len(s.messages)
+	s.messages, s.bytes, s.last = nil, 0, 0
+	clear(s.subjects)
+	clear(s.purged)
+	s.signalAll()
+	return n
+}
+
+// signalAll lets every reader look.
+func (s *memStream) signalAll() {
+	for _, tails := range s.tails {
+		for _, t := range tails {
+			signal(t.wake)
+		}
+	}
+}
