@@ -84,7 +84,7 @@ func (p *memoryPartition) clone() *memoryPartition {
 // clone shares the values of rows and lists: they are never changed in place, only replaced.
 func (s *memoryShard) clone() *memoryShard {
 	c := newMemoryShard()
-	c.meta = cloneMeta(s.meta)
+	c.meta, c.target, c.at = cloneMeta(s.meta), s.target, s.at
 	c.rows = maps.Clone(s.rows)
 	c.keys = s.keys.clone()
 	c.wakes = maps.Clone(s.wakes)

@@ -9,25 +9,39 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"refrain.dev/pkg/fault"
 )
 
 // Memory is a Store in this process. It is lost with the process and rebuilt from the log, which is all
 // that one process with one replica needs. Bytes are copied on the way in and on the way out. A batch
-// is applied at once, so nothing is ever unfinished.
+// is applied at once, so nothing is ever unfinished, unless ApplyPart leaves it so.
 type Memory struct {
+	undo int // how many writes of a partition can be undone
+
 	mu         sync.RWMutex
 	partitions map[int]*memoryPartition
 }
 
 var _ Store = (*Memory)(nil)
 
+// MemoryOption changes how a Memory works.
+type MemoryOption func(*Memory)
+
 // NewMemory returns an empty store.
-func NewMemory() *Memory { return &Memory{partitions: map[int]*memoryPartition{}} }
+func NewMemory(opts ...MemoryOption) *Memory {
+	m := &Memory{partitions: map[int]*memoryPartition{}}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
 
 // memoryPartition has one lock for all stages, so that a read of several is consistent.
 type memoryPartition struct {
 	mu     sync.RWMutex
 	shards map[string]*memoryShard
+	past   past
 }
 
 // memoryWake is an entry of the timer index, ordered by time, then key.
@@ -48,6 +62,10 @@ type memoryShard struct {
 	index sorted[memoryWake]
 	lists map[string][][]byte
 	sets  map[string]map[string]struct{}
+
+	target uint64 // the record that is written in part; 0 if none is
+	at     int    // how many of its writes are done
+	past   *past  // what can be undone; nil if nothing is to be
 }
 
 func newMemoryShard() *memoryShard {
@@ -72,7 +90,7 @@ func (m *Memory) partition(partition int) *memoryPartition {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if p = m.partitions[partition]; p == nil {
-		p = &memoryPartition{shards: map[string]*memoryShard{}}
+		p = &memoryPartition{shards: map[string]*memoryShard{}, past: past{room: m.undo}}
 		m.partitions[partition] = p
 	}
 	return p
@@ -130,6 +148,12 @@ func (m *Memory) Read(ctx context.Context, partition int, q Query) (View, error)
 
 // Apply implements Store.
 func (m *Memory) Apply(ctx context.Context, shard Shard, b Batch) error {
+	return m.ApplyPart(ctx, shard, b, len(b.Writes))
+}
+
+// ApplyPart is an Apply that ends after so many of the batch's writes, as if the process had died between two
+// parts. If all are done the batch is applied.
+func (m *Memory) ApplyPart(ctx context.Context, shard Shard, b Batch, writes int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -140,39 +164,59 @@ func (m *Memory) Apply(ctx context.Context, shard Shard, b Batch) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.shard(shard.Stage)
-	switch s.meta.Applied {
-	case b.Meta.Applied:
+	switch {
+	case s.meta.Applied == b.Meta.Applied:
 		return nil
-	case b.Prev:
-	default:
+	case s.meta.Applied != b.Prev:
 		return &FencedError{Applied: s.meta.Applied}
+	case s.target != 0 && s.target != b.Meta.Applied:
+		return fault.New(fault.Internal, "apply record %d: record %d is unfinished after the same one; reset the shard", b.Meta.Applied, s.target)
 	}
+	p.begin(shard.Stage, s)
+	defer s.finish()
 	p.shards[shard.Stage] = s
-	for i := range b.Writes {
-		s.write(&b.Writes[i])
+	for ; s.at < min(writes, len(b.Writes)); s.at++ {
+		s.write(&b.Writes[s.at])
 	}
+	if s.at < len(b.Writes) {
+		s.target, s.meta.Unfinished = b.Meta.Applied, true
+		return nil
+	}
+	s.target, s.at = 0, 0
 	s.advance(b.Meta)
 	return nil
 }
 
 func (s *memoryShard) write(w *Write) {
+	if w.Deleted || w.Value != nil {
+		s.keepRow(w.Key)
+	}
 	switch {
 	case w.Deleted:
-		if _, ok := s.rows[w.Key]; ok {
-			delete(s.rows, w.Key)
-			s.keys.remove(w.Key)
-		}
-		s.schedule(w.Key, time.Time{})
+		s.remove(w.Key)
 	case w.Value != nil:
-		if _, ok := s.rows[w.Key]; !ok {
-			s.keys.insert(w.Key)
-		}
-		s.rows[w.Key] = cloneBytes(w.Value)
+		s.put(w.Key, cloneBytes(w.Value))
 		s.schedule(w.Key, w.Wake)
 	}
 	for i := range w.Deltas {
+		s.keepNames(&w.Deltas[i])
 		s.change(&w.Deltas[i])
 	}
+}
+
+func (s *memoryShard) put(key string, value []byte) {
+	if _, ok := s.rows[key]; !ok {
+		s.keys.insert(key)
+	}
+	s.rows[key] = value
+}
+
+func (s *memoryShard) remove(key string) {
+	if _, ok := s.rows[key]; ok {
+		delete(s.rows, key)
+		s.keys.remove(key)
+	}
+	s.schedule(key, time.Time{})
 }
 
 func (s *memoryShard) schedule(key string, wake time.Time) {
@@ -204,6 +248,9 @@ func (s *memoryShard) change(d *Delta) {
 		if d.Keep <= 0 {
 			delete(s.lists, d.Name)
 			return
+		}
+		if s.past != nil {
+			list = slices.Clone(list)
 		}
 		s.lists[d.Name] = slices.Delete(list, 0, drop)
 	case DeltaAdd:
@@ -261,6 +308,9 @@ func (m *Memory) Unschedule(ctx context.Context, shard Shard, due Due) error {
 	defer p.mu.Unlock()
 	s := p.shard(shard.Stage)
 	if at, ok := s.wakes[due.Key]; ok && at == wakeMicros(due.At) {
+		p.begin(shard.Stage, s)
+		defer s.finish()
+		s.keepRow(due.Key)
 		s.schedule(due.Key, time.Time{})
 	}
 	return nil
@@ -291,6 +341,9 @@ func (m *Memory) Reset(ctx context.Context, shard Shard) error {
 	p := m.partition(shard.Partition)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.shards, shard.Stage)
+	if s := p.shards[shard.Stage]; s != nil {
+		p.past.begin(func() { p.shards[shard.Stage] = s })
+		delete(p.shards, shard.Stage)
+	}
 	return nil
 }
