@@ -1,0 +1,161 @@
+package simulate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// ScenarioNode is the name of the node that the scenario runs on.
+const ScenarioNode = "scenario"
+
+// Run runs the scenario and whatever it starts until it returns, a rule is broken or a bound is reached. Then
+// everything that still runs is unwound.
+func (w *World) Run(s Scenario) Result {
+	var steps atomic.Uint64
+	done := make(chan Result, 1)
+	go func() {
+		defer func() { // also when a coroutine ends the goroutine, as testing.T.FailNow does
+			w.unwindAll()
+			done <- w.result()
+		}()
+		w.loop(s, &steps)
+	}()
+	watch := time.NewTicker(w.cfg.Watchdog)
+	defer watch.Stop()
+	last := uint64(0)
+	for first := true; ; first = false {
+		select {
+		case r := <-done:
+			return r
+		case <-watch.C:
+		}
+		now := steps.Load()
+		if now == last && !first {
+			return w.blocked(now)
+		}
+		last = now
+	}
+}
+
+// blocked is the result of a run that may still be going on: it must not look at the world.
+func (w *World) blocked(steps uint64) Result {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	return Result{
+		Seed: w.cfg.Seed, Schedule: w.cfg.Schedule, Steps: steps,
+		Violations: []Violation{{Rule: RuleBlocked, Text: fmt.Sprintf("step %d does not end:\n%s", steps, stacks)}},
+	}
+}
+
+func (w *World) result() Result {
+	for name, n := range w.points {
+		w.goals["point."+name] += n
+	}
+	return Result{
+		Seed: w.cfg.Seed, Schedule: w.cfg.Schedule, Hash: w.trace.hash, Steps: w.step, Elapsed: w.Elapsed(),
+		Operations: w.trace.operations, Goals: maps.Clone(w.goals), Violations: w.end.violations,
+	}
+}
+
+func (w *World) loop(s Scenario, steps *atomic.Uint64) {
+	n := w.Node(ScenarioNode, NodeConfig{})
+	n.Start(func(p *Process) error {
+		if err := s(p.Context(), p); err != nil {
+			w.Violate(RuleScenario, err.Error())
+		}
+		w.end.done = true
+		return nil
+	})
+	for !w.end.done {
+		w.unwindDoomed()
+		w.timers.fire(w.now)
+		w.faults.atStep(w.step)
+		w.pollContexts()
+		co := w.pick()
+		if co == nil {
+			w.jump()
+			continue
+		}
+		w.step++
+		steps.Store(w.step)
+		w.now += int64(w.cfg.StepTime)
+		w.trace.step(w, co)
+		w.resume(co)
+		w.bounds()
+	}
+}
+
+func (w *World) bounds() {
+	if w.step < w.cfg.Steps && w.now < int64(w.cfg.Time) || w.end.done {
+		return
+	}
+	w.Violate(RuleEndless, fmt.Sprintf("not over after %d steps and %s", w.step, w.Elapsed()))
+}
+
+// pick returns a runnable coroutine, every one as likely as any other, or nil. It looks at them in random
+// order up to the first that can run, so that a wake is taken only for the one that gets it.
+func (w *World) pick() *coroutine {
+	for i := range w.live {
+		j := i + w.rng.IntN(len(w.live)-i)
+		co := w.live[j]
+		w.live[i], w.live[j] = co, w.live[i]
+		if co.runnable(w) {
+			return co
+		}
+	}
+	return nil
+}
+
+// jump moves the time to the next moment at which something can happen.
+func (w *World) jump() {
+	next := w.timers.next()
+	for _, co := range w.live {
+		next = min(next, co.earliest(w.now))
+	}
+	if next == never {
+		w.Violate(RuleDeadlock, "nothing can happen any more:\n"+w.describe())
+		return
+	}
+	w.now = max(w.now, next)
+	w.bounds()
+}
+
+// describe lists what waits, for people.
+func (w *World) describe() string {
+	text := ""
+	for _, co := range w.live {
+		text += fmt.Sprintf("  %s of %s waits for %d wakes\n", co.name(), co.process.node.name, len(co.wakes))
+	}
+	return text
+}
+
+func (w *World) unwindAll() {
+	for _, n := range w.nodes {
+		if n.process != nil {
+			n.process.die()
+		}
+	}
+	w.unwindDoomed()
+}
+
+// Sleep lets the process wait for d of virtual time.
+func (p *Process) Sleep(ctx context.Context, d time.Duration) error {
+	_, err := p.clock.Wait(ctx, max(d, 0))
+	return err
+}
+
+// Until waits until ready says so, looking again every so often; false if it does not within d.
+func (p *Process) Until(ctx context.Context, d, every time.Duration, ready func() bool) bool {
+	for end := p.world.Elapsed() + d; ; {
+		if ready() {
+			return true
+		}
+		if p.world.Elapsed() >= end || p.Sleep(ctx, every) != nil {
+			return false
+		}
+	}
+}
