@@ -17,6 +17,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
@@ -281,7 +282,7 @@ func TestAReadFromAnotherPartitionWaitsForItsLetters(t *testing.T) {
 		v.Rows[0] = p
 		return v, nil
 	})
-	e := &engine{store: read, rules: fixedRules{profile.DefaultRules(h)}, hasher: h, partitions: 2}
+	e := &engine{clock: clock.Wall{}, store: read, rules: fixedRules{profile.DefaultRules(h)}, hasher: h, partitions: 2}
 	at := &eventv1.Position{Partition: 0, Lane: "live", Sequence: 3}
 	if _, _, err := e.find(t.Context(), tenant, id, at); !isStale(err) {
 		t.Errorf("before the letters: %v, want stale", err)
