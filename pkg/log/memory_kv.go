@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,7 +13,10 @@ import (
 // kvBucket is the name of the bucket.
 const kvBucket = "refrain"
 
-const maxValue = 1 << 20
+const (
+	maxValue = 1 << 20
+	keyRunes = "-/_=.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+)
 
 type kvEntry struct {
 	value    []byte
@@ -82,9 +84,9 @@ func (k memKV) Keys(ctx context.Context, prefix string) (keys []string, err erro
 }
 
 func checkKV(key string, value []byte) error {
-	ok, err := regexp.MatchString(`^[-/_=.a-zA-Z0-9]+$`, key)
+	foreign := func(r rune) bool { return !strings.ContainsRune(keyRunes, r) }
 	switch {
-	case err != nil || !ok || strings.HasPrefix(key, ".") || strings.HasSuffix(key, ".") || strings.Contains(key, ".."):
+	case key == "" || strings.ContainsFunc(key, foreign) || strings.HasPrefix(key, ".") || strings.HasSuffix(key, ".") || strings.Contains(key, ".."):
 		return fault.New(fault.Invalid, "key %q: want letters, digits and - / _ = . inside", key)
 	case len(value) > maxValue:
 		return fault.New(fault.Invalid, "value of %s has %d bytes, more than %d", key, len(value), maxValue)

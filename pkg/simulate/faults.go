@@ -94,6 +94,9 @@ func (f *faults) begin(one schedule.Fault, p *Process) {
 		}
 		return
 	}
+	if p != nil && one.Node == "" && one.On == "" {
+		one.Node = p.node.name
+	}
 	class, prefix := schedule.Place(one.On)
 	a := &active{Fault: one, class: class, prefix: prefix, left: max(one.Times, 1), until: never}
 	switch {
@@ -130,7 +133,7 @@ func (f *faults) hitNode(n *Node, one schedule.Fault) {
 	case one.What == schedule.Crash:
 		f.took(one.What, "")
 		n.startAfter(one.For)
-		n.Crash()
+		n.crash()
 		return
 	case one.What == schedule.Stop:
 		n.stop(one.For)
@@ -144,7 +147,7 @@ func (f *faults) hitNode(n *Node, one schedule.Fault) {
 
 // hit returns the fault that an operation meets, or nil.
 func (f *faults) hit(p *Process, o *operation) *active {
-	if len(f.active) == 0 || p.node.name == ScenarioNode {
+	if len(f.active) == 0 || (p.node.name == ScenarioNode && o.class != schedule.RPC) {
 		return nil
 	}
 	for i := 0; i < len(f.active); i++ {
@@ -242,8 +245,7 @@ func (f *faults) calm() {
 	f.late = nil
 	for _, n := range w.nodes {
 		n.pausedUntil = 0
-		if n.starts != nil && n.starts.index >= 0 && n.process == nil {
-			w.timers.cancel(n.starts)
+		if n.starts != nil && n.process == nil {
 			n.startAfter(0)
 		}
 		if n.process == nil {

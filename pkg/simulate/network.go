@@ -30,7 +30,7 @@ type handler struct {
 // registrar collects what a process serves.
 type registrar struct{ p *Process }
 
-// RegisterService implements grpc.ServiceRegistrar. Streams are not simulated: a call of one is Unimplemented.
+// RegisterService implements grpc.ServiceRegistrar. A process refuses connections before its first. Streams are not simulated: a call of one is Unimplemented.
 func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	for _, m := range desc.Methods {
 		r.p.handlers["/"+desc.ServiceName+"/"+m.MethodName] = handler{impl, m}
@@ -179,7 +179,7 @@ func (c *conn) deliver(ctx context.Context, one *call, method string, data []byt
 	}
 	w := c.process.world
 	n := w.byName[c.target]
-	if n == nil || n.process == nil {
+	if n == nil || n.process == nil || len(n.process.handlers) == 0 {
 		w.soon(func() { one.answer(nil, status.Error(codes.Unavailable, "connection refused by "+c.target)) })
 		return
 	}

@@ -69,8 +69,8 @@ func (n *Node) Process() *Process { return n.process }
 // must live and wait only through the process that it is given. When build returns, the process has ended
 // with everything in it, and starts again after NodeConfig.RestartAfter. A process that runs already crashes.
 func (n *Node) Start(build func(p *Process) error) {
-	n.build = build
 	n.Crash()
+	n.build = build
 	n.start()
 }
 
@@ -78,6 +78,7 @@ func (n *Node) start() {
 	if n.process != nil || n.world.end.done {
 		return
 	}
+	n.starts = nil
 	n.incarnation++
 	p := &Process{node: n, world: n.world, started: n.world.now, handlers: map[string]handler{}}
 	p.clock = nodeClock{p}
@@ -93,6 +94,7 @@ func (n *Node) start() {
 
 func (n *Node) startAfter(d time.Duration) {
 	if d >= 0 && n.build != nil {
+		n.stayDown()
 		n.starts = n.world.timers.add(n.world.now+int64(d), n.start)
 	}
 }
@@ -100,6 +102,19 @@ func (n *Node) startAfter(d time.Duration) {
 // Crash ends the process at once; nothing of it takes effect any more. It does not start again by itself. A
 // coroutine that crashes its own node does not return from it.
 func (n *Node) Crash() {
+	n.stayDown()
+	n.crash()
+}
+
+// stayDown takes back that the node is to start again.
+func (n *Node) stayDown() {
+	if n.starts != nil {
+		n.world.timers.cancel(n.starts)
+		n.starts = nil
+	}
+}
+
+func (n *Node) crash() {
 	p := n.process
 	if p == nil {
 		return
@@ -126,8 +141,8 @@ func (n *Node) stop(restart time.Duration) {
 	n.world.timers.add(n.world.now+int64(graceful), func() {
 		if !p.dead {
 			n.world.Reach("crashed while stopping")
-			n.Crash()
 			n.startAfter(restart)
+			n.crash()
 		}
 	})
 }

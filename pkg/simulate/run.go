@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 )
 
-// ScenarioNode is the name of the node that the scenario runs on.
+// ScenarioNode is the name of the node that the scenario runs on, and of its calls in schedules.
 const ScenarioNode = "scenario"
 
 // Run runs the scenario and whatever it starts until it returns, a rule is broken or a bound is reached. Then
@@ -19,6 +20,9 @@ func (w *World) Run(s Scenario) Result {
 	done := make(chan Result, 1)
 	go func() {
 		defer func() { // also when a coroutine ends the goroutine, as testing.T.FailNow does
+			if r := recover(); r != nil {
+				w.Violate(RulePanic, fmt.Sprintf("the scheduler panicked: %v\n%s", r, debug.Stack()))
+			}
 			w.unwindAll()
 			done <- w.result()
 		}()

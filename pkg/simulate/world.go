@@ -191,6 +191,6 @@ func (r Result) Rule() string {
 	return r.Violations[0].Rule
 }
 
-// Scenario is what happens in a run, on a node of its own that no fault hits. When it returns, everything
-// ends; an error is a violation.
+// Scenario is what happens in a run, on a node of its own. No fault hits it, except those of its calls to
+// other nodes. When it returns, everything ends; an error is a violation.
 type Scenario func(ctx context.Context, p *Process) error

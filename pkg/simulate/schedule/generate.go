@@ -111,6 +111,9 @@ func (p *Profile) draw(rng *rand.Rand, k Kind) Fault {
 	if classes := p.classes(s); len(classes) > 0 {
 		class := classes[rng.IntN(len(classes))]
 		f.On = string(class) + ":" + one(rng, p.Targets.Places[class])
+		if class == RPC { // what calls there is rarely what was drawn
+			f.Node = ""
+		}
 	}
 	if s.For {
 		f.For = p.span(rng)
@@ -158,6 +161,24 @@ func (p *Profile) span(rng *rand.Rand) time.Duration {
 		d *= 3
 	}
 	return min(d, longest)
+}
+
+// Singles are all faults of the kinds at the first passages of points, one after the other: crashes and the
+// like of the node that passes, or what befalls its next operation. span is their For.
+func Singles(points []string, passes int, kinds []Kind, span time.Duration) []Fault {
+	var all []Fault
+	for _, point := range points {
+		for _, kind := range kinds {
+			for pass := 1; pass <= passes; pass++ {
+				f := Fault{When: When{Point: point, Pass: pass}, What: kind}
+				if s, _ := SpecOf(kind); s.For {
+					f.For = span
+				}
+				all = append(all, f)
+			}
+		}
+	}
+	return all
 }
 
 func one(rng *rand.Rand, of []string) string { return of[rng.IntN(len(of))] }

@@ -1,6 +1,6 @@
 // Package schedule is what happens to a simulated world, as data: its faults and what its clients do. A
 // Schedule is generated from a seed and a Profile, printed one line for each thing, parsed back from that
-// text, and made smaller by Shrink while it still makes a run fail.
+// text, and made smaller by a Shrinker while it still makes a run fail.
 package schedule
 
 import (
@@ -14,6 +14,12 @@ type Schedule struct {
 	Faults []Fault
 	// Operations of the clients; those of one client are done in order.
 	Operations []Operation
+}
+
+// Case is all that a run depends on: what a regression test is made from.
+type Case struct {
+	Seed     uint64
+	Schedule Schedule
 }
 
 // Operation is one thing that a client does.
@@ -32,8 +38,8 @@ type Fault struct {
 	When When
 	// What goes wrong.
 	What Kind
-	// Node that is hit, or whose operations are; "" means any. A crash or pause without a node hits the one
-	// that passes the point.
+	// Node that is hit, or whose operations are; "" means any. At a point, a fault of nodes without a node,
+	// or of operations without a node and a place, hits the node that passes.
 	Node string
 	// On is the place: a class, a colon and a prefix of what is meant, or "" for all. See Place.
 	On string

@@ -84,6 +84,23 @@ func Parse(text string) (Schedule, error) {
 	return s, nil
 }
 
+// String prints the seed as a line before the schedule; ParseCase reads it.
+func (c Case) String() string {
+	return "seed=" + strconv.FormatUint(c.Seed, 10) + "\n" + c.Schedule.String()
+}
+
+// ParseCase reads what Case.String prints: a first line with the seed, then a schedule.
+func ParseCase(text string) (Case, error) {
+	first, rest, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	number, ok := strings.CutPrefix(strings.TrimSpace(first), "seed=")
+	seed, err := strconv.ParseUint(number, 10, 64)
+	if !ok || err != nil {
+		return Case{}, fmt.Errorf("read the seed from %q: want seed=<number>", first)
+	}
+	s, err := Parse(rest)
+	return Case{seed, s}, err
+}
+
 type field struct{ name, value string }
 
 func split(line string) ([]field, error) {
