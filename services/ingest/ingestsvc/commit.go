@@ -9,8 +9,11 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/run"
 )
 
 // address is a lane of a partition.
@@ -51,13 +54,11 @@ func (t *ticket) add(index int, a *stagev1.Arrival, payload int) {
 }
 
 // wait returns the sequence under which the ticket is stored. If ctx ends first nobody knows.
-func (t *ticket) wait(ctx context.Context) (uint64, error) {
-	select {
-	case <-t.resolved:
-		return t.sequence, t.err
-	case <-ctx.Done():
+func (t *ticket) wait(ctx context.Context, c clock.Clock) (uint64, error) {
+	if _, err := c.Wait(ctx, clock.Forever, t.resolved); err != nil {
 		return 0, fault.As(fault.Unavailable, fmt.Errorf("store events: %w: %w", log.ErrUnknown, context.Cause(ctx)))
 	}
+	return t.sequence, t.err
 }
 
 // resolve tells those who follow the append first, so that whoever has an answer finds it done.
@@ -72,16 +73,21 @@ func (t *ticket) resolve(sequence uint64, err error) {
 type committer struct {
 	store   store
 	within  time.Duration
+	clock   clock.Clock
+	points  failpoint.Points
 	metrics *metrics
+	open    *clock.Group
 
 	mu      sync.Mutex
 	waiting map[address][]*ticket // an entry exists while an append is open
 	closed  bool
-	open    sync.WaitGroup
 }
 
-func newCommitter(s store, within time.Duration, m *metrics) *committer {
-	return &committer{store: s, within: within, metrics: m, waiting: map[address][]*ticket{}}
+func newCommitter(cfg Config, deps run.Deps, m *metrics) *committer {
+	return &committer{
+		store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock, points: deps.Points, metrics: m,
+		open: clock.NewGroup(deps.Clock, 0), waiting: map[address][]*ticket{},
+	}
 }
 
 // submit queues tickets in order and calls done, once, when all are resolved. After wait it refuses them.
@@ -118,7 +124,7 @@ func (c *committer) queue(tickets []*ticket) bool {
 		queue, busy := c.waiting[t.to]
 		c.waiting[t.to] = append(queue, t)
 		if !busy {
-			c.open.Go(func() { c.drain(t.to) })
+			c.open.Go(func() error { c.drain(t.to); return nil })
 		}
 	}
 	return true
@@ -159,18 +165,22 @@ func (c *committer) next(to address) []*ticket {
 // append stores a batch in one message and resolves its tickets. It does not belong to any one request,
 // so no request's end cuts it off.
 func (c *committer) append(to address, batch []*ticket) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.within)
+	ctx, cancel := c.clock.Within(context.Background(), c.within)
 	defer cancel()
 	all := &stagev1.Arrivals{}
 	for _, t := range batch {
 		all.Items = append(all.Items, t.arrivals...)
 	}
-	began := time.Now()
+	began := c.clock.Elapsed()
 	sequence, err := c.publish(ctx, to, all)
-	c.metrics.appended(ctx, to.lane, len(all.GetItems()), time.Since(began), err)
+	c.metrics.appended(ctx, to.lane, len(all.GetItems()), c.clock.Elapsed()-began, err)
+	if err == nil {
+		c.points.At("ingest.stored")
+	}
 	for _, t := range batch {
 		t.resolve(sequence, err)
 	}
+	c.points.At("ingest.answered")
 }
 
 func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arrivals) (uint64, error) {
@@ -188,10 +198,13 @@ func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arriva
 // unavailable makes every failure of the log one that a retry may mend.
 func unavailable(err error) error { return fault.As(fault.Unavailable, err) }
 
-// wait takes no more tickets and returns when no append is open and nothing waits.
-func (c *committer) wait() {
+// wait takes no more tickets and returns when no append is open and nothing waits, or when ctx has ended.
+func (c *committer) wait(ctx context.Context) error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	c.open.Wait()
+	if err := c.open.Wait(ctx); err != nil {
+		return fmt.Errorf("wait for the last append: %w", err)
+	}
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
@@ -25,7 +26,16 @@ func testCommitter(t *testing.T, s store) *committer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newCommitter(s, time.Minute, m)
+	c := newCommitter(Default(), run.Deps{Clock: clock.Wall{}}, m)
+	c.store, c.within = s, time.Minute
+	return c
+}
+
+func mustWait(t *testing.T, c *committer) {
+	t.Helper()
+	if err := c.wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func ticketOf(lane string, payload string) *ticket {
@@ -50,7 +60,7 @@ func TestWhatComesWhileAnAppendIsOpenSharesTheNextOne(t *testing.T) {
 		}
 		s.release <- nil
 		s.release <- nil
-		c.wait()
+		mustWait(t, c)
 		if len(s.batches) != 2 || s.most != 1 || done != 50 {
 			t.Fatalf("%d appends, %d at once, %d done; want 2, 1, 50", len(s.batches), s.most, done)
 		}
@@ -64,7 +74,7 @@ func TestWhatComesWhileAnAppendIsOpenSharesTheNextOne(t *testing.T) {
 			}
 		}
 		for i, tick := range all {
-			if sequence, err := tick.wait(t.Context()); err != nil || sequence != uint64(min(i, 1)+1) { //nolint:gosec // small
+			if sequence, err := tick.wait(t.Context(), clock.Wall{}); err != nil || sequence != uint64(min(i, 1)+1) { //nolint:gosec // small
 				t.Fatalf("ticket %d: %d, %v", i, sequence, err)
 			}
 		}
@@ -82,7 +92,7 @@ func TestLanesDoNotWaitForEachOther(t *testing.T) {
 		}
 		s.release <- nil
 		s.release <- nil
-		c.wait()
+		mustWait(t, c)
 	})
 }
 
@@ -100,7 +110,7 @@ func TestAMessageIsBounded(t *testing.T) {
 		for range 40 {
 			s.release <- nil
 		}
-		c.wait()
+		mustWait(t, c)
 		items := 0
 		for _, data := range s.batches {
 			if len(data) > maxArrivalBytes {
@@ -132,8 +142,8 @@ func TestNobodyIsAnsweredBeforeTheAcknowledgement(t *testing.T) {
 				default:
 				}
 				s.release <- failure
-				_, err := tick.wait(t.Context())
-				c.wait()
+				_, err := tick.wait(t.Context(), clock.Wall{})
+				mustWait(t, c)
 				if !resolved || !errors.Is(err, failure) || (failure != nil && fault.Of(err) != fault.Unavailable) {
 					t.Fatalf("got %v, kind %v", err, fault.Of(err))
 				}
@@ -151,12 +161,12 @@ func TestACallerWhoLeavesDoesNotCutTheAppendOff(t *testing.T) {
 		c.submit([]*ticket{tick}, func() { done = true })
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := tick.wait(ctx); !errors.Is(err, log.ErrUnknown) || fault.Of(err) != fault.Unavailable || done {
+		if _, err := tick.wait(ctx, clock.Wall{}); !errors.Is(err, log.ErrUnknown) || fault.Of(err) != fault.Unavailable || done {
 			t.Fatalf("got %v, done %v", err, done)
 		}
 		s.release <- nil
-		c.wait()
-		if sequence, err := tick.wait(t.Context()); err != nil || sequence != 1 || !done {
+		mustWait(t, c)
+		if sequence, err := tick.wait(t.Context(), clock.Wall{}); err != nil || sequence != 1 || !done {
 			t.Fatalf("got %d, %v, done %v", sequence, err, done)
 		}
 	})
@@ -164,10 +174,10 @@ func TestACallerWhoLeavesDoesNotCutTheAppendOff(t *testing.T) {
 
 func TestAfterTheEndNothingIsTaken(t *testing.T) {
 	c := testCommitter(t, newSlowStore())
-	c.wait()
+	mustWait(t, c)
 	tick, done := ticketOf("live", "a"), false
 	c.submit([]*ticket{tick}, func() { done = true })
-	if _, err := tick.wait(t.Context()); fault.Of(err) != fault.Unavailable || !done {
+	if _, err := tick.wait(t.Context(), clock.Wall{}); fault.Of(err) != fault.Unavailable || !done {
 		t.Fatalf("got %v, done %v", err, done)
 	}
 }

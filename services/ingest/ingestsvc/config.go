@@ -12,8 +12,8 @@ import (
 
 // Config is what an operator sets.
 type Config struct {
-	// HTTP is where the Segment API, CloudEvents, receipts and unsubscribe links are served.
-	HTTP string `yaml:"http" help:"address of the HTTP entrances"`
+	// HTTP is where the Segment API, CloudEvents, receipts and unsubscribe links are served; empty: nowhere.
+	HTTP string `yaml:"http" help:"address of the HTTP entrances; empty: none"`
 	// WriteKeys maps tenants to their write keys, several separated by spaces. With none, every key is
 	// taken and belongs to DefaultTenant.
 	WriteKeys map[string]config.Secret `yaml:"write_keys" help:"tenant=key,tenant=key; none: any key belongs to the default tenant"`

@@ -9,7 +9,11 @@ import (
 )
 
 func TestContract(t *testing.T) {
-	cfg := ingestsvc.Default()
-	cfg.HTTP = "127.0.0.1:0"
-	runtest.Contract(t, run.Service[ingestsvc.Config]{Name: "ingest", Defaults: ingestsvc.Default(), Build: ingestsvc.New}, cfg)
+	for name, http := range map[string]string{"with HTTP": "127.0.0.1:0", "without": ""} {
+		t.Run(name, func(t *testing.T) {
+			cfg := ingestsvc.Default()
+			cfg.HTTP = http
+			runtest.Contract(t, run.Service[ingestsvc.Config]{Name: "ingest", Defaults: ingestsvc.Default(), Build: ingestsvc.New}, cfg)
+		})
+	}
 }

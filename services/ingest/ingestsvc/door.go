@@ -195,7 +195,7 @@ func (d *door) submit(ctx context.Context, s submission, done func()) ([]*ticket
 func (d *door) await(ctx context.Context, tickets []*ticket, s submission, results []result) error {
 	var errs []error
 	for _, t := range tickets {
-		sequence, err := t.wait(ctx)
+		sequence, err := t.wait(ctx, d.clock)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -6,11 +6,11 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
@@ -20,7 +20,11 @@ import (
 type letters struct {
 	store  store
 	within time.Duration
+	clock  clock.Clock
 }
+
+// lettersAtOnce is how many dead letters of one submission are on their way at once.
+const lettersAtOnce = 16
 
 // codeRefused is the code of every dead letter that ingest writes.
 const codeRefused = "REFUSED"
@@ -55,10 +59,9 @@ func (l *letters) keep(ctx context.Context, all []*stagev1.DeadLetter) error {
 	if len(all) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.within)
+	ctx, cancel := l.clock.Within(ctx, l.within)
 	defer cancel()
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
+	g := clock.NewGroup(l.clock, lettersAtOnce)
 	for _, letter := range all {
 		g.Go(func() error {
 			data, err := letter.MarshalVT()
@@ -71,5 +74,5 @@ func (l *letters) keep(ctx context.Context, all []*stagev1.DeadLetter) error {
 			return nil
 		})
 	}
-	return g.Wait() //nolint:wrapcheck // each error says what it is about
+	return g.Wait(ctx) //nolint:wrapcheck // each error says what it is about
 }

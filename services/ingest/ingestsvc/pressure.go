@@ -10,6 +10,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/telemetry"
 )
@@ -21,6 +22,7 @@ const lagProbes = 4
 type sampler struct {
 	log        gauges
 	generation log.Generation
+	clock      clock.Clock
 	fullAt     float64
 	maxLag     time.Duration
 	every      time.Duration
@@ -44,16 +46,12 @@ func (s *sampler) Load() load {
 // run samples until ctx ends; sampled is called after each one that could be taken.
 func (s *sampler) run(ctx context.Context, sampled func()) error {
 	s.lags = make([]time.Duration, s.generation.Partitions)
-	tick := time.NewTicker(s.every)
-	defer tick.Stop()
 	for {
 		if s.sample(ctx) {
 			sampled()
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
+		if err := clock.Sleep(ctx, s.clock, s.every); err != nil {
+			return nil //nolint:nilerr // told to stop
 		}
 	}
 }
@@ -149,7 +147,7 @@ func (s *sampler) lagOf(ctx context.Context, partition int) (time.Duration, erro
 	if err != nil {
 		return 0, fmt.Errorf("read the next event of partition %d: %w", partition, err)
 	}
-	return max(0, time.Since(next.Time)), nil
+	return max(0, s.clock.Now().Sub(next.Time)), nil
 }
 
 func (s *sampler) worstLag() (lag time.Duration, partition int) {

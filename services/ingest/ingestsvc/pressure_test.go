@@ -13,6 +13,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 )
 
@@ -76,7 +77,7 @@ func testSampler(t *testing.T, g gauges) *sampler {
 		t.Fatal(err)
 	}
 	return &sampler{
-		log: g, generation: log.Generation{Number: 1, Partitions: 2, Streams: 1}, fullAt: 0.8, maxLag: time.Minute,
+		log: g, generation: log.Generation{Number: 1, Partitions: 2, Streams: 1}, clock: clock.Wall{}, fullAt: 0.8, maxLag: time.Minute,
 		every: time.Second, metrics: m, logger: slog.New(slog.DiscardHandler), lags: make([]time.Duration, 2),
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
-	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/telemetry"
 )
@@ -22,6 +22,7 @@ import (
 // change their strength or normaliser, new ones only join; so it may lag behind an apply by a moment.
 type routing struct {
 	catalogs *source.Catalogs[kindsOf]
+	clock    clock.Clock
 	every    time.Duration
 	logger   *slog.Logger
 	now      atomic.Pointer[kindsOf]
@@ -33,8 +34,11 @@ type kindsOf struct {
 	kinds  *event.Kinds
 }
 
-func newRouting(kv log.KV, every time.Duration, logger *slog.Logger) *routing {
-	return &routing{catalogs: source.New(kv, clock.Wall{}, decodeKinds), every: every, logger: logger}
+func newRouting(cfg Config, deps run.Deps) *routing {
+	return &routing{
+		catalogs: source.New(deps.KV, deps.Clock, decodeKinds), clock: deps.Clock,
+		every: cfg.SampleEvery.Std(), logger: deps.Logger,
+	}
 }
 
 func decodeKinds(bundle []byte) (kindsOf, error) {
@@ -64,18 +68,14 @@ func (r *routing) Kinds(tenant string) *event.Kinds {
 
 // run follows the catalog until ctx ends; known is called whenever the current one is known.
 func (r *routing) run(ctx context.Context, known func()) error {
-	tick := time.NewTicker(r.every)
-	defer tick.Stop()
 	for {
 		if err := r.refresh(ctx); err == nil {
 			known()
 		} else if ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "cannot read the identifier kinds", telemetry.KeyError, err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
+		if err := clock.Sleep(ctx, r.clock, r.every); err != nil {
+			return nil //nolint:nilerr // told to stop
 		}
 	}
 }

@@ -2,7 +2,6 @@ package ingestsvc
 
 import (
 	"testing"
-	"time"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
@@ -11,7 +10,7 @@ import (
 
 func TestDeclaredKindsAreTakenOnceTheyAreApplied(t *testing.T) {
 	f := newFixture(t)
-	r := newRouting(f.deps.KV, time.Second, f.deps.Logger)
+	r := newRouting(Default(), f.deps)
 	f.door.kinds = r
 	body := `{"event":"a","context":{"externalIds":[{"type":"badge","id":"ABC"}]}}`
 	if err := r.refresh(t.Context()); err != nil {

@@ -2,11 +2,13 @@ package ingestsvc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
@@ -40,11 +42,11 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	}
 	s := &service{cfg: cfg, deps: deps, keys: newKeyring(cfg)}
 	s.sampler = &sampler{
-		log: deps.Broker, generation: deps.Generation, fullAt: cfg.FullAt, maxLag: cfg.MaxLag.Std(),
+		log: deps.Broker, generation: deps.Generation, clock: deps.Clock, fullAt: cfg.FullAt, maxLag: cfg.MaxLag.Std(),
 		every: cfg.SampleEvery.Std(), metrics: m, logger: deps.Logger,
 	}
 	s.door = newDoor(cfg, deps, m)
-	s.routing = newRouting(deps.KV, cfg.SampleEvery.Std(), deps.Logger)
+	s.routing = newRouting(cfg, deps)
 	s.door.pressure, s.door.kinds = s.sampler, s.routing
 	if s.keys.open != "" {
 		deps.Logger.WarnContext(ctx, "no write keys are set: every key is taken", "tenant", s.keys.open)
@@ -58,8 +60,8 @@ func newDoor(cfg Config, deps run.Deps, m *metrics) *door {
 	d := &door{
 		hasher: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), generation: deps.Generation,
 		kinds: defaultKinds{event.DefaultKinds()}, stamper: deps.Stamper, clock: deps.Clock,
-		committer: newCommitter(deps.Broker, cfg.StoreWithin.Std(), m),
-		letters:   &letters{store: deps.Broker, within: cfg.StoreWithin.Std()},
+		committer: newCommitter(cfg, deps, m),
+		letters:   &letters{store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock},
 		tracer:    deps.Tracer.Tracer("refrain.dev/services/ingest"), metrics: m, logger: deps.Logger,
 	}
 	if d.stamper == nil {
@@ -71,36 +73,76 @@ func newDoor(cfg Config, deps run.Deps, m *metrics) *door {
 // Run implements run.Component: it serves until ctx ends, then answers what is in flight and waits for
 // the last append.
 func (s *service) Run(ctx context.Context) error {
-	l, err := run.Listen(ctx, s.cfg.HTTP)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop while it waited for the port
-		}
+	serve, err := s.entrances(ctx)
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	s.deps.Heard("ingest-http", l.Addr())
-	entrances := &httpEntrances{door: s.door, keys: s.keys, ready: s.ready.Load}
-	server := run.NewHTTPServer(entrances.handler(s.deps), s.deps.Logger)
-	within := s.cfg.StopWithin.Std()
-	parts := []run.Part{
-		{Name: "pressure", Component: run.Func(func(ctx context.Context) error { return s.sampler.run(ctx, s.known(&s.looked)) })},
-		{Name: "routing", Component: run.Func(func(ctx context.Context) error { return s.routing.run(ctx, s.known(&s.routed)) })},
-		{Name: "committer", Component: run.Func(s.commit)},
-		{Name: "http", Component: run.Func(func(ctx context.Context) error { return run.ServeHTTP(ctx, server, l, within/2) })},
-	}
-	if s.deps.NATS != nil {
-		parts = append(parts, run.Part{Name: "nats", Component: run.Func(func(ctx context.Context) error {
-			return newNATSEntrance(s.door).run(ctx, s.deps.NATS)
-		})})
-	}
-	return run.Together(ctx, s.deps.Logger, within, parts...)
+	defer s.deps.Ready("ingest", false)
+	looking := s.start(ctx, func(ctx context.Context) error { return s.sampler.run(ctx, s.known(&s.looked)) },
+		func(ctx context.Context) error { return s.routing.run(ctx, s.known(&s.routed)) })
+	serving := s.start(ctx, serve...)
+	// An end of ctx and of a part lead to the same.
+	_, _ = s.deps.Clock.Wait(ctx, clock.Forever, serving.ended, looking.ended)
+	within, cancel := s.deps.Clock.Within(context.WithoutCancel(ctx), s.cfg.StopWithin.Std())
+	defer cancel()
+	return errors.Join(serving.stop(within), s.door.committer.wait(within), looking.stop(within))
 }
 
-// commit outlives the entrances and returns when the last append is resolved.
-func (s *service) commit(ctx context.Context) error {
-	<-ctx.Done()
-	s.door.committer.wait()
-	return nil
+// entrances opens those that were asked for; gRPC is not served from here. With none of them, and no error,
+// ctx may have ended while it waited for the port.
+func (s *service) entrances(ctx context.Context) (serve []func(context.Context) error, err error) {
+	if s.cfg.HTTP != "" {
+		l, err := run.Listen(ctx, s.cfg.HTTP)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, nil //nolint:nilerr // told to stop while it waited for the port
+			}
+			return nil, err
+		}
+		s.deps.Heard("ingest-http", l.Addr())
+		entrances := &httpEntrances{door: s.door, keys: s.keys, ready: s.ready.Load}
+		server := run.NewHTTPServer(entrances.handler(s.deps), s.deps.Logger)
+		serve = append(serve, func(ctx context.Context) error { return run.ServeHTTP(ctx, server, l, s.cfg.StopWithin.Std()/2) })
+	}
+	if s.deps.NATS != nil {
+		serve = append(serve, func(ctx context.Context) error { return newNATSEntrance(s.door).run(ctx, s.deps.NATS) })
+	}
+	return serve, nil
+}
+
+// parts run beside each other until they are told to stop.
+type parts struct {
+	group  *clock.Group
+	cancel context.CancelFunc
+	ended  chan struct{} // signalled when one ended before it was told to
+}
+
+// start runs parts on the service's clock. They do not end with ctx.
+func (s *service) start(ctx context.Context, all ...func(context.Context) error) *parts {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p := &parts{group: clock.NewGroup(s.deps.Clock, 0), cancel: cancel, ended: make(chan struct{}, 1)}
+	for _, one := range all {
+		p.group.Go(func() error {
+			err := one(own)
+			if own.Err() == nil {
+				if err == nil {
+					err = errors.New("a part of ingest ended by itself")
+				}
+				select {
+				case p.ended <- struct{}{}:
+				default:
+				}
+			}
+			return err
+		})
+	}
+	return p
+}
+
+// stop tells the parts to end and waits for them, no longer than ctx.
+func (p *parts) stop(ctx context.Context) error {
+	p.cancel()
+	return p.group.Wait(ctx)
 }
 
 // known notes that something is known; when all is, ingest is ready.
