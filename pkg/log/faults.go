@@ -2,7 +2,8 @@ package log
 
 // Op is one operation on a Memory, as a fault hook sees it.
 type Op struct {
-	// Name of the operation: append, publish, last, get, next, purge, usage, kv.get, kv.put, kv.update, kv.keys.
+	// Name of the operation: append, publish, last, get, next, purge, usage, kv.get, kv.put, kv.update, kv.keys,
+	// lease.hold, lease.all.
 	Name string
 	// Subject or key.
 	Subject string

@@ -81,8 +81,11 @@ func (k jsKV) Keys(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
-// Prepare implements Site: it makes the KV bucket. Reads of it go to the leader too.
+// Prepare implements Site: it makes the KV bucket, whose reads go to the leader too, and that of leases.
 func (j *JetStream) Prepare(ctx context.Context, replicas int) error {
+	if err := j.prepareLeases(ctx, replicas); err != nil {
+		return err
+	}
 	return j.create(ctx, jetstream.StreamConfig{
 		Name: kvStream, Subjects: []string{kvSubjects + ">"}, Replicas: replicas, MaxMsgsPerSubject: 1,
 		MaxBytes: kvMaxBytes, MaxMsgSize: maxValue + 4096, Discard: jetstream.DiscardNew, DenyDelete: true,

@@ -27,6 +27,7 @@ type Memory struct {
 	bySubj  map[string]*memStream
 	kv      map[string]kvEntry
 	kvSeq   uint64
+	leases  map[string]memLease
 	delayed []delayed
 }
 
@@ -58,6 +59,7 @@ func WithClock(now func() time.Time) MemoryOption { return func(m *Memory) { m.n
 func NewMemory(opts ...MemoryOption) *Memory {
 	m := &Memory{
 		now: time.Now, streams: map[string]*memStream{}, bySubj: map[string]*memStream{}, kv: map[string]kvEntry{},
+		leases: map[string]memLease{},
 	}
 	for _, opt := range opts {
 		opt(m)

@@ -8,7 +8,9 @@ type Site interface {
 	Broker
 	// KV returns the store beside the log.
 	KV() KV
-	// Prepare makes the KV store if it is not there.
+	// Leases returns the store of what goes by itself.
+	Leases() Leases
+	// Prepare makes the KV store and that of leases if they are not there.
 	Prepare(ctx context.Context, replicas int) error
 	// CreateStream makes a stream; it is an error if one of that name has another configuration. ErrFull
 	// says that the store cannot promise that many bytes.
