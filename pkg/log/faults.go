@@ -3,7 +3,7 @@ package log
 // Op is one operation on a Memory, as a fault hook sees it.
 type Op struct {
 	// Name of the operation: append, publish, last, get, next, purge, usage, kv.get, kv.put, kv.update, kv.keys,
-	// lease.hold, lease.all.
+	// lease.hold, lease.all, object.put, object.get, object.delete, object.list, object.sweep.
 	Name string
 	// Subject or key.
 	Subject string

@@ -81,8 +81,12 @@ func (k jsKV) Keys(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
-// Prepare implements Site: it makes the KV bucket, whose reads go to the leader too, and that of leases.
+// Prepare implements Site: it makes the KV bucket, whose reads go to the leader too, that of leases and that
+// of objects.
 func (j *JetStream) Prepare(ctx context.Context, replicas int) error {
+	if err := j.prepareObjects(ctx, replicas); err != nil {
+		return err
+	}
 	if err := j.prepareLeases(ctx, replicas); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type Memory struct {
 	kv      map[string]kvEntry
 	kvSeq   uint64
 	leases  map[string]memLease
+	objects map[string]memObject
 	delayed []delayed
 }
 

@@ -10,7 +10,9 @@ type Site interface {
 	KV() KV
 	// Leases returns the store of what goes by itself.
 	Leases() Leases
-	// Prepare makes the KV store and that of leases if they are not there.
+	// Objects returns the store of what is too large for the log.
+	Objects() Objects
+	// Prepare makes the KV store, that of leases and that of objects if they are not there.
 	Prepare(ctx context.Context, replicas int) error
 	// CreateStream makes a stream; it is an error if one of that name has another configuration. ErrFull
 	// says that the store cannot promise that many bytes.
