@@ -215,6 +215,9 @@ func (p *Process) Broker() log.Broker { return &simBroker{p} }
 // KV is its connection to the store beside the log.
 func (p *Process) KV() log.KV { return &simKV{p} }
 
+// Leases is its connection to what goes by itself.
+func (p *Process) Leases() log.Leases { return &simLeases{p} }
+
 // Store is its connection to the state store.
 func (p *Process) Store() state.Store { return &simStore{p} }
 

@@ -289,7 +289,7 @@ func run(s setup) simulate.Result {
 			return err
 		}
 		w.Calm()
-		quiet := p.Until(ctx, time.Minute, 500*time.Millisecond, func() bool { return missing(w, acked) == "" })
+		quiet := p.Until(ctx, 15*time.Second, 500*time.Millisecond, func() bool { return missing(w, acked) == "" })
 		check(w, acked, quiet, s.beyond)
 		return nil
 	})

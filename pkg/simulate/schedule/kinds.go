@@ -75,6 +75,10 @@ const (
 	Stream Class = "stream"
 	// Feed is the delivery to readers: "feed:prf.0", a prefix of subjects.
 	Feed Class = "feed"
+	// Lease is what goes by itself: "lease:profile.", a prefix of keys.
+	Lease Class = "lease"
+	// Object is the store of snapshots: "object:1/", a prefix of names.
+	Object Class = "object"
 	// KV is the store beside the log: "kv:relay/", a prefix of keys.
 	KV Class = "kv"
 	// State is the state store: "state:3" is a partition, "state:3/profile" a shard.
@@ -108,7 +112,7 @@ type Spec struct {
 
 // Specs lists every kind.
 func Specs() []Spec {
-	writes := []Class{Log, KV, State, RPC, Outside}
+	writes := []Class{Log, KV, Lease, Object, State, RPC, Outside}
 	return []Spec{
 		{Kind: Crash, Node: true, For: true},
 		{Kind: Stop, Node: true, For: true},
@@ -116,7 +120,7 @@ func Specs() []Spec {
 		{Kind: ClockStep, Node: true, For: true},
 		{Kind: ClockDrift, Node: true, Counts: true},
 		{Kind: Lost, Classes: writes},
-		{Kind: LostRead, Classes: []Class{Log, KV, State}},
+		{Kind: LostRead, Classes: []Class{Log, KV, Lease, Object, State}},
 		{Kind: Applied, Classes: writes},
 		{Kind: Late, Classes: writes, For: true},
 		{Kind: Double, Classes: []Class{Log, RPC, Outside}},
