@@ -17,7 +17,6 @@ import (
 	"slices"
 	"time"
 
-	"refrain.dev/pkg/log"
 	"refrain.dev/services/mesh/meshsvc"
 	"refrain.dev/tools/ledger"
 	"refrain.dev/tools/publish"
@@ -89,7 +88,7 @@ func (d *demo) run(ctx context.Context) error {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(runCtx) }()
-	t, notes, err := d.drive(ctx, m, messages, ended)
+	report, err := d.drive(ctx, m, messages, ended)
 	cancel()
 	if stopped := <-ended; stopped != nil {
 		err = errors.Join(err, fmt.Errorf("stop the mesh: %w", stopped))
@@ -97,16 +96,19 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for n, note := range notes {
+	for n, v := range report.Violations {
 		if n == 20 {
-			_, _ = fmt.Fprintf(d.out, "  … and %d more\n", len(notes)-n)
+			_, _ = fmt.Fprintf(d.out, "  … and %d more\n", report.Count-n)
 			break
 		}
-		_, _ = fmt.Fprintln(d.out, "  wrong:", note)
+		_, _ = fmt.Fprintln(d.out, "  wrong:", v)
 	}
-	_, _ = fmt.Fprintln(d.out, "demo:", t)
-	if len(notes) > 0 {
-		return fmt.Errorf("%d things are wrong", len(notes))
+	for _, what := range report.Unchecked {
+		_, _ = fmt.Fprintln(d.out, "  not checked:", what)
+	}
+	_, _ = fmt.Fprintln(d.out, "demo:", report.Totals)
+	if report.Count > 0 {
+		return fmt.Errorf("%d things are wrong", report.Count)
 	}
 	return nil
 }
@@ -127,14 +129,14 @@ func (d *demo) read() ([]retail.Message, error) {
 }
 
 // drive publishes everything, lets the clock run out and checks.
-func (d *demo) drive(ctx context.Context, m *meshsvc.Mesh, messages []retail.Message, ended chan error) (ledger.Totals, []string, error) {
+func (d *demo) drive(ctx context.Context, m *meshsvc.Mesh, messages []retail.Message, ended chan error) (*ledger.Report, error) {
 	if err := waitFor(ctx, ended, func() bool { return len(m.Ready()) == 0 }); err != nil {
-		return ledger.Totals{}, nil, fmt.Errorf("wait for the mesh: %w", err)
+		return nil, fmt.Errorf("wait for the mesh: %w", err)
 	}
 	d.sayf("the mesh is up; publishing %d events", len(messages))
 	accepted, err := d.publish(ctx, m, messages)
 	if err != nil {
-		return ledger.Totals{}, nil, err
+		return nil, err
 	}
 	d.sayf("all events are stored; the clock runs %d days past the last", int(advance.Hours()/24))
 	m.Replay().Advance(func(t time.Time) time.Time { return t.Add(advance) })
@@ -148,11 +150,11 @@ func (d *demo) drive(ctx context.Context, m *meshsvc.Mesh, messages []retail.Mes
 		return st.Settled
 	})
 	if err != nil {
-		return ledger.Totals{}, nil, fmt.Errorf("wait until the mesh has settled: %w", err)
+		return nil, fmt.Errorf("wait until the mesh has settled: %w", err)
 	}
 	st := m.Replay().Status()
 	d.sayf("settled after %d instants; checking logs and channels", st.Instants)
-	return d.check(ctx, m.Site(), m.Generation(), accepted)
+	return d.check(ctx, m, accepted)
 }
 
 func (d *demo) publish(ctx context.Context, m *meshsvc.Mesh, messages []retail.Message) ([]string, error) {
@@ -183,35 +185,31 @@ func (d *demo) publish(ctx context.Context, m *meshsvc.Mesh, messages []retail.M
 	return accepted, nil
 }
 
-// rules are those of examples/retail/contact.yaml, a second time.
-func rules() ledger.Rules {
-	return ledger.Rules{
-		Caps:      []ledger.Cap{{Max: 1}, {Max: 3, Per: 7 * 24 * time.Hour}, {Max: 1, Per: 30 * 24 * time.Hour, Action: "thank-you"}},
-		QuietFrom: 20, QuietTo: 8,
-	}
-}
-
-func (d *demo) check(ctx context.Context, site log.Broker, gen log.Generation, accepted []string) (ledger.Totals, []string, error) {
-	l, err := ledger.Read(ctx, site, gen)
+// check holds the mesh against what was accepted and what the channels got. Acknowledgements are not timed:
+// the clock of the mesh is another.
+func (d *demo) check(ctx context.Context, m *meshsvc.Mesh, accepted []string) (*ledger.Report, error) {
+	h, err := ledger.Load(ctx, m.Site(), m.Store(), m.Generation())
 	if err != nil {
-		return ledger.Totals{}, nil, err
+		return nil, err
 	}
-	dead, err := ledger.DeadLetters(ctx, site, gen)
+	rules, err := ledger.ReadDefinitions(os.DirFS(d.workspace))
 	if err != nil {
-		return ledger.Totals{}, nil, err
+		return nil, err
 	}
-	mails, err := ledger.ReadLines(filepath.Join(d.dir, "channels", "email.jsonl"))
+	mails, err := ledger.ReadFileChannel(filepath.Join(d.dir, "channels", "email.jsonl"))
 	if err != nil {
-		return ledger.Totals{}, nil, err
+		return nil, err
 	}
-	tasks, err := ledger.ReadLines(filepath.Join(d.dir, "channels", "team.jsonl"))
+	tasks, err := ledger.ReadFileChannel(filepath.Join(d.dir, "channels", "team.jsonl"))
 	if err != nil {
-		return ledger.Totals{}, nil, err
+		return nil, err
 	}
-	t, notes := l.Check(accepted, dead, slices.Concat(mails, tasks))
-	exceeded, more := rules().Check(l, mails)
-	t.CapsExceeded = exceeded
-	return t, append(notes, more...), nil
+	h.Definitions, h.Received = map[string]*ledger.Definitions{"": rules}, slices.Concat(mails, tasks)
+	h.Settled, h.Now, h.AllSent = true, m.Replay().Status().Now, true
+	for _, id := range accepted {
+		h.Sent = append(h.Sent, ledger.Sent{ID: id, Acknowledged: d.started})
+	}
+	return ledger.Verify(h), nil
 }
 
 func waitFor(ctx context.Context, ended chan error, ok func() bool) error {

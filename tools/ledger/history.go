@@ -37,6 +37,8 @@ type History struct {
 	AllSent bool
 	// Received is the providers' own record of the requests that reached them, in any order.
 	Received []Request
+	// Channels are those of which Received has every request; nil: all.
+	Channels []string
 	// Definitions are the rules by the catalog revision of the verdicts that they govern; those under ""
 	// stand for all other revisions.
 	Definitions map[string]*Definitions
@@ -48,6 +50,8 @@ type History struct {
 	Now time.Time
 	// Bound is how long after the acknowledgement of an opt-out a send may still start; 0 means DefaultBound.
 	Bound time.Duration
+	// Zones remembers time zones from one check to the next; may be nil.
+	Zones *Zones
 	// Skew is by how much the clocks of clients, stages and providers may differ.
 	Skew time.Duration
 }

@@ -126,6 +126,17 @@ const (
 	SettledDue Rule = "settled.due"
 )
 
+// Rules lists all rules.
+func Rules() []Rule {
+	return []Rule{
+		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainOwner, ChainCover, ChainOrigin,
+		ChainSender, ChainRevision, ChainGap, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
+		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, ProposalTwice, ProposalForged, ProposalEnds,
+		ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
+		SendExpired, ContactCap, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, SettledUncovered, SettledOpen, SettledDue,
+	}
+}
+
 // Violation is one place where a rule is broken.
 type Violation struct {
 	Rule Rule `json:"rule"`
@@ -173,8 +184,29 @@ func (r *Report) addf(v Violation, format string, args ...any) {
 	}
 	r.Count++
 	r.Broken[v.Rule]++
+	switch v.Rule {
+	case EventLost:
+		r.Totals.Lost++
+	case EventTwice, SendTwice:
+		r.Totals.Duplicates++
+	default:
+	}
 	if len(r.Violations) < MaxViolations {
 		v.What = fmt.Sprintf(format, args...)
 		r.Violations = append(r.Violations, v)
 	}
+}
+
+// Totals is what the check counted. Proposals are the sum of Sent to Open; Deferred is outside the sum.
+type Totals struct {
+	Events, Profiles, Decisions, Proposals                    int
+	Sent, Suppressed, Superseded, Expired, Withdrawn, Unknown int
+	Open, Deferred, Lost, Duplicates, CapsExceeded            int
+}
+
+// String is the totals in one line.
+func (t Totals) String() string {
+	return fmt.Sprintf("events=%d profiles=%d decisions=%d proposals=%d sent=%d suppressed=%d superseded=%d expired=%d withdrawn=%d unknown=%d open=%d deferred=%d lost=%d duplicates=%d caps_exceeded=%d",
+		t.Events, t.Profiles, t.Decisions, t.Proposals, t.Sent, t.Suppressed, t.Superseded, t.Expired, t.Withdrawn, t.Unknown,
+		t.Open, t.Deferred, t.Lost, t.Duplicates, t.CapsExceeded)
 }

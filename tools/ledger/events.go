@@ -1,0 +1,197 @@
+package ledger
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"time"
+
+	"refrain.dev/pkg/log"
+)
+
+// horizon is how long a repeated event id has no effect.
+const horizon = 72 * time.Hour
+
+// events are all events that anybody speaks of.
+type events struct {
+	byKey map[eventKey]*event
+	all   []*event
+}
+
+type eventKey struct{ tenant, id string }
+
+// event is one event: where it is stored and what became of it.
+type event struct {
+	key     eventKey
+	stored  []stored
+	applied int
+	// customers are the rows that it was applied to.
+	customers []string
+	dead      bool
+	at        time.Time
+	// basis of the consent, if it speaks of one.
+	basis string
+	sent  *Sent
+}
+
+// stored is one place where an event is.
+type stored struct {
+	subject  string
+	at       place
+	received time.Time
+}
+
+func newEvents() events { return events{byKey: map[eventKey]*event{}} }
+
+func (e *events) get(tenant, id string) *event {
+	key := eventKey{tenant, id}
+	found := e.byKey[key]
+	if found == nil {
+		found = &event{key: key}
+		e.byKey[key] = found
+		e.all = append(e.all, found)
+	}
+	return found
+}
+
+// named returns the event of an encoded one; nil if it has no id.
+func (e *events) named(message []byte) *event {
+	var id, tenant, at, consent []byte
+	w := wire{rest: message}
+	for w.next() {
+		switch w.num {
+		case 1:
+			id = w.data
+		case 2:
+			tenant = w.data
+		case 5:
+			at = w.data
+		case 12:
+			consent = w.data
+		}
+	}
+	if w.bad || len(id) == 0 || len(tenant) == 0 {
+		return nil
+	}
+	found := e.get(string(tenant), string(id))
+	found.at = stamp(at)
+	if consent != nil {
+		found.basis = string(field(consent, 4))
+	}
+	return found
+}
+
+// arrived notes that an event is stored in a lane.
+func (e *events) arrived(subject string, at place, a arrival) {
+	if found := e.named(a.payload); found != nil {
+		found.stored = append(found.stored, stored{subject, at, a.received})
+	}
+}
+
+// gaveUp notes the event in a dead letter, if there is one: itself, or on its way to another partition.
+func (e *events) gaveUp(d deadLetter) {
+	if d.stage != "profile" && d.stage != "ingest" || len(d.why) == 0 {
+		return
+	}
+	forwarded := field(field(d.payload, 1), 2)
+	candidates := [][]byte{d.payload, forwarded}
+	if bytes.HasPrefix(d.input, []byte("box.")) {
+		candidates = candidates[1:]
+	}
+	for _, data := range candidates {
+		if found := e.named(data); found != nil {
+			found.dead = true
+			return
+		}
+	}
+}
+
+// checkEvents checks that every acknowledged event took effect once, and nothing did that nobody sent.
+func (c *checker) checkEvents() {
+	if c.h.Sent == nil {
+		c.skipf("events: the client's log is not known")
+	}
+	if c.h.Trimmed {
+		c.skipf("events: lanes and chains may have been trimmed")
+	}
+	for i := range c.h.Sent {
+		c.acknowledged(&c.h.Sent[i])
+	}
+	for _, e := range c.events.all {
+		if !e.acknowledged() && e.applied == 0 && len(e.stored) == 0 {
+			continue
+		}
+		if e.acknowledged() {
+			c.out.Totals.Events++
+			c.checkLost(e)
+		}
+		c.checkTwice(e)
+		c.checkForged(e)
+	}
+}
+
+func (e *event) acknowledged() bool { return e.sent != nil && !e.sent.Acknowledged.IsZero() }
+
+func (c *checker) acknowledged(s *Sent) {
+	tenant := s.Tenant
+	if tenant == "" {
+		tenant = defaultTenant
+	}
+	e := c.events.get(tenant, s.ID)
+	if e.sent == nil || e.sent.Acknowledged.IsZero() {
+		e.sent = s
+	}
+	if p := s.Position; p != nil && !s.Acknowledged.IsZero() && !c.h.Trimmed {
+		subject := log.Subject(log.Lane(p.Lane), p.Partition)
+		if !slices.ContainsFunc(e.stored, func(at stored) bool { return at.subject == subject && at.at.sequence == p.Sequence }) {
+			c.breaksf(EventLost, subject, s.ID, "it was acknowledged at %d, where it is not stored", p.Sequence)
+		}
+	}
+}
+
+const defaultTenant = "default"
+
+func (c *checker) checkLost(e *event) {
+	if c.h.Trimmed || e.applied > 0 || e.dead {
+		return
+	}
+	switch {
+	case len(e.stored) == 0:
+		c.breaksf(EventLost, "", e.key.id, "it was acknowledged and is in no lane")
+	case c.h.Settled:
+		c.breaksf(EventLost, e.stored[0].subject, e.key.id, "it was acknowledged and neither took effect nor is a dead letter")
+	}
+}
+
+// checkTwice counts the effects of an event: one, and one more for every time it came again after the horizon.
+func (c *checker) checkTwice(e *event) {
+	if e.applied <= 1 {
+		return
+	}
+	times := make([]time.Time, 0, len(e.stored))
+	for _, s := range e.stored {
+		times = append(times, s.received)
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	allowed, from := 1, time.Time{}
+	for n, t := range times {
+		if n == 0 {
+			from = t
+		} else if t.Sub(from) > horizon {
+			allowed, from = allowed+1, t
+		}
+	}
+	if e.applied > allowed {
+		c.breaksf(EventTwice, "", e.key.id, "it took effect %d times, on %s", e.applied, strings.Join(e.customers, ", "))
+	}
+}
+
+func (c *checker) checkForged(e *event) {
+	switch {
+	case c.h.Trimmed:
+	case e.applied > 0 && len(e.stored) == 0 && !e.dead:
+		c.breaksf(EventForged, "", e.key.id, "it took effect and is in no lane")
+	case c.h.AllSent && c.h.Sent != nil && e.sent == nil && len(e.stored) > 0:
+		c.breaksf(EventForged, e.stored[0].subject, e.key.id, "it is stored, and nobody sent it")
+	}
+}

@@ -1,0 +1,261 @@
+package ledger
+
+import (
+	"strings"
+	"time"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+)
+
+// customer is what the chains say of one customer's row.
+type customer struct {
+	key       string
+	partition int
+	// zones and statements in the order of the profile chain.
+	zones      []zonePoint
+	statements []statement
+	contacts   []*contact
+}
+
+// zonePoint is a time zone from a record of the profile chain on; empty if it is not the customer's own.
+type zonePoint struct {
+	sequence uint64
+	now      time.Time
+	name     string
+}
+
+// statement is one change of permission.
+type statement struct {
+	sequence       uint64
+	cell           *cell
+	now, at, until time.Time
+	given          bool
+	channel, topic string
+	basis          string
+}
+
+// proposal is all that is said of one proposal.
+type proposal struct {
+	id, action, purpose string
+	labels              []string
+	customer            *customer
+	made, chosen        bool
+	deferred, givenUp   bool
+	deferredUntil       time.Time
+	verdict             contactv1.VerdictKind
+	ends                []decisionv1.Resolution
+	approvals           []approval
+	// queued, intents and the reports about them are the delivery.
+	queued, mayCall bool
+	intents         []intent
+	statuses        []dispatchv1.Status
+	requests        []*Request
+}
+
+// approval is one verdict that allowed to send.
+type approval struct {
+	record             *record
+	before             *record // the record before it
+	at                 place
+	notAfter           time.Time
+	channel, to, topic string
+}
+
+type intent struct {
+	now      time.Time
+	channel  string
+	approved *approval
+}
+
+type proposals struct {
+	byID map[string]*proposal
+	all  []*proposal
+}
+
+func (p *proposals) get(id []byte) *proposal {
+	found := p.byID[string(id)]
+	if found == nil {
+		found = &proposal{id: string(id)}
+		p.byID[found.id] = found
+		p.all = append(p.all, found)
+	}
+	return found
+}
+
+// reading is where in a chain facts are collected.
+type reading struct {
+	*checker
+	chain  *chain
+	record *record
+	before *record
+	at     place
+	cell   *cell
+}
+
+// collect goes through the facts of a chain, in order.
+func (c *checker) collect(ch *chain) {
+	take := [stages]func(*reading, []byte){(*reading).profileFact, (*reading).decisionFact, (*reading).contactFact, (*reading).dispatchFact}[ch.stage]
+	x := &reading{checker: c, chain: ch}
+	for n := range ch.records {
+		x.record = &ch.records[n]
+		for i := range x.record.cells {
+			x.cell, x.at = &x.record.cells[i], place{x.record.sequence, uint32(i + 1)} //nolint:gosec // cells are few
+			if ch.stage == profile {
+				x.zone()
+			}
+			for _, fact := range x.cell.facts {
+				take(x, fact)
+			}
+		}
+		x.before = x.record
+	}
+}
+
+// owner is the customer of the cell that is read.
+func (x *reading) owner() *customer {
+	found := x.customers[x.cell.key]
+	if found == nil {
+		found = &customer{key: x.cell.key, partition: x.chain.partition}
+		x.customers[found.key] = found
+	}
+	return found
+}
+
+// hexOf is the customer's id in a row's key.
+func hexOf(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
+// zone notes the zone that a profile's state has, if it changed.
+func (x *reading) zone() {
+	if len(x.cell.state) == 0 || !strings.Contains(x.cell.key, "/c/") {
+		return
+	}
+	var name, provenance string
+	for w := (wire{rest: x.cell.state}); w.next(); {
+		if w.num != 4 {
+			continue
+		}
+		zone := field(w.data, 8)
+		if n := field(zone, 1); len(n) > 0 {
+			name, provenance = x.name(n), x.name(field(zone, 2))
+		}
+	}
+	if provenance == "workspace" {
+		name = ""
+	}
+	own := x.owner()
+	if n := len(own.zones); n > 0 && own.zones[n-1].name == name {
+		return
+	}
+	own.zones = append(own.zones, zonePoint{x.record.sequence, x.record.now, name})
+}
+
+func (x *reading) profileFact(fact []byte) {
+	for w := (wire{rest: fact}); w.next(); {
+		switch w.num {
+		case 1:
+			x.applied(w.data)
+		case 2:
+			x.statement(field(w.data, 1))
+		}
+	}
+}
+
+func (x *reading) applied(message []byte) {
+	var e *event
+	for w := (wire{rest: message}); w.next(); {
+		switch w.num {
+		case 1:
+			e = x.events.named(w.data)
+		case 2:
+			if w.n != 0 {
+				x.out.Totals.Profiles++
+			}
+		}
+	}
+	if e != nil {
+		e.applied++
+		e.customers = append(e.customers, x.cell.key)
+	}
+}
+
+func (x *reading) statement(message []byte) {
+	s := statement{sequence: x.record.sequence, cell: x.cell, now: x.record.now}
+	for w := (wire{rest: message}); w.next(); {
+		switch w.num {
+		case 1:
+			for v := (wire{rest: w.data}); v.next(); {
+				switch v.num {
+				case 1:
+					s.given = v.n == 1
+				case 2:
+					s.channel = x.name(v.data)
+				case 3:
+					s.topic = x.name(v.data)
+				case 4:
+					s.basis = x.name(v.data)
+				case 6:
+					s.until = stamp(v.data)
+				}
+			}
+		case 2:
+			s.at = stamp(w.data)
+		}
+	}
+	own := x.owner()
+	own.statements = append(own.statements, s)
+}
+
+func (x *reading) decisionFact(fact []byte) {
+	for w := (wire{rest: fact}); w.next(); {
+		switch w.num {
+		case 4:
+			x.proposed(field(w.data, 1))
+		case 5:
+			x.out.Totals.Decisions++
+		case 6:
+			p := x.proposals.get(field(field(w.data, 1), 1))
+			p.chosen = true
+			p.givenUp = p.givenUp || x.gaveUp(suppression)
+		case 7:
+			x.proposals.get(field(w.data, 1))
+		case 8:
+			x.ended(w.data)
+		}
+	}
+}
+
+// gaveUp says whether a stage gave up the cell that is read.
+func (x *reading) gaveUp(stage int) bool {
+	return x.chains[x.chain.partition][stage].gave[gaveUp{x.specs[x.chain.stage].Chain, x.at}]
+}
+
+func (x *reading) proposed(message []byte) {
+	p := x.proposals.get(field(message, 1))
+	if p.made {
+		x.breaksf(ProposalTwice, x.chain.subject, p.id, "it was made again in record %d", x.record.sequence)
+	}
+	p.made, p.customer, p.labels = true, x.owner(), nil
+	for w := (wire{rest: message}); w.next(); {
+		switch w.num {
+		case 2:
+			p.action = x.name(w.data)
+		case 3:
+			p.purpose = x.name(w.data)
+		case 4:
+			p.labels = append(p.labels, string(field(w.data, 1))+"="+string(field(w.data, 2)))
+		}
+	}
+}
+
+func (x *reading) ended(message []byte) {
+	how := 0
+	for w := (wire{rest: message}); w.next(); {
+		if w.num == 3 {
+			how = w.small()
+		}
+	}
+	p := x.proposals.get(field(message, 1))
+	p.ends = append(p.ends, decisionv1.Resolution(how)) //nolint:gosec // small fits
+}
