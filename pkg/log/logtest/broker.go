@@ -9,8 +9,8 @@ import (
 	"refrain.dev/pkg/log"
 )
 
-func appendAndExpect(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func appendAndExpect(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	genesis := last(t, b, "prf.1").Sequence
 	first := mustAppend(t, b, "prf.1", genesis, "a")
 	second := mustAppend(t, b, "prf.1", first, "b")
@@ -30,8 +30,8 @@ func appendAndExpect(t *testing.T, open Open) {
 	}
 }
 
-func sharedSequences(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func sharedSequences(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	one := mustPublish(t, b, "evt.live.1", "a")
 	three := mustPublish(t, b, "evt.live.3", "b") // partitions 1 and 3 share a stream
 	zero := mustPublish(t, b, "evt.live.0", "c")
@@ -46,8 +46,8 @@ func sharedSequences(t *testing.T, open Open) {
 	}
 }
 
-func neverDeduped(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func neverDeduped(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	first := mustPublish(t, b, "evt.live.1", "same")
 	if second := mustPublish(t, b, "evt.live.1", "same"); second != first+1 {
 		t.Fatalf("repeat got sequence %d, want %d", second, first+1)
@@ -58,8 +58,8 @@ func neverDeduped(t *testing.T, open Open) {
 	wantConflict(t, err, next)
 }
 
-func copied(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func copied(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	data := []byte("abc")
 	if _, err := b.Publish(t.Context(), "evt.live.1", data); err != nil {
 		t.Fatal(err)
@@ -78,8 +78,8 @@ func copied(t *testing.T, open Open) {
 	}
 }
 
-func reading(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func reading(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	_, err := b.Last(t.Context(), "evt.live.1")
 	wantErr(t, "last of an empty subject", err, log.ErrNotFound)
 	if kind := fault.Of(err); kind != fault.NotFound {
@@ -106,8 +106,8 @@ func reading(t *testing.T, open Open) {
 	wantErr(t, "get beyond the end", err, log.ErrNotFound)
 }
 
-func purgeKeepsLast(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func purgeKeepsLast(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	var at uint64
 	other := mustPublish(t, b, "evt.bulk.1", "stays")
 	for range 5 {
@@ -135,8 +135,8 @@ func purgeKeepsLast(t *testing.T, open Open) {
 	mustAppend(t, b, "vdc.1", second, "c")
 }
 
-func fullStream(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func fullStream(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	empty, err := b.Usage(t.Context(), "evt.live.1")
 	if err != nil || empty.Bytes != 0 || empty.Messages != 0 || empty.MaxBytes != maxBytes {
 		t.Fatalf("usage of an empty stream: %+v, %v", empty, err)
@@ -166,15 +166,15 @@ func fullStream(t *testing.T, open Open) {
 	}
 }
 
-func tooLarge(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func tooLarge(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	if _, err := b.Publish(t.Context(), "evt.live.1", make([]byte, log.MaxMessage+1)); fault.Of(err) != fault.Invalid {
 		t.Fatalf("got %v, want an error of kind invalid", err)
 	}
 }
 
-func keyValue(t *testing.T, open Open) {
-	kv := provisioned(t, open).KV()
+func keyValue(t *testing.T, s suite) {
+	kv := provisioned(t, s).KV()
 	ctx := t.Context()
 	_, _, err := kv.Get(ctx, "bundle/none")
 	wantErr(t, "get of no key", err, log.ErrNotFound)

@@ -14,8 +14,8 @@ import (
 
 // Each position of a chain is won by exactly one writer, each writer knows which, and nothing of a writer
 // that was told that it lost is in the chain.
-func twoWriters(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func twoWriters(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	const each = 40
 	genesis := last(t, b, "prf.1")
 	var mu sync.Mutex
@@ -67,8 +67,8 @@ func twoWriters(t *testing.T, open Open) {
 	}
 }
 
-func chainLostAnswer(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func chainLostAnswer(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	lose := 3
 	lossy := Lossy{Broker: b, Lose: func() bool { lose--; return lose >= 0 }}
 	genesis := last(t, b, "prf.1").Sequence
@@ -93,8 +93,8 @@ func chainLostAnswer(t *testing.T, open Open) {
 }
 
 // Our record may be there although another's came after it, and another's may be there in our place.
-func chainOvertaken(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func chainOvertaken(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	genesis := last(t, b, "prf.1").Sequence
 	ours := mustAppend(t, b, "prf.1", genesis, "ours")
 	theirs := mustAppend(t, b, "prf.1", ours, "theirs")
@@ -109,8 +109,8 @@ func chainOvertaken(t *testing.T, open Open) {
 	}
 }
 
-func chainLostData(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func chainLostData(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	genesis := last(t, b, "prf.1").Sequence
 	_, err := log.OpenChain(b, "prf.1", clock.Wall{}).Append(t.Context(), genesis+10, []byte("a"))
 	wantErr(t, "append after more than there is", err, log.ErrLogLostData)
@@ -118,8 +118,8 @@ func chainLostData(t *testing.T, open Open) {
 	wantErr(t, "append to an empty chain", err, log.ErrLogLostData)
 }
 
-func chainBusy(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func chainBusy(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	genesis := last(t, b, "prf.1").Sequence
 	gate := gated{Broker: b, entered: make(chan struct{}), release: make(chan struct{})}
 	chain := log.OpenChain(gate, "prf.1", clock.Wall{})

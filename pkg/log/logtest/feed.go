@@ -9,8 +9,8 @@ import (
 	"refrain.dev/pkg/log"
 )
 
-func feedOrder(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func feedOrder(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	want := map[string][]uint64{}
 	for i := range 60 {
 		subject := fmt.Sprintf("evt.%s.%d", []string{"live", "bulk"}[i%2], 1+2*(i/2%2))
@@ -41,8 +41,8 @@ func feedOrder(t *testing.T, open Open) {
 	wantErr(t, "tail of a closed feed", f.Tail("evt.live.1").Err(), log.ErrClosed)
 }
 
-func feedLive(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func feedLive(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	genesis := last(t, b, "prf.1")
 	f := feed(t, b, map[string]uint64{"prf.1": 0, "prf.3": last(t, b, "prf.3").Sequence})
 	tail := f.Tail("prf.1")
@@ -61,8 +61,8 @@ func feedLive(t *testing.T, open Open) {
 	}
 }
 
-func feedSlowTail(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func feedSlowTail(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	f := feed(t, b, map[string]uint64{"evt.bulk.1": 0, "evt.live.1": 0, "evt.control.1": 0, "evt.live.3": 0, "evt.bulk.3": 0})
 	data := strings.Repeat("x", 4096)
 	const count = 400
@@ -87,8 +87,8 @@ func feedSlowTail(t *testing.T, open Open) {
 	}
 }
 
-func feedLarge(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func feedLarge(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	data := strings.Repeat("x", 500_000)
 	for range 7 {
 		mustPublish(t, b, "evt.bulk.1", data)
@@ -101,8 +101,8 @@ func feedLarge(t *testing.T, open Open) {
 	}
 }
 
-func feedGone(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func feedGone(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	var at []uint64
 	for range 6 {
 		at = append(at, mustPublish(t, b, "evt.live.1", "x"))
@@ -127,8 +127,8 @@ func feedGone(t *testing.T, open Open) {
 	}
 }
 
-func feedTwoStreams(t *testing.T, open Open) {
-	b := provisioned(t, open)
+func feedTwoStreams(t *testing.T, s suite) {
+	b := provisioned(t, s)
 	_, err := b.Feed(t.Context(), map[string]uint64{"evt.live.0": 0, "evt.live.1": 0})
 	if fault.Of(err) != fault.Invalid {
 		t.Fatalf("got %v, want an error of kind invalid", err)

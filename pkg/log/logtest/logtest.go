@@ -18,9 +18,25 @@ type Open func(t *testing.T) log.Site
 // Run runs the suite, every test on a Site of its own.
 func Run(t *testing.T, open Open) {
 	t.Helper()
+	suite{open: open, replicas: 1}.run(t)
+}
+
+// RunReplicated is Run with three replicas of everything.
+func RunReplicated(t *testing.T, open Open) {
+	t.Helper()
+	suite{open: open, replicas: 3}.run(t)
+}
+
+type suite struct {
+	open     Open
+	replicas int
+}
+
+func (s suite) run(t *testing.T) {
+	t.Helper()
 	for _, test := range []struct {
 		name string
-		run  func(*testing.T, Open)
+		run  func(*testing.T, suite)
 	}{
 		{"append and expect", appendAndExpect},
 		{"sequences are shared by the subjects of a stream", sharedSequences},
@@ -47,7 +63,7 @@ func Run(t *testing.T, open Open) {
 		{"half-provisioned is made again", provisionAgain},
 		{"assert finds drift", assertDrift},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, open) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
 	}
 }
 
@@ -57,16 +73,16 @@ const (
 	waitFor    = 20 * time.Second
 )
 
-func generation() log.Generation {
+func (s suite) generation() log.Generation {
 	secret := []byte("0123456789abcdef0123456789abcdef")
-	return log.Generation{Number: 1, Partitions: partitions, Streams: 2, Secret: secret, Replicas: 1}
+	return log.Generation{Number: 1, Partitions: partitions, Streams: 2, Secret: secret, Replicas: s.replicas}
 }
 
 // provisioned opens a Site with a ready generation.
-func provisioned(t *testing.T, open Open) log.Site {
+func provisioned(t *testing.T, s suite) log.Site {
 	t.Helper()
-	site := open(t)
-	_, err := log.Provision(t.Context(), site, generation(), log.ProvisionConfig{MaxBytes: maxBytes, Owner: "test"})
+	site := s.open(t)
+	_, err := log.Provision(t.Context(), site, s.generation(), log.ProvisionConfig{MaxBytes: maxBytes, Owner: "test"})
 	if err != nil {
 		t.Fatalf("provision: %v", err)
 	}

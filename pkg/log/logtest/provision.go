@@ -12,8 +12,8 @@ import (
 	"refrain.dev/pkg/log"
 )
 
-func provisionTwice(t *testing.T, open Open) {
-	site := provisioned(t, open)
+func provisionTwice(t *testing.T, s suite) {
+	site := provisioned(t, s)
 	for _, spec := range log.Stages() {
 		for p := range partitions {
 			m := last(t, site, log.Subject(spec.Chain, p))
@@ -24,10 +24,10 @@ func provisionTwice(t *testing.T, open Open) {
 			mustAppend(t, site, m.Subject, m.Sequence, "work")
 		}
 	}
-	gen := generation()
+	gen := s.generation()
 	gen.Secret = nil
 	stored, err := log.Provision(t.Context(), site, gen, log.ProvisionConfig{})
-	if err != nil || string(stored.Secret) != string(generation().Secret) {
+	if err != nil || string(stored.Secret) != string(s.generation().Secret) {
 		t.Fatalf("again: %v, secret %q", err, stored.Secret)
 	}
 	if m := last(t, site, "prf.0"); string(m.Data) != "work" {
@@ -46,14 +46,14 @@ func provisionTwice(t *testing.T, open Open) {
 	}
 }
 
-func provisionRace(t *testing.T, open Open) {
-	site := open(t)
+func provisionRace(t *testing.T, s suite) {
+	site := s.open(t)
 	var mu sync.Mutex
 	secrets := map[string]bool{}
 	var all sync.WaitGroup
 	for range 3 {
 		all.Go(func() {
-			gen := generation()
+			gen := s.generation()
 			gen.Secret = nil
 			got, err := log.Provision(t.Context(), site, gen, log.ProvisionConfig{MaxBytes: maxBytes})
 			if err != nil {
@@ -75,25 +75,25 @@ func provisionRace(t *testing.T, open Open) {
 }
 
 // A provisioner that died half-way leaves streams, perhaps with a genesis, and a lock whose lease runs out.
-func provisionAgain(t *testing.T, open Open) {
-	site := open(t)
+func provisionAgain(t *testing.T, s suite) {
+	site := s.open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := log.LoadGeneration(ctx, site.KV()); err == nil {
 		t.Fatal("loaded a generation where there is none")
 	}
 	failing := half{Site: site, after: 3}
-	_, err := log.Provision(t.Context(), &failing, generation(), log.ProvisionConfig{MaxBytes: maxBytes})
+	_, err := log.Provision(t.Context(), &failing, s.generation(), log.ProvisionConfig{MaxBytes: maxBytes})
 	if err == nil {
 		t.Fatal("provisioning succeeded without all genesis records")
 	}
 	if _, err := log.FindGeneration(t.Context(), site.KV()); err == nil {
 		t.Fatal("a generation that is half there is ready")
 	}
-	if _, err := log.Provision(t.Context(), site, generation(), log.ProvisionConfig{MaxBytes: maxBytes}); err != nil {
+	if _, err := log.Provision(t.Context(), site, s.generation(), log.ProvisionConfig{MaxBytes: maxBytes}); err != nil {
 		t.Fatalf("provision again: %v", err)
 	}
-	if err := log.Assert(t.Context(), site, generation()); err != nil {
+	if err := log.Assert(t.Context(), site, s.generation()); err != nil {
 		t.Fatalf("assert: %v", err)
 	}
 	for p := range partitions {
@@ -118,8 +118,8 @@ func (h *half) Begin(ctx context.Context, subject string, position uint64, data 
 	return h.Site.Begin(ctx, subject, position, data)
 }
 
-func assertDrift(t *testing.T, open Open) {
-	site := provisioned(t, open)
+func assertDrift(t *testing.T, s suite) {
+	site := provisioned(t, s)
 	cfg, err := site.Stream(t.Context(), "PROFILES-g1-1")
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func assertDrift(t *testing.T, open Open) {
 	if err := site.CreateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	err = log.Assert(t.Context(), site, generation())
+	err = log.Assert(t.Context(), site, s.generation())
 	if err == nil {
 		t.Fatal("assert found nothing")
 	}

@@ -1,0 +1,72 @@
+//go:build unix
+
+package log_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"refrain.dev/pkg/embed/cluster"
+	"refrain.dev/pkg/embed/embedtest"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/log/logtest"
+)
+
+// healWithin bounds what a cluster of three processes needs to elect leaders and to catch up.
+const healWithin = 2 * time.Minute
+
+// The suite holds on three server processes with three replicas.
+func TestJetStreamCluster(t *testing.T) {
+	if testing.Short() {
+		t.Log("NOT TESTED with -short: three replicas")
+		return
+	}
+	c := embedtest.Cluster(t)
+	nc := connectCluster(t, c)
+	logtest.RunReplicated(t, func(t *testing.T) log.Site {
+		wipe(t, nc)
+		site, err := log.NewJetStream(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return site
+	})
+}
+
+// connectCluster returns a connection that notices within seconds that a server does not answer.
+func connectCluster(t *testing.T, c *cluster.Cluster, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := c.Connect(append([]nats.Option{
+		nats.PingInterval(time.Second), nats.ReconnectWait(firstWait),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// wipe removes all streams.
+func wipe(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), healWithin)
+	defer cancel()
+	names := js.StreamNames(ctx)
+	for name := range names.Name() {
+		if err := js.DeleteStream(ctx, name); err != nil {
+			t.Fatalf("remove stream %s: %v", name, err)
+		}
+	}
+	if err := names.Err(); err != nil {
+		t.Fatalf("list streams: %v", err)
+	}
+}
