@@ -1,0 +1,107 @@
+package shop
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+
+	"refrain.dev/pkg/source"
+)
+
+// retried calls until the answer does not pass, at most for a while: then nobody knows, which is an answer too.
+func (c *client) retried(ctx context.Context, call func(ctx context.Context, try int) error) error {
+	for n := 0; ; n++ {
+		within, cancel := c.p.Clock().Within(ctx, 3*time.Second)
+		err := call(within, n)
+		cancel()
+		if err == nil || !passes(err) || n == 8 {
+			return err
+		}
+		if err := c.p.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err //nolint:wrapcheck // the end
+		}
+	}
+}
+
+// reserve takes room for a contact of the client's own, and uses it or gives it back.
+func (c *client) reserve(ctx context.Context, a arguments) error {
+	id := fmt.Sprintf("reservation-%d-%04d", c.number, a.number("id"))
+	var res *contactv1.ReserveResponse
+	err := c.retried(ctx, func(ctx context.Context, try int) (err error) {
+		res, err = c.contact(try).Reserve(ctx, &contactv1.ReserveRequest{
+			Id: id, Identifier: user(a.number("customer")),
+			Contact: &contactv1.Contact{Action: "own-call", Channel: "email", Purpose: "marketing", Topic: "news"},
+		})
+		return err
+	})
+	if err != nil || res.GetKind() != contactv1.VerdictKind_VERDICT_KIND_APPROVED {
+		return surprising(err)
+	}
+	c.world.Reach("reserved")
+	switch a["then"] {
+	case "commit":
+		err = c.retried(ctx, func(ctx context.Context, try int) error {
+			_, err := c.contact(try).Commit(ctx, &contactv1.CommitRequest{Id: id, Identifier: user(a.number("customer"))})
+			return err
+		})
+	case "release":
+		err = c.retried(ctx, func(ctx context.Context, try int) error {
+			_, err := c.contact(try).Release(ctx, &contactv1.ReleaseRequest{Id: id, Identifier: user(a.number("customer"))})
+			return err
+		})
+	}
+	return surprising(err)
+}
+
+func (c *client) contact(try int) contactv1.ContactServiceClient {
+	return contactv1.NewContactServiceClient(c.p.Dial(replica("suppression", (c.number+try)%replicas)))
+}
+
+// ask is what a channel app asks: it must always be answered, if anybody is there.
+func (c *client) ask(ctx context.Context, a arguments) error {
+	return surprising(c.retried(ctx, func(ctx context.Context, try int) error {
+		res, err := decisionv1.NewDecisionServiceClient(c.p.Dial(replica("decision", (c.number+try)%replicas))).
+			NextBestActions(ctx, &decisionv1.NextBestActionsRequest{
+				Identifier: user(a.number("customer")), Placement: "banner", Reserve: a["reserve"] == "true",
+			})
+		if err == nil && len(res.GetDegraded()) > 0 {
+			c.world.Reach("degraded answer")
+		}
+		return err
+	}))
+}
+
+// surprising keeps the errors that no fault explains.
+func surprising(err error) error {
+	switch status.Code(err) {
+	case codes.OK, codes.NotFound, codes.FailedPrecondition, codes.Aborted:
+		return nil
+	default:
+		if passes(err) {
+			return nil
+		}
+		return err
+	}
+}
+
+// apply lets the one or the other catalog take effect, in the middle of everything.
+func (c *client) apply(ctx context.Context, n int) error {
+	b := []bundle{c.first, c.next}[n%2]
+	for range 20 {
+		err := source.Activate(ctx, c.p.KV(), c.p.Broker(), partitions, b.revision, c.world.Now())
+		if err == nil {
+			c.world.Reach("catalog applied")
+			return nil
+		}
+		if err := c.p.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err //nolint:wrapcheck // the end
+		}
+	}
+	return nil
+}

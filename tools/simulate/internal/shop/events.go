@@ -1,0 +1,98 @@
+package shop
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+)
+
+// arguments of an operation.
+type arguments map[string]string
+
+func (a arguments) number(name string) int {
+	n, _ := strconv.Atoi(a[name]) // 0 is as good as any other
+	return n
+}
+
+// parse reads an operation such as "order customer=3 order=17".
+func parse(text string) (verb string, args arguments, err error) {
+	fields := strings.Fields(text)
+	if len(fields) == 0 {
+		return "", nil, fmt.Errorf("an operation without a word")
+	}
+	args = arguments{}
+	for _, f := range fields[1:] {
+		name, value, ok := strings.Cut(f, "=")
+		if !ok {
+			return "", nil, fmt.Errorf("operation %q: %q is no name=value", text, f)
+		}
+		args[name] = value
+	}
+	return fields[0], args, nil
+}
+
+func user(customer int) *eventv1.Identifier {
+	return &eventv1.Identifier{Kind: "user_id", Value: fmt.Sprintf("user-%d", customer)}
+}
+
+func email(customer int) *eventv1.Identifier {
+	return &eventv1.Identifier{Kind: "email", Value: fmt.Sprintf("user-%d@shop.example", customer)}
+}
+
+func device(customer int) *eventv1.Identifier {
+	return &eventv1.Identifier{Kind: "anonymous_id", Value: fmt.Sprintf("device-%d", customer)}
+}
+
+func text(name, value string) *eventv1.Property {
+	return &eventv1.Property{Name: name, Value: &eventv1.Value{Kind: &eventv1.Value_Text{Text: value}}}
+}
+
+func zones() []string { return []string{"Europe/London", "Asia/Tokyo", "America/New_York"} }
+
+func (c *client) identify(a arguments) *eventv1.Event {
+	n := a.number("customer")
+	e := c.event(eventv1.Kind_KIND_IDENTIFY, "identify", user(n), email(n))
+	e.Traits = []*eventv1.Property{text("email", email(n).GetValue())}
+	e.Context = &eventv1.Context{TimeZone: zones()[a.number("zone")%len(zones())]}
+	return e
+}
+
+// consent gives or withdraws permission; by says under which identifier: the e-mail address lives in another
+// partition than its owner as often as not.
+func (c *client) consent(a arguments) *eventv1.Event {
+	who, state, what := user(a.number("customer")), eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, "consent_withdrawn"
+	if a["by"] == "email" {
+		who = email(a.number("customer"))
+	}
+	if a["state"] == "given" {
+		state, what = eventv1.ConsentState_CONSENT_STATE_GIVEN, "consent_given"
+	}
+	e := c.event(eventv1.Kind_KIND_CONSENT, what, who)
+	e.Consent = &eventv1.Consent{State: state, Channel: "*", Topic: "news", Basis: "express"}
+	return e
+}
+
+func (c *client) ordered(a arguments, order int) *eventv1.Event {
+	e := c.event(eventv1.Kind_KIND_TRACK, "order_placed", user(a.number("customer")))
+	e.Properties = []*eventv1.Property{text("order_id", strconv.Itoa(order))}
+	if late, err := time.ParseDuration(a["late"]); err == nil {
+		e.At = timestamppb.New(c.world.Now().Add(-late))
+	}
+	return e
+}
+
+func (c *client) cancelled(a arguments) *eventv1.Event {
+	e := c.event(eventv1.Kind_KIND_TRACK, "order_cancelled", user(a.number("customer")))
+	e.Properties = []*eventv1.Property{text("order_id", strconv.Itoa(a.number("order")))}
+	return e
+}
+
+// linked says that a device is somebody's: profiles meet.
+func (c *client) linked(a arguments) *eventv1.Event {
+	return c.event(eventv1.Kind_KIND_IDENTIFY, "identify", user(a.number("customer")), device(a.number("with")))
+}

@@ -1,0 +1,28 @@
+package shop
+
+// Goals are the situations that a sweep must have seen: a sweep that did not has not tested what it says.
+func Goals() []string {
+	goals := []string{
+		"ended sent", "ended suppressed", "ended superseded", "ended expired", "ended unknown",
+		"catalog applied", "reserved", "receipt", "send without an answer", "degraded answer",
+		"fault.crash", "fault.stop", "fault.pause", "fault.clock-step", "fault.clock-drift",
+		"fault.lost.log", "fault.applied.log", "fault.late.log", "fault.pending.log", "fault.full.log",
+		"fault.applied.state", "fault.partial.state", "fault.forgets.state", "fault.wiped.state", "fault.double.log",
+		"fault.applied.out", "fault.late.out", "fault.lost.out", "fault.held.feed", "fault.lost.rpc", "fault.applied.rpc",
+		"landed late.log",
+	}
+	for n := honest; n <= afterthoughts; n++ {
+		goals = append(goals, "provider."+n.String())
+	}
+	for _, point := range points() {
+		goals = append(goals, "point."+point, "crash at "+point)
+	}
+	return append(goals, situations()...)
+}
+
+// situations are what the chains themselves must show.
+func situations() []string {
+	return []string{
+		"take-over between INTENT and OUTCOME", "append refused: another owner", "take-over with nothing to hand over",
+	}
+}

@@ -1,0 +1,145 @@
+package shop
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/definition"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/simulate"
+	"refrain.dev/pkg/simulate/schedule"
+	"refrain.dev/pkg/source"
+	"refrain.dev/tools/ledger"
+)
+
+// partitions of the simulated mesh.
+const partitions = 2
+
+// Bundles are the compiled workspaces of all runs; catalogs are immutable.
+type Bundles struct {
+	cache *catalog.Cache
+	first bundle
+	next  bundle
+	zones *ledger.Zones
+	rules map[string]*ledger.Definitions
+}
+
+type bundle struct {
+	revision string
+	data     []byte
+}
+
+// Options say how a run is watched.
+type Options struct {
+	// Trace is told of every step; nil: nobody is.
+	Trace func(line string)
+	// Logger of the services; nil: they are silent.
+	Logger *slog.Logger
+	// Skip leaves out what a run needs not, when only its end is of interest.
+	Watchdog time.Duration
+}
+
+// mesh is one run.
+type mesh struct {
+	*Bundles
+	world   *simulate.World
+	gen     log.Generation
+	seed    uint64
+	logger  *slog.Logger
+	clients []*client
+	desk    *providers
+	sent    []*ledger.Sent
+}
+
+// Run runs one seed with its schedule.
+func (b *Bundles) Run(seed uint64, s schedule.Schedule, o Options) simulate.Result {
+	w := simulate.New(simulate.Config{
+		Seed: seed, Schedule: s, Trace: o.Trace, Begin: begin(seed), Time: time.Hour, Watchdog: o.Watchdog,
+	})
+	m := &mesh{Bundles: b, world: w, seed: seed, logger: o.Logger}
+	if m.logger == nil {
+		m.logger = slog.New(slog.DiscardHandler)
+	}
+	m.desk = newProviders(m)
+	if err := m.provision(); err != nil {
+		w.Violate(simulate.RuleScenario, err.Error())
+		return w.Run(func(context.Context, *simulate.Process) error { return nil })
+	}
+	m.startServices()
+	return w.Run(m.scenario)
+}
+
+// begin is the time of day at which a run begins: as a rule in the morning, and now and then a minute before
+// quiet hours begin or end, or the day does.
+func begin(seed uint64) time.Time {
+	day := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	switch seed % 16 {
+	case 3:
+		return day.Add(19*time.Hour + 59*time.Minute + 30*time.Second)
+	case 7:
+		return day.Add(7*time.Hour + 59*time.Minute + 30*time.Second)
+	case 11:
+		return day.Add(14*time.Hour + 59*time.Minute + 30*time.Second) // midnight in Tokyo
+	default:
+		return day.Add(9*time.Hour + time.Duration(seed%7)*time.Hour/2)
+	}
+}
+
+// provision makes the generation and applies the first catalog, before anything can go wrong.
+func (m *mesh) provision() error {
+	site := m.world.Log()
+	secret := make([]byte, 32)
+	copy(secret, "a secret of the simulated mesh")
+	gen, err := log.Provision(context.Background(), site, log.Generation{
+		Number: 1, Partitions: partitions, Streams: 1, Replicas: 1, Secret: secret,
+	}, log.ProvisionConfig{Owner: "simulator"})
+	if err != nil {
+		return fmt.Errorf("provision: %w", err)
+	}
+	m.gen = gen
+	for _, b := range []bundle{m.first, m.next} {
+		if err := source.Put(context.Background(), site.KV(), b.revision, b.data); err != nil {
+			return fmt.Errorf("store the catalog: %w", err)
+		}
+	}
+	return source.Activate(context.Background(), site.KV(), site, partitions, m.first.revision, m.world.Now())
+}
+
+// scenario lets the clients work, ends the faults, waits for quiet and checks.
+func (m *mesh) scenario(ctx context.Context, p *simulate.Process) error {
+	m.startClients()
+	if !p.Until(ctx, 5*time.Minute, 250*time.Millisecond, m.clientsDone) {
+		return fmt.Errorf("the clients are not done after %s: %s", m.world.Elapsed(), m.waiting())
+	}
+	m.world.Calm()
+	if !p.Until(ctx, 10*time.Minute, 500*time.Millisecond, m.quiet()) {
+		return fmt.Errorf("the mesh does not come to rest: %s", m.unrest())
+	}
+	m.check()
+	return nil
+}
+
+// quiet returns a question: has nothing been stored for a while, and is nothing due soon?
+func (m *mesh) quiet() func() bool {
+	const still, soon = 13 * time.Second, 3 * time.Minute
+	var before uint64
+	since := m.world.Elapsed()
+	return func() bool {
+		if now := m.stored(); now != before {
+			before, since = now, m.world.Elapsed()
+		}
+		return m.world.Elapsed()-since >= still && m.due(m.world.Now().Add(soon)) == 0
+	}
+}
+
+func diagnosed(diags []definition.Diagnostic) error {
+	for _, d := range diags {
+		if d.Severity == definition.Error {
+			return fmt.Errorf("workspace: %s", d)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package shop
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc"
+
+	"refrain.dev/pkg/rpc"
+	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/simulate"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/services/decision/decisionsvc"
+	"refrain.dev/services/dispatch/dispatchsvc"
+	"refrain.dev/services/ingest/ingestsvc"
+	"refrain.dev/services/profile/profilesvc"
+	"refrain.dev/services/suppression/suppressionsvc"
+)
+
+// names of the services, in the order in which an event passes them.
+func names() []string {
+	return []string{"ingest", "profile", "decision", "suppression", "dispatch"}
+}
+
+// replicas of every service.
+const replicas = 2
+
+func replica(service string, n int) string { return fmt.Sprintf("%s-%d", service, n) }
+
+// nodes that may be hit.
+func nodes() []string {
+	var all []string
+	for _, service := range names() {
+		for n := range replicas {
+			all = append(all, replica(service, n))
+		}
+	}
+	return all
+}
+
+// startServices starts every replica on a node of its own.
+func (m *mesh) startServices() {
+	for _, name := range nodes() {
+		service, _, _ := strings.Cut(name, "-")
+		m.world.Node(name, simulate.NodeConfig{Interceptor: translated}).Start(func(p *simulate.Process) error {
+			c, err := m.build(p, service)
+			if err != nil {
+				return fmt.Errorf("build %s: %w", name, err)
+			}
+			return c.Run(p.Context()) //nolint:wrapcheck // the process says it
+		})
+	}
+}
+
+// build makes a service with the constructor that its own main function uses.
+func (m *mesh) build(p *simulate.Process, service string) (run.Component, error) {
+	deps := m.deps(p)
+	switch service {
+	case "ingest":
+		cfg := ingestsvc.Default()
+		cfg.HTTP = ""
+		return ingestsvc.New(p.Context(), cfg, deps)
+	case "profile":
+		cfg := profilesvc.Default()
+		cfg.Catalogs = m.cache
+		return profilesvc.New(p.Context(), cfg, deps)
+	case "decision":
+		cfg := decisionsvc.Default()
+		cfg.Catalogs, cfg.Suppression = m.cache, replica("suppression", 0)
+		return decisionsvc.New(p.Context(), cfg, deps)
+	case "suppression":
+		cfg := suppressionsvc.Default()
+		cfg.Catalogs = m.cache
+		return suppressionsvc.New(p.Context(), cfg, deps)
+	case "dispatch":
+		cfg := dispatchsvc.Default()
+		cfg.Catalogs, cfg.Adapters = m.cache, m.desk.adapters(p)
+		return dispatchsvc.New(p.Context(), cfg, deps)
+	}
+	return nil, fmt.Errorf("no service %s", service)
+}
+
+// deps is what package run gives a process, from the world.
+func (m *mesh) deps(p *simulate.Process) run.Deps {
+	name := p.Node().Name()
+	return run.Deps{
+		Logger: m.logger.With("at", p.Name()), Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
+		Broker: p.Broker(), KV: p.KV(), Store: p.Store(), Generation: m.gen, Runner: stage.NewFreeRunner(), Clock: p.Clock(),
+		GRPC: p.Registrar(), Ready: func(string, bool) {}, Ownership: m.ownership(name), Points: p.Points(), Replica: name,
+		Locate: m.locate(name), Dial: func(address string) (run.Conn, error) { return conn{p.Dial(address)}, nil },
+	}
+}
+
+// conn is a connection that needs no closing.
+type conn struct{ grpc.ClientConnInterface }
+
+// Close implements run.Conn.
+func (conn) Close() error { return nil }
+
+// ownership is fixed: the first replica owns partition 0, the second partition 1, unless the first is gone.
+func (m *mesh) ownership(name string) stage.Ownership {
+	_, n, _ := strings.Cut(name, "-")
+	return stage.Always(func(partition int) bool { return fmt.Sprint(partition%replicas) == n })
+}
+
+func (m *mesh) locate(name string) func(int) string {
+	service, _, _ := strings.Cut(name, "-")
+	return func(partition int) string {
+		if at := replica(service, partition%replicas); at != name {
+			return at
+		}
+		return ""
+	}
+}
+
+
+// translated gives errors the status that a server of package rpc gives them.
+func translated(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	res, err := next(ctx, req)
+	if err != nil {
+		return nil, rpc.Status(err).Err()
+	}
+	return res, nil
+}

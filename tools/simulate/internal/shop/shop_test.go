@@ -1,0 +1,65 @@
+package shop
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"testing"
+
+	"refrain.dev/pkg/simulate/schedule"
+)
+
+var (
+	seed  = flag.Uint64("shop.seed", 1, "seed of TestSeed")
+	count = flag.Uint64("shop.count", 20, "seeds of TestSeeds")
+	quiet = flag.Bool("shop.quiet", false, "no faults in TestSeed")
+	loud  = flag.Bool("shop.loud", false, "let services log in TestSeed")
+)
+
+func bundles(t testing.TB) *Bundles {
+	t.Helper()
+	b, err := NewBundles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestSeed(t *testing.T) {
+	s := Generate(*seed)
+	if *quiet {
+		s = schedule.Schedule{Operations: s.Operations}
+	}
+	o := Options{}
+	if *loud {
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	r := bundles(t).Run(*seed, s, o)
+	t.Logf("%d steps, %s, %d operations, hash %x\n%v", r.Steps, r.Elapsed, r.Operations, r.Hash, r.Goals)
+	for _, v := range r.Violations {
+		t.Errorf("%s: %s", v.Rule, v.Text)
+	}
+}
+
+func TestSeeds(t *testing.T) {
+	b := bundles(t)
+	for n := range *count {
+		r := b.Run(n, Generate(n), Options{})
+		for _, v := range r.Violations {
+			t.Errorf("seed %d: %s: %.300s", n, v.Rule, v.Text)
+		}
+	}
+}
+
+// The same seed and schedule make the same run, to the last operation: else no failure could be replayed.
+func TestRunsAreDeterministic(t *testing.T) {
+	b := bundles(t)
+	for n := range uint64(40) {
+		one, two := b.Run(n, Generate(n), Options{}), b.Run(n, Generate(n), Options{})
+		if one.Hash != two.Hash || one.Steps != two.Steps {
+			t.Errorf("seed %d: %d steps %x, then %d steps %x", n, one.Steps, one.Hash, two.Steps, two.Hash)
+		}
+	}
+}
+
+func TestPrint(t *testing.T) { t.Log("\n" + Generate(*seed).String()) }

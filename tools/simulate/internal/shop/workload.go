@@ -1,0 +1,81 @@
+package shop
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"refrain.dev/pkg/simulate/schedule"
+)
+
+const (
+	clients   = 3
+	customers = 5
+)
+
+// workSpan is the virtual time in which operations begin.
+const workSpan = 25 * time.Second
+
+// operations makes what clients do from a seed.
+func operations(seed uint64) []schedule.Operation {
+	rng := rand.New(rand.NewPCG(seed, 0x0be)) //nolint:gosec // a seed decides everything
+	var all []schedule.Operation
+	at := time.Duration(0)
+	add := func(format string, args ...any) {
+		all = append(all, schedule.Operation{At: at, Client: rng.IntN(clients), Do: fmt.Sprintf(format, args...)})
+	}
+	for c := range customers {
+		add("identify customer=%d zone=%d", c, rng.IntN(3))
+		if rng.IntN(8) > 0 {
+			add("consent customer=%d state=given by=user", c)
+		}
+	}
+	count := 12 + rng.IntN(18)
+	for n := range count {
+		at = time.Duration(rng.Int64N(int64(workSpan))).Round(time.Millisecond)
+		c := rng.IntN(customers)
+		if rng.IntN(3) == 0 {
+			c = 0 // one is busier than the others
+		}
+		switch k := rng.IntN(20); {
+		case k < 9:
+			add("order customer=%d order=%d lane=%s late=%s", c, n, lane(rng), lateness(rng))
+		case k < 11:
+			add("cancel customer=%d order=%d", c, n)
+		case k < 13:
+			add("consent customer=%d state=withdrawn by=%s", c, []string{"user", "email"}[rng.IntN(2)])
+		case k < 14:
+			add("consent customer=%d state=given by=email", c)
+		case k < 15:
+			add("link customer=%d with=%d", c, rng.IntN(customers))
+		case k < 17:
+			add("reserve customer=%d id=%d then=%s", c, n, []string{"commit", "release", "nothing"}[rng.IntN(3)])
+		case k < 18:
+			add("ask customer=%d reserve=%v", c, rng.IntN(2) == 0)
+		case k < 19:
+			add("burst customer=%d order=%d count=%d", c, n, 3+rng.IntN(6))
+		default:
+			add("apply revision=%d", rng.IntN(2))
+		}
+	}
+	return all
+}
+
+func lane(rng *rand.Rand) string {
+	if rng.IntN(4) == 0 {
+		return "bulk"
+	}
+	return "live"
+}
+
+// lateness is how old an event is when it is published, or how far ahead its publisher's clock is.
+func lateness(rng *rand.Rand) time.Duration {
+	switch rng.IntN(8) {
+	case 0:
+		return time.Duration(rng.IntN(3600)) * time.Second
+	case 1:
+		return -time.Duration(rng.IntN(600)) * time.Second
+	default:
+		return time.Duration(rng.IntN(1000)) * time.Millisecond
+	}
+}
