@@ -44,15 +44,14 @@ func (w *World) spawn(p *Process, f func()) {
 	co := &coroutine{process: p, number: w.spawned}
 	co.resume, co.stop = iter.Pull(func(yield func(struct{}) bool) {
 		co.yield = yield
-		defer co.recovered()
+		defer func() { co.recovered(recover()) }()
 		f()
 	})
 	w.live = append(w.live, co)
 }
 
 // recovered ends the panic of a dead coroutine, and makes any other one a violation.
-func (co *coroutine) recovered() {
-	r := recover()
+func (co *coroutine) recovered(r any) {
 	if _, ok := r.(death); r == nil || ok {
 		return
 	}

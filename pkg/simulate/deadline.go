@@ -111,9 +111,9 @@ func (c *deadline) forget() {
 
 // pollContexts ends the contexts whose parents have ended.
 func (w *World) pollContexts() {
-	for i := len(w.polled) - 1; i >= 0; i-- {
-		if i < len(w.polled) { // the end of one may end others
-			_ = w.polled[i].Err()
-		}
+	for i := 0; i < len(w.polled); {
+		if w.polled[i].Err() == nil {
+			i++
+		} // else it is not there any more
 	}
 }

@@ -161,9 +161,10 @@ func (f *faults) hit(p *Process, o *operation) *active {
 			continue
 		}
 		if a.left > 0 {
-			if a.left--; a.left == 0 {
-				f.active = slices.Delete(f.active, i, i+1)
-			}
+			a.left--
+		}
+		if a.left == 0 {
+			f.active = slices.Delete(f.active, i, i+1)
 		}
 		f.took(a.What, o.class)
 		return a

@@ -35,7 +35,6 @@ type network struct {
 	w      *simulate.World
 	server *simulate.Node
 	calls  int
-	before func() // of every handled call
 }
 
 func newNetwork(t *testing.T, faults string, check func(ctx context.Context, p *simulate.Process, text string) error) *network {

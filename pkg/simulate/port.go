@@ -112,7 +112,7 @@ func (p *Process) silence(ctx context.Context, o operation) error {
 
 // unanswered is the error of an operation of which nothing is known; cause may be nil.
 func (o *operation) unanswered(cause error) error {
-	err := error(fault.New(fault.Unavailable, "%s %s: no answer", o.name, o.on))
+	err := fault.New(fault.Unavailable, "%s %s: no answer", o.name, o.on)
 	switch o.class { //nolint:exhaustive // the rest has no error of its own
 	case schedule.Log, schedule.KV, schedule.Lease, schedule.Object:
 		err = fault.As(fault.Unavailable, fmt.Errorf("%s %s: %w", o.name, o.on, log.ErrUnknown))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -130,11 +131,11 @@ func (w *World) jump() {
 
 // describe lists what waits, for people.
 func (w *World) describe() string {
-	text := ""
+	var text strings.Builder
 	for _, co := range w.live {
-		text += fmt.Sprintf("  %s of %s waits for %d wakes\n", co.name(), co.process.node.name, len(co.wakes))
+		fmt.Fprintf(&text, "  %s of %s waits for %d wakes\n", co.name(), co.process.node.name, len(co.wakes))
 	}
-	return text
+	return text.String()
 }
 
 func (w *World) unwindAll() {

@@ -92,9 +92,7 @@ func runCounter(p *simulate.Process, b bug) error {
 			return err
 		case err != nil:
 			c.close()
-			if err := p.Sleep(ctx, 50*time.Millisecond); err != nil {
-				break
-			}
+			_ = p.Sleep(ctx, 50*time.Millisecond)
 		}
 	}
 	return nil
@@ -220,7 +218,6 @@ type setup struct {
 	sched schedule.Schedule
 	bug   bug
 	trace func(string)
-	ids   int
 	// beyond says that detection is enough.
 	beyond bool
 }

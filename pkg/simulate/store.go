@@ -106,7 +106,7 @@ func (s *simStore) Reset(ctx context.Context, shard state.Shard) error {
 // atOnce does a fault that is over when it has begun, and says whether it is one.
 func (f *faults) atOnce(a *active) bool {
 	w := f.world
-	lost := 0
+	var lost int
 	switch a.What { //nolint:exhaustive // the rest lasts
 	case schedule.Suffix:
 		lost = w.log.Lose(a.prefix, max(a.Count, 1))

@@ -45,7 +45,7 @@ func (t *timers) fire(now int64) {
 	}
 }
 
-type timerHeap []*timer
+type timerHeap []*timer //nolint:recvcheck // as container/heap wants it
 
 func (h timerHeap) Len() int { return len(h) }
 

@@ -1,6 +1,9 @@
 package state
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // WithUndo lets the last n writes of every partition be undone.
 func WithUndo(n int) MemoryOption { return func(m *Memory) { m.undo = n } }
@@ -16,8 +19,8 @@ func (m *Memory) Undo(partition, n int) int {
 		last := len(p.past.writes) - 1
 		steps := p.past.writes[last]
 		p.past.writes = p.past.writes[:last]
-		for i := len(steps) - 1; i >= 0; i-- {
-			steps[i]()
+		for _, step := range slices.Backward(steps) {
+			step()
 		}
 	}
 	return done

@@ -24,10 +24,11 @@ func (s Schedule) String() string {
 // String prints the fault as a line, such as "when=step:120 what=late node=profile-0 on=log:prf. for=20ms".
 func (f Fault) String() string {
 	line := "when=" + quote(f.When.String()) + " what=" + quote(string(f.What))
-	for _, field := range []struct{ name, value string }{{"node", f.Node}, {"on", f.On}} {
-		if field.value != "" {
-			line += " " + field.name + "=" + quote(field.value)
-		}
+	if f.Node != "" {
+		line += " node=" + quote(f.Node)
+	}
+	if f.On != "" {
+		line += " on=" + quote(f.On)
 	}
 	if f.Times != 0 {
 		line += " times=" + strconv.Itoa(f.Times)
@@ -75,7 +76,7 @@ func Parse(text string) (Schedule, error) {
 		}
 		fields, err := split(line)
 		if err == nil {
-			err = s.add(fields)
+			err = add(&s, fields)
 		}
 		if err != nil {
 			return Schedule{}, fmt.Errorf("line %d of the schedule: %w", n+1, err)
@@ -127,11 +128,11 @@ func split(line string) ([]field, error) {
 	return fields, nil
 }
 
-func (s *Schedule) add(fields []field) error {
+func add(s *Schedule, fields []field) error {
 	if fields[0].name != "when" {
 		var o Operation
 		for _, f := range fields {
-			if err := o.set(f); err != nil {
+			if err := setOperation(&o, f); err != nil {
 				return err
 			}
 		}
@@ -140,7 +141,7 @@ func (s *Schedule) add(fields []field) error {
 	}
 	var fault Fault
 	for _, f := range fields {
-		if err := fault.set(f); err != nil {
+		if err := setFault(&fault, f); err != nil {
 			return err
 		}
 	}
@@ -151,7 +152,7 @@ func (s *Schedule) add(fields []field) error {
 	return nil
 }
 
-func (o *Operation) set(f field) (err error) {
+func setOperation(o *Operation, f field) (err error) {
 	switch f.name {
 	case "at":
 		o.At, err = time.ParseDuration(f.value)
@@ -167,7 +168,7 @@ func (o *Operation) set(f field) (err error) {
 	return err
 }
 
-func (t *Fault) set(f field) (err error) {
+func setFault(t *Fault, f field) (err error) {
 	switch f.name {
 	case "when":
 		t.When, err = parseWhen(f.value)
@@ -206,7 +207,7 @@ func parseWhen(s string) (w When, err error) {
 			err = fmt.Errorf("%q: want point:name#pass", s)
 		}
 	default:
-		err = fmt.Errorf("%q: want step:, at: or point:", s)
+		err = fmt.Errorf("moment %q: want one that begins with step, at or point", s)
 	}
 	return w, err
 }
