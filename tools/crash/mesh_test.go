@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"refrain.dev/pkg/embed/embedtest"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
+	"refrain.dev/pkg/state"
 	"refrain.dev/tools/ledger"
 )
 
@@ -35,8 +37,10 @@ type meshRun struct {
 	dir     string
 	process *process
 	redis   *redisState
-	target  time.Time     // how far the clock shall run
-	pace    time.Duration // between events
+
+	workspace string
+	target    time.Time     // how far the clock shall run
+	pace      time.Duration // between events
 
 	accepted []string
 }
@@ -50,7 +54,7 @@ type end struct {
 
 func newMeshRun(ctx context.Context, t *testing.T, bin, workspace string) *meshRun {
 	t.Helper()
-	m := &meshRun{t: t, dir: t.TempDir(), redis: newRedisState(t)}
+	m := &meshRun{t: t, dir: t.TempDir(), redis: newRedisState(t), workspace: workspace}
 	m.provision(ctx)
 	m.process = newProcess(t, m.dir, "mesh", filepath.Join(bin, "mesh"), "--dir", m.dir, "--workspace", workspace, "--clock", "replay",
 		"--partitions", fmt.Sprint(meshPartitions), "--nats-port", "-1", "--redis", m.redis.addr, "--grpc", "127.0.0.1:0",
@@ -215,38 +219,33 @@ func (m *meshRun) finish(ctx context.Context) end {
 
 func (m *meshRun) check(ctx context.Context, site log.Broker, gen log.Generation) end {
 	m.t.Helper()
-	l, err := ledger.Read(ctx, site, gen)
+	h, err := ledger.Load(ctx, site, state.NewRedis(m.redis.client, gen.Number), gen)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	dead, err := ledger.DeadLetters(ctx, site, gen)
-	if err != nil {
+	rules, errRules := ledger.ReadDefinitions(os.DirFS(m.workspace))
+	mails, errMails := ledger.ReadFileChannel(filepath.Join(m.dir, "channels", "email.jsonl"))
+	tasks, errTasks := ledger.ReadFileChannel(filepath.Join(m.dir, "channels", "team.jsonl"))
+	if err := errors.Join(errRules, errMails, errTasks); err != nil {
 		m.t.Fatal(err)
 	}
-	gaveUp, err := ledger.GivenUp(ctx, site, gen)
-	if err != nil {
-		m.t.Fatal(err)
+	h.Definitions, h.Received = map[string]*ledger.Definitions{"": rules}, slices.Concat(mails, tasks)
+	h.Sent, h.AllSent, h.Settled, h.Now = acknowledged(m.accepted), true, true, m.target
+	report := ledger.Verify(h)
+	for _, v := range report.Violations {
+		m.t.Errorf("wrong: %s", v)
 	}
-	mails, err := ledger.ReadLines(filepath.Join(m.dir, "channels", "email.jsonl"))
-	if err != nil {
-		m.t.Fatal(err)
+	for _, what := range report.Unchecked {
+		m.t.Errorf("not checked: %s", what)
 	}
-	tasks, err := ledger.ReadLines(filepath.Join(m.dir, "channels", "team.jsonl"))
-	if err != nil {
-		m.t.Fatal(err)
+	for subject, letters := range h.Log {
+		if strings.HasPrefix(subject, "dlq.") && len(letters) > 0 {
+			m.t.Errorf("%s has %d dead letters", subject, len(letters))
+		}
 	}
-	e := end{}
-	var notes, more []string
-	e.totals, notes = l.Check(m.accepted, dead, slices.Concat(mails, tasks))
-	e.totals.CapsExceeded, more = ledger.Rules{
-		Caps:      []ledger.Cap{{Max: 1}, {Max: 3, Per: 7 * 24 * time.Hour}, {Max: 1, Per: 30 * 24 * time.Hour, Action: "thank-you"}},
-		QuietFrom: 20, QuietTo: 8,
-	}.Check(l, mails)
-	for _, note := range slices.Concat(notes, more, gaveUp) {
-		m.t.Errorf("wrong: %s", note)
-	}
-	for _, line := range slices.Concat(mails, tasks) {
-		e.lines = append(e.lines, fmt.Sprintf("%s %s %s %s", line.Proposal, line.Action, line.Channel, line.Customer))
+	e := end{totals: report.Totals}
+	for _, r := range h.Received {
+		e.lines = append(e.lines, fmt.Sprintf("%s %s %s", r.Proposal, r.Channel, r.Customer))
 	}
 	slices.Sort(e.lines)
 	return e

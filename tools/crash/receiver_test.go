@@ -23,7 +23,7 @@ type receiver struct {
 	verifier *standardwebhooks.Webhook
 
 	mu    sync.Mutex
-	lines []ledger.Line
+	lines []ledger.Request
 	bad   []string
 }
 
@@ -46,9 +46,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return // cut off: the sender was killed before all of it was here
 	}
 	var body struct {
-		Timestamp time.Time   `json:"timestamp"`
-		Data      ledger.Line `json:"data"`
+		Data ledger.Request `json:"data"`
 	}
+	started := time.Now()
 	id := req.Header.Get(standardwebhooks.HeaderWebhookID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,13 +58,14 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err := json.Unmarshal(data, &body); err != nil || body.Data.Proposal != id {
 		r.bad = append(r.bad, "webhook "+id+" is about proposal "+body.Data.Proposal)
 	}
+	body.Data.Key, body.Data.Started, body.Data.Accepted = id, started, true
 	r.lines = append(r.lines, body.Data)
 	w.WriteHeader(http.StatusNoContent)
 }
 
 // got returns what was received, and what was wrong with it.
-func (r *receiver) got() (lines []ledger.Line, bad []string) {
+func (r *receiver) got() (lines []ledger.Request, bad []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]ledger.Line(nil), r.lines...), append([]string(nil), r.bad...)
+	return append([]ledger.Request(nil), r.lines...), append([]string(nil), r.bad...)
 }

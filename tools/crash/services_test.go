@@ -13,12 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/embed/embedtest"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/source"
+	"refrain.dev/pkg/state"
 	"refrain.dev/tools/ledger"
 )
 
@@ -28,6 +31,7 @@ type fleet struct {
 	dir       string
 	site      *log.JetStream
 	gen       log.Generation
+	store     state.Store
 	desk      *receiver
 	processes []*process // in the order of the flow; ingest comes twice
 }
@@ -37,7 +41,7 @@ const fleetPartitions = 4
 func newFleet(ctx context.Context, t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{t: t, dir: t.TempDir(), desk: newReceiver(t)}
-	redis := embedtest.Redis(t)
+	addr := embedtest.Redis(t)
 	nats, err := embed.StartNATS(embed.NATSConfig{Dir: filepath.Join(f.dir, "log")})
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +59,9 @@ func newFleet(ctx context.Context, t *testing.T) *fleet {
 	if f.gen, err = log.Provision(ctx, f.site, gen, log.ProvisionConfig{Owner: "test"}); err != nil {
 		t.Fatal(err)
 	}
+	client := redis.NewUniversalClient(state.RedisOptions(addr))
+	t.Cleanup(func() { _ = client.Close() })
+	f.store = state.NewRedis(client, f.gen.Number)
 	f.apply(ctx)
 	bin := build(t, "ingest", "profile", "decision", "suppression", "dispatch")
 	for _, name := range []string{"ingest-1", "ingest-2", "profile", "decision", "suppression", "dispatch"} {
@@ -64,9 +71,9 @@ func newFleet(ctx context.Context, t *testing.T) *fleet {
 		case "ingest":
 			args = append(args, "--http", "127.0.0.1:0", "--max-lag", "10m")
 		case "dispatch":
-			args = append(args, "--redis", redis, "--data-dir", filepath.Join(f.dir, "channels"))
+			args = append(args, "--redis", addr, "--data-dir", filepath.Join(f.dir, "channels"))
 		default:
-			args = append(args, "--redis", redis)
+			args = append(args, "--redis", addr)
 		}
 		p := newProcess(t, f.dir, name, filepath.Join(bin, service), args...)
 		p.env = append(p.env, "CRASH_WEBHOOK_SECRET="+webhookSecret)
@@ -195,22 +202,12 @@ func (f *fleet) quiet(ctx context.Context, within time.Duration) error {
 
 // open counts proposals and deliveries that have no end yet.
 func (f *fleet) open(ctx context.Context) (int, error) {
-	l, err := ledger.Read(ctx, f.site, f.gen)
+	h, err := ledger.Load(ctx, f.site, nil, f.gen)
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	for _, p := range l.Proposals {
-		if len(p.Ends) == 0 {
-			n++
-		}
-	}
-	for _, d := range l.Deliveries {
-		if len(d.Ends) == 0 {
-			n++
-		}
-	}
-	return n, nil
+	report := ledger.Verify(h)
+	return report.Totals.Open + report.OpenDeliveries, nil
 }
 
 // stopAll ends all processes gracefully, from the first of the flow to the last.
@@ -265,40 +262,46 @@ func TestServicesSurviveKills(t *testing.T) {
 	f.check(ctx, events)
 }
 
-// check holds the logs against what was acknowledged and what the receivers got.
+// check holds the logs and the store against what was acknowledged and what the receivers got.
 func (f *fleet) check(ctx context.Context, events *traffic) {
 	t := f.t
 	t.Helper()
-	left, err := unread(ctx, f.site, f.gen)
+	h, err := ledger.Load(ctx, f.site, f.store, f.gen)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ledger.Read(ctx, f.site, f.gen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead, errDead := ledger.DeadLetters(ctx, f.site, f.gen)
-	gaveUp, errGaveUp := ledger.GivenUp(ctx, f.site, f.gen)
-	mails, errMails := ledger.ReadLines(filepath.Join(f.dir, "channels", "email.jsonl"))
-	if err := errors.Join(errDead, errGaveUp, errMails); err != nil {
+	rules, errRules := ledger.ReadDefinitions(os.DirFS(filepath.Join(f.dir, "workspace")))
+	mails, errMails := ledger.ReadFileChannel(filepath.Join(f.dir, "channels", "email.jsonl"))
+	if err := errors.Join(errRules, errMails); err != nil {
 		t.Fatal(err)
 	}
 	tickets, bad := f.desk.got()
-	totals, notes := l.Check(events.accepted, dead, slices.Concat(mails, tickets))
-	exceeded, more := ledger.Rules{Caps: []ledger.Cap{
-		{Max: 3, Per: time.Hour}, {Max: 2, Per: time.Hour, Action: "thank-you"},
-	}}.Check(l, mails)
-	totals.CapsExceeded = exceeded
-	wrong := slices.Concat(left, notes, more, bad, events.refused)
-	for n, note := range wrong {
+	h.Definitions, h.Received = map[string]*ledger.Definitions{"": rules}, slices.Concat(mails, tickets)
+	h.Sent, h.Settled, h.Skew = acknowledged(events.accepted), true, time.Second
+	report := ledger.Verify(h)
+	wrong := slices.Concat(bad, events.refused, report.Unchecked)
+	for _, v := range report.Violations {
+		wrong = append(wrong, v.String())
+	}
+	for n, what := range wrong {
 		if n == 20 {
 			t.Errorf("… and %d more", len(wrong)-n)
 			break
 		}
-		t.Errorf("wrong: %s", note)
+		t.Errorf("wrong: %s", what)
 	}
-	t.Logf("%d mails, %d tickets, %d dead letters %v, records %v\n  %v", len(mails), len(tickets), len(dead), gaveUp, l.Records, totals)
+	totals := report.Totals
+	t.Logf("%d mails, %d tickets, %d records\n  %v", len(mails), len(tickets), report.Records, totals)
 	if len(mails) < 20 || len(tickets) < 10 || totals.Suppressed == 0 || totals.Open > 0 {
 		t.Errorf("the run proves little: %d mails, %d tickets, %v", len(mails), len(tickets), totals)
 	}
+}
+
+// acknowledged are events of which only that is known.
+func acknowledged(ids []string) []ledger.Sent {
+	out := make([]ledger.Sent, 0, len(ids))
+	for _, id := range ids {
+		out = append(out, ledger.Sent{ID: id, Acknowledged: time.Now()})
+	}
+	return out
 }
