@@ -103,6 +103,22 @@ func (s *simStore) Reset(ctx context.Context, shard state.Shard) error {
 	return s.p.do(ctx, o, func() error { return s.p.world.store.Reset(context.Background(), shard) })
 }
 
+// Restore implements state.Store.
+func (s *simStore) Restore(ctx context.Context, shard state.Shard, piece state.Piece) (at int, err error) {
+	w := s.p.world
+	o := operation{class: schedule.State, name: "restore", on: w.place(shard), size: len(piece.Writes), write: true}
+	o.keep = func() { piece.Writes = cloneWrites(piece.Writes) }
+	err = s.p.do(ctx, o, func() error {
+		done, err := w.store.Restore(context.Background(), shard, piece)
+		at = done
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return at, nil
+}
+
 // atOnce does a fault that is over when it has begun, and says whether it is one.
 func (f *faults) atOnce(a *active) bool {
 	w := f.world
