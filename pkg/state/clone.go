@@ -15,12 +15,27 @@ func (b *Batch) check() error {
 	return nil
 }
 
+// check refuses a piece that cannot be told from others, or that leads nowhere.
+func (p *Piece) check() error {
+	switch {
+	case p.Image == "":
+		return fault.New(fault.Invalid, "restore: the image has no name")
+	case p.From < 0:
+		return fault.New(fault.Invalid, "restore image %s from %d: want 0 or more", p.Image, p.From)
+	case p.Meta != nil && p.Meta.Applied == 0:
+		return fault.New(fault.Invalid, "restore image %s: its meta is at 0, as if nothing were there", p.Image)
+	}
+	return nil
+}
+
 func newView(q Query) View {
 	return View{
 		Metas:   make(map[string]Meta, len(q.Metas)),
 		Rows:    make([][]byte, len(q.Rows)),
 		Members: make([]bool, len(q.Members)),
 		Lists:   make([][][]byte, len(q.Lists)),
+
+		Sequences: make([]uint64, len(q.Rows)),
 	}
 }
 
@@ -84,7 +99,7 @@ func (p *memoryPartition) clone() *memoryPartition {
 // clone shares the values of rows and lists: they are never changed in place, only replaced.
 func (s *memoryShard) clone() *memoryShard {
 	c := newMemoryShard()
-	c.meta, c.target, c.at = cloneMeta(s.meta), s.target, s.at
+	c.meta, c.target, c.at, c.image = cloneMeta(s.meta), s.target, s.at, s.image
 	c.rows = maps.Clone(s.rows)
 	c.keys = s.keys.clone()
 	c.wakes = maps.Clone(s.wakes)

@@ -54,23 +54,30 @@ func compareWakes(a, b memoryWake) int {
 	return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.key, b.key))
 }
 
+// memoryRow is a row and the record that wrote it.
+type memoryRow struct {
+	value    []byte
+	sequence uint64
+}
+
 type memoryShard struct {
 	meta  Meta
-	rows  map[string][]byte
+	rows  map[string]memoryRow
 	keys  sorted[string]
 	wakes map[string]int64
 	index sorted[memoryWake]
 	lists map[string][][]byte
 	sets  map[string]map[string]struct{}
 
+	image  string // that is being restored; empty if none is
 	target uint64 // the record that is written in part; 0 if none is
-	at     int    // how many of its writes are done
+	at     int    // how many of its writes, or of the image's, are done
 	past   *past  // what can be undone; nil if nothing is to be
 }
 
 func newMemoryShard() *memoryShard {
 	return &memoryShard{
-		rows:  map[string][]byte{},
+		rows:  map[string]memoryRow{},
 		keys:  sorted[string]{compare: strings.Compare},
 		wakes: map[string]int64{},
 		index: sorted[memoryWake]{compare: compareWakes},
@@ -130,7 +137,8 @@ func (m *Memory) Read(ctx context.Context, partition int, q Query) (View, error)
 	}
 	for i, row := range q.Rows {
 		if s := p.shards[row.Stage]; s != nil {
-			v.Rows[i] = cloneBytes(s.rows[row.Key])
+			found := s.rows[row.Key]
+			v.Rows[i], v.Sequences[i] = cloneBytes(found.value), found.sequence
 		}
 	}
 	for i, member := range q.Members {
@@ -169,6 +177,8 @@ func (m *Memory) ApplyPart(ctx context.Context, shard Shard, b Batch, writes int
 		return nil
 	case s.meta.Applied != b.Prev:
 		return &FencedError{Applied: s.meta.Applied}
+	case s.image != "":
+		return &FencedError{}
 	case s.target != 0 && s.target != b.Meta.Applied:
 		return fault.New(fault.Internal, "apply record %d: record %d is unfinished after the same one; reset the shard", b.Meta.Applied, s.target)
 	}
@@ -176,7 +186,7 @@ func (m *Memory) ApplyPart(ctx context.Context, shard Shard, b Batch, writes int
 	defer s.finish()
 	p.shards[shard.Stage] = s
 	for ; s.at < min(writes, len(b.Writes)); s.at++ {
-		s.write(&b.Writes[s.at])
+		s.write(&b.Writes[s.at], b.Meta.Applied)
 	}
 	if s.at < len(b.Writes) {
 		s.target, s.meta.Unfinished = b.Meta.Applied, true
@@ -187,7 +197,7 @@ func (m *Memory) ApplyPart(ctx context.Context, shard Shard, b Batch, writes int
 	return nil
 }
 
-func (s *memoryShard) write(w *Write) {
+func (s *memoryShard) write(w *Write, sequence uint64) {
 	if w.Deleted || w.Value != nil {
 		s.keepRow(w.Key)
 	}
@@ -195,7 +205,7 @@ func (s *memoryShard) write(w *Write) {
 	case w.Deleted:
 		s.remove(w.Key)
 	case w.Value != nil:
-		s.put(w.Key, cloneBytes(w.Value))
+		s.put(w.Key, memoryRow{cloneBytes(w.Value), sequence})
 		s.schedule(w.Key, w.Wake)
 	}
 	for i := range w.Deltas {
@@ -204,7 +214,7 @@ func (s *memoryShard) write(w *Write) {
 	}
 }
 
-func (s *memoryShard) put(key string, value []byte) {
+func (s *memoryShard) put(key string, value memoryRow) {
 	if _, ok := s.rows[key]; !ok {
 		s.keys.insert(key)
 	}

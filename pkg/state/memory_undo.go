@@ -63,9 +63,9 @@ func (p *memoryPartition) begin(stage string, s *memoryShard) {
 		return
 	}
 	s.past = &p.past
-	meta, target, at, was := cloneMeta(s.meta), s.target, s.at, p.shards[stage]
+	meta, target, at, image, was := cloneMeta(s.meta), s.target, s.at, s.image, p.shards[stage]
 	p.past.begin(func() {
-		s.meta, s.target, s.at = meta, target, at
+		s.meta, s.target, s.at, s.image = meta, target, at, image
 		if was == nil {
 			delete(p.shards, stage)
 		}

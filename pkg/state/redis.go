@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	_ "embed"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -121,7 +122,10 @@ func (v *View) fill(q Query, answer []any) error {
 	}
 	for i := range q.Rows {
 		if s, ok := parts[1][i].(string); ok {
-			v.Rows[i] = []byte(s)
+			if len(s) < sequenceSize {
+				return fmt.Errorf("row %d has %d bytes: %w", i, len(s), ErrDamaged)
+			}
+			v.Sequences[i], v.Rows[i] = binary.BigEndian.Uint64([]byte(s[:sequenceSize])), []byte(s[sequenceSize:])
 		}
 	}
 	for i := range q.Members {

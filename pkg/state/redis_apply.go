@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"time"
@@ -102,7 +103,7 @@ func newPart(space keyspace, stage string, b *Batch, from int) (*part, error) {
 	}
 	p.args = append(append(p.args, len(fields)/2), fields...)
 	for i := from; i < p.upto; i++ {
-		p.write(&b.Writes[i])
+		p.write(&b.Writes[i], b.Meta.Applied)
 	}
 	return p, nil
 }
@@ -121,12 +122,12 @@ func (p *part) key(kind, name string) int {
 	return len(p.keys)
 }
 
-func (p *part) write(w *Write) {
+func (p *part) write(w *Write, sequence uint64) {
 	switch {
 	case w.Deleted:
 		p.args = append(p.args, "D", p.key(kindRow, w.Key), w.Key)
 	case w.Value != nil:
-		p.args = append(p.args, "S", p.key(kindRow, w.Key), w.Key, w.Value, score(w.Wake))
+		p.args = append(p.args, "S", p.key(kindRow, w.Key), w.Key, stamped(w.Value, sequence), score(w.Wake))
 	}
 	for i := range w.Deltas {
 		p.delta(&w.Deltas[i])
@@ -144,6 +145,15 @@ func (p *part) delta(d *Delta) {
 	case DeltaDrop:
 		p.args = append(p.args, "X", p.key(kindList, d.Name), p.key(kindSet, d.Name), d.Name)
 	}
+}
+
+// sequenceSize is how many bytes before a row's value name the record that wrote it.
+const sequenceSize = 8
+
+func stamped(value []byte, sequence uint64) []byte {
+	b := make([]byte, sequenceSize, sequenceSize+len(value))
+	binary.BigEndian.PutUint64(b, sequence)
+	return append(b, value...)
 }
 
 // orEmpty avoids nil, which the client would not send as an empty value.

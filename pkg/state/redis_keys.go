@@ -9,11 +9,13 @@ import (
 // Kinds of key. A key is "refrain:<generation>:{<tag>}:<stage>:<kind>", for what there are many of
 // followed by ":<name>".
 const (
-	kindMeta      = "meta"      // hash, see redis_meta.go
+	// kindMeta is a hash, see redis_meta.go. A store from before rows had a sequence has none of this name, so
+	// its rows are not misread: they are made again.
+	kindMeta      = "position"
 	kindTimers    = "timers"    // sorted set: row by microseconds of its wake-up
 	kindCustomers = "customers" // sorted set with score 0: the rows, for iteration
 	kindNames     = "names"     // set: "l" or "u" and the name of each list or set, for Reset
-	kindRow       = "row"       // string
+	kindRow       = "row"       // string: the sequence that wrote it, then the state
 	kindList      = "list"      // list, newest at the right
 	kindSet       = "set"       // set
 )

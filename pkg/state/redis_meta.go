@@ -10,7 +10,8 @@ import (
 )
 
 // Fields of the meta hash. While a batch is unfinished the hash also has "target", the sequence of that
-// batch, and "at", how many of its writes are done; while a shard is reset it has only "reset".
+// batch, and "at", how many of its writes are done; while an image is restored it has only these two, with the
+// image's name behind "image:"; while a shard is reset it has only "reset".
 const (
 	fieldGeneration = "generation"
 	fieldApplied    = "applied"
@@ -18,6 +19,7 @@ const (
 	fieldNow        = "now"     // microseconds, empty for the zero time
 	fieldRevision   = "revision"
 	fieldTarget     = "target"
+	fieldAt         = "at"
 	fieldReset      = "reset"
 	fieldSender     = "sender:" // and the sender's name: "<sequence>:<index>"
 )

@@ -17,6 +17,10 @@ import (
 // Whoever starts a service says so in the log and goes on.
 var ErrUnasserted = errors.New("the server does not tell its maxmemory-policy")
 
+// ErrDamaged says that something in the store was not written by a Store. Only a restore or a reset of the
+// shard repairs it.
+var ErrDamaged = errors.New("the state store holds something else")
+
 // RedisOptions returns options for redis.NewUniversalClient that suit a Store: deadlines of contexts
 // hold, commands are not repeated behind the caller's back, the pool is small. addr is host:port, the
 // path of a unix socket, or several host:port separated by commas for a cluster.

@@ -72,6 +72,8 @@ type Write struct {
 	Key string
 	// Value is the new state; nil leaves it as it is.
 	Value []byte
+	// Sequence of the record that wrote Value. Apply takes that of the batch; Restore keeps it.
+	Sequence uint64
 	// Deleted removes the row and its wake-up, whatever Value and Wake say.
 	Deleted bool
 	// Wake is the row's earliest wake-up, zero for none; it is looked at only if Value is set.
@@ -89,6 +91,21 @@ type Batch struct {
 	Meta Meta
 	// Writes in the order of the record's cells.
 	Writes []Write
+}
+
+// Piece is a part of an image of a shard on its way into the store: what its chain led to up to Meta.Applied.
+// Pieces come in order, from the first write on; the last one brings the meta.
+type Piece struct {
+	// Image names the whole. Pieces of two images do not mix.
+	Image string
+	// Over is what Meta.Applied must be before the first piece; otherwise *FencedError.
+	Over uint64
+	// From is how many writes of the image come before this piece.
+	From int
+	// Writes of rows, each with its Sequence, and of deltas that make lists and sets.
+	Writes []Write
+	// Meta of the image, with the last piece; nil with the others. Senders is complete.
+	Meta *Meta
 }
 
 // FencedError says that the shard is not where the writer thought.
@@ -134,6 +151,8 @@ type View struct {
 	Metas map[string]Meta
 	// Rows in the order of the query; nil where there is none. The caller owns the bytes.
 	Rows [][]byte
+	// Sequences of the records that wrote the rows, in the same order; 0 where there is none.
+	Sequences []uint64
 	// Members in the order of the query.
 	Members []bool
 	// Lists in the order of the query, oldest first.
@@ -155,6 +174,12 @@ type Store interface {
 	// reader or a later writer that finds a part unfinished sees Applied as before. Applying the same
 	// batch again after a failure continues where it stopped.
 	Apply(ctx context.Context, shard Shard, b Batch) error
+	// Restore replaces everything of a shard by an image, piece by piece. From the first piece to the last the
+	// shard is at 0 and unfinished. It returns how many of the image's writes are there now: not From and this
+	// piece's if the image is being restored already, then the caller goes on from there. A piece is done or
+	// not; a repeat does no harm; a piece of an image that is not being restored any more is refused with
+	// *FencedError.
+	Restore(ctx context.Context, shard Shard, p Piece) (at int, err error)
 	// Due returns index entries at or before until, ordered by (at, key). Wake-ups are rounded up to the
 	// microsecond, so none is returned early; wake-ups after 2255 are indexed there.
 	Due(ctx context.Context, shard Shard, until time.Time, limit int) ([]Due, error)

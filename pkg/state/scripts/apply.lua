@@ -1,4 +1,4 @@
--- Writes one part of a record.
+-- Writes one part of a record, or of an image: then the target is image:<name>, and prev 0.
 -- KEYS: meta, timers, customers, names, then those that operations name by position.
 -- ARGV: prev, target, from, upto, count of meta fields (0 unless this is the last part), the fields and
 -- their values, then the operations:
@@ -15,7 +15,10 @@ local applied = stored[1] or '0'
 if stored[4] then return {'reset', '0'} end
 if applied == target then return {'done', applied} end
 if applied ~= prev then return {'fenced', applied} end
-if stored[2] and stored[2] ~= target then return {'other', stored[2]} end
+if stored[2] and stored[2] ~= target then
+  if string.sub(stored[2], 1, 6) == 'image:' then return {'fenced', applied} end
+  return {'other', stored[2]}
+end
 local at = stored[3] or '0'
 if at ~= from then return {'at', at} end
 

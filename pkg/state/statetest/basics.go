@@ -17,7 +17,7 @@ func testEmpty(t *testing.T, f Fixture) {
 		Lists:   []state.List{{Stage: stage, Name: "l", Newest: 5}},
 	})
 	same(t, "view", v, state.View{
-		Metas: map[string]state.Meta{stage: {}}, Rows: [][]byte{nil}, Members: []bool{false}, Lists: [][][]byte{nil},
+		Metas: map[string]state.Meta{stage: {}}, Rows: [][]byte{nil}, Sequences: []uint64{0}, Members: []bool{false}, Lists: [][][]byte{nil},
 	})
 	same(t, "empty query", read(t, f.Store, state.Query{}), state.View{})
 	same(t, "due", due(t, f.Store, at(1), 10), []state.Due(nil))
@@ -57,7 +57,9 @@ func testReadBack(t *testing.T, f Fixture) {
 		Metas:   map[string]state.Meta{"other": batch(0, 7).Meta, stage: batch(0, 5).Meta, "none": {}},
 		Rows:    [][]byte{[]byte("1"), nil, nil, []byte("theirs"), []byte("2"), []byte("1")},
 		Members: []bool{false, true, false},
-		Lists:   [][][]byte{{[]byte("y")}, {[]byte("x"), []byte("y")}, nil},
+
+		Sequences: []uint64{5, 0, 0, 7, 5, 5},
+		Lists:     [][][]byte{{[]byte("y")}, {[]byte("x"), []byte("y")}, nil},
 	})
 }
 
@@ -179,7 +181,7 @@ func testApart(t *testing.T, f Fixture) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		same(t, "view", v, state.View{Metas: map[string]state.Meta{other.Stage: {}}, Rows: [][]byte{nil}})
+		same(t, "view", v, state.View{Metas: map[string]state.Meta{other.Stage: {}}, Rows: [][]byte{nil}, Sequences: []uint64{0}})
 		entries, err := f.Store.Due(t.Context(), other, at(9), 9)
 		if err != nil || len(entries) > 0 {
 			t.Errorf("Due(%v) = %v, %v, want none", other, entries, err)

@@ -123,7 +123,7 @@ func testCopies(t *testing.T, f Fixture) {
 		got := read(t, f.Store, q)
 		same(t, "view", got, state.View{
 			Metas: map[string]state.Meta{stage: batch(0, 1).Meta},
-			Rows:  [][]byte{[]byte("row")}, Lists: [][][]byte{{[]byte("line")}},
+			Rows:  [][]byte{[]byte("row")}, Sequences: []uint64{1}, Lists: [][][]byte{{[]byte("line")}},
 		})
 		got.Rows[0][0], got.Lists[0][0][0] = 'X', 'X'
 		got.Metas[stage].Origins["evt.live"] = 99
@@ -146,7 +146,7 @@ func testReset(t *testing.T, f Fixture) {
 		t.Fatal(err)
 	}
 	v := read(t, f.Store, state.Query{Metas: []string{stage, "other"}, Rows: []state.Row{{Stage: stage, Key: "row-00699"}, {Stage: "other", Key: "row-00699"}}})
-	same(t, "view", v, state.View{Metas: map[string]state.Meta{stage: {}, "other": b.Meta}, Rows: [][]byte{nil, []byte("5")}})
+	same(t, "view", v, state.View{Metas: map[string]state.Meta{stage: {}, "other": b.Meta}, Rows: [][]byte{nil, []byte("5")}, Sequences: []uint64{0, 5}})
 	same(t, "keys", keys(t, f.Store, "", 1), []string(nil))
 	same(t, "due", due(t, f.Store, at(10000), 1), []state.Due(nil))
 	same(t, "list", list(t, f.Store, "l699"), []string(nil))

@@ -61,6 +61,11 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		"BytesAreTheCallersOwn":                  testCopies,
 		"ResetRemovesOneShardOnly":               testReset,
 		"AResetCutAnywhereIsCompleted":           testResetCut,
+		"ARestoreReplacesEverything":             testRestore,
+		"ARestoreIsUnfinishedUntilItsLastPiece":  testRestoreIsUnfinished,
+		"ARestoreGoesOnWhereItStopped":           testRestoreIsResumed,
+		"AnotherImageStartsOver":                 testRestoreOfAnother,
+		"ARestoreCutAnywhereIsCompleted":         testRestoreCut,
 		"AContextThatEndedIsObeyed":              testContext,
 		"PartitionsAndStagesAreApart":            testApart,
 	} {

@@ -1,0 +1,103 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"refrain.dev/pkg/fault"
+)
+
+// imagePrefix begins the target of an image that is being restored; the script knows it too.
+const imagePrefix = "image:"
+
+// Restore implements Store. A piece is written in calls as small as those of Apply, so it may be done in part;
+// the next try goes on where it stopped.
+func (r *Redis) Restore(ctx context.Context, shard Shard, p Piece) (int, error) {
+	if err := p.check(); err != nil {
+		return 0, err
+	}
+	keys, err := r.keyspace(shard.Partition)
+	if err != nil {
+		return 0, err
+	}
+	if p.From == 0 {
+		if err := r.beginImage(ctx, keys, shard, &p); err != nil {
+			return 0, err
+		}
+	}
+	for from := p.From; ; {
+		call, err := newImagePart(keys, shard.Stage, &p, from)
+		if err != nil {
+			return 0, err
+		}
+		verdict, number, err := r.runPart(ctx, call)
+		if err != nil {
+			return 0, unavailable(err, "restore %s/%d", shard.Stage, shard.Partition)
+		}
+		switch verdict {
+		case "ok":
+			if from = call.upto; from == p.end() {
+				return from, nil
+			}
+		case "at":
+			from = int(number) //nolint:gosec // a count of writes
+			if from < p.From || from > p.end() || from == p.end() && p.Meta == nil {
+				return from, nil
+			}
+		case "fenced", "other", "reset":
+			return 0, &FencedError{Applied: number}
+		default:
+			return 0, fault.New(fault.Internal, "restore %s/%d: %w", shard.Stage, shard.Partition, errAnswer)
+		}
+	}
+}
+
+// beginImage empties the shard, unless this very image is being restored. Who is late is refused by the
+// script.
+func (r *Redis) beginImage(ctx context.Context, space keyspace, shard Shard, p *Piece) error {
+	found, err := r.client.HMGet(ctx, space.key(shard.Stage, kindMeta), fieldApplied, fieldTarget).Result()
+	if err != nil {
+		return unavailable(err, "restore %s/%d", shard.Stage, shard.Partition)
+	}
+	if found[1] == imagePrefix+p.Image {
+		return nil
+	}
+	applied := uint64(0)
+	if text, ok := found[0].(string); ok {
+		if applied, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return fault.New(fault.Internal, "restore %s/%d: %w", shard.Stage, shard.Partition, errAnswer)
+		}
+	}
+	if applied != p.Over {
+		return &FencedError{Applied: applied}
+	}
+	return r.Reset(ctx, shard)
+}
+
+// newImagePart encodes as many writes of a piece from the given one on as fit into a call.
+func newImagePart(space keyspace, stage string, piece *Piece, from int) (*part, error) {
+	p := &part{space: space, stage: stage, upto: from, keys: space.fixed(stage)}
+	for size := 0; p.upto < piece.end() && p.upto-from < partWrites; p.upto++ {
+		size += piece.Writes[p.upto-piece.From].size()
+		if size > partBytes && p.upto > from {
+			break
+		}
+	}
+	p.args = append(p.args, "0", imagePrefix+piece.Image, strconv.Itoa(from), strconv.Itoa(p.upto))
+	var fields []any
+	if p.upto == piece.end() && piece.Meta != nil {
+		var err error
+		if fields, err = metaFields(*piece.Meta); err != nil {
+			return nil, fmt.Errorf("restore: %w", err)
+		}
+	}
+	p.args = append(append(p.args, len(fields)/2), fields...)
+	for i := from; i < p.upto; i++ {
+		w := &piece.Writes[i-piece.From]
+		p.write(w, w.Sequence)
+	}
+	return p, nil
+}
+
+func (p *Piece) end() int { return p.From + len(p.Writes) }
