@@ -186,7 +186,7 @@ func (a *active) meets(o *operation) bool {
 	case schedule.Full:
 		return o.write && o.class == schedule.Log
 	case schedule.Partial:
-		return o.name == opApply
+		return o.name == opApply || o.name == opRestore
 	case schedule.Slow, schedule.Unavailable:
 		return true
 	}

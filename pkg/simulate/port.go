@@ -27,8 +27,9 @@ type operation struct {
 
 // The operations that a fault knows by name.
 const (
-	opAppend = "append"
-	opApply  = "apply"
+	opAppend  = "append"
+	opApply   = "apply"
+	opRestore = "restore"
 )
 
 // errNoAnswer says that an outside call was not answered; it may have been done.

@@ -97,17 +97,18 @@ func (s *simStore) Keys(ctx context.Context, shard state.Shard, after string, li
 	return keys, err
 }
 
-// Reset implements state.Store.
-func (s *simStore) Reset(ctx context.Context, shard state.Shard) error {
-	o := operation{class: schedule.State, name: "reset", on: s.p.world.place(shard), write: true}
-	return s.p.do(ctx, o, func() error { return s.p.world.store.Reset(context.Background(), shard) })
-}
-
 // Restore implements state.Store.
 func (s *simStore) Restore(ctx context.Context, shard state.Shard, piece state.Piece) (at int, err error) {
 	w := s.p.world
-	o := operation{class: schedule.State, name: "restore", on: w.place(shard), size: len(piece.Writes), write: true}
+	o := operation{class: schedule.State, name: opRestore, on: w.place(shard), size: len(piece.Writes), write: true}
 	o.keep = func() { piece.Writes = cloneWrites(piece.Writes) }
+	o.part = func(n int) {
+		cut := piece
+		if n < len(piece.Writes) {
+			cut.Writes, cut.Meta = piece.Writes[:n], nil
+		}
+		_, _ = w.store.Restore(context.Background(), shard, cut)
+	}
 	err = s.p.do(ctx, o, func() error {
 		done, err := w.store.Restore(context.Background(), shard, piece)
 		at = done
@@ -117,6 +118,12 @@ func (s *simStore) Restore(ctx context.Context, shard state.Shard, piece state.P
 		return 0, err
 	}
 	return at, nil
+}
+
+// Reset implements state.Store.
+func (s *simStore) Reset(ctx context.Context, shard state.Shard) error {
+	o := operation{class: schedule.State, name: "reset", on: s.p.world.place(shard), write: true}
+	return s.p.do(ctx, o, func() error { return s.p.world.store.Reset(context.Background(), shard) })
 }
 
 // atOnce does a fault that is over when it has begun, and says whether it is one.
