@@ -77,6 +77,9 @@ func (c Config) beat() time.Duration { return c.TTL / 5 }
 // look is how often the leases are read.
 func (c Config) look() time.Duration { return min(c.TTL/10, time.Second) }
 
+// again is the pause before what has failed is tried again.
+func (c Config) again() time.Duration { return c.look() / 4 }
+
 // margin is how much earlier than its end a replica stops to count on its own lease: clocks do not run alike.
 func (c Config) margin() time.Duration { return c.TTL / 10 }
 

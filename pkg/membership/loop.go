@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,7 @@ func (g *Group) unsaid() bool {
 	value, _, err := g.value()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return err == nil && g.own.member && string(value) != string(g.own.written)
+	return err == nil && g.own.member && !bytes.Equal(value, g.own.written)
 }
 
 // pause is how long there is nothing to do.
@@ -139,12 +140,12 @@ func (g *Group) pause() time.Duration {
 	if !g.own.displaced && g.own.state != stateLeft {
 		next = min(next, g.own.next)
 	}
-	next = max(next, now+g.cfg.look()/4) // what has failed is not done again at once
+	next = max(next, now+g.cfg.again()) // what has failed is not done again at once
 	if !g.own.member {
 		return next - now
 	}
 	soonest := func(t time.Duration) {
-		if t >= now {
+		if t > now {
 			next = min(next, t)
 		}
 	}

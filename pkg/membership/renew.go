@@ -58,7 +58,7 @@ func (g *Group) hold(ctx context.Context) error {
 	now := g.ports.Clock.Elapsed()
 	g.mu.Lock()
 	if err != nil {
-		g.own.next = now + g.cfg.look()
+		g.own.next = now + g.cfg.again()
 		g.mu.Unlock()
 		return err
 	}
@@ -76,7 +76,7 @@ func (g *Group) hold(ctx context.Context) error {
 func (g *Group) held(sent time.Duration, revision uint64, value []byte) (joined bool) {
 	joined = !g.own.member
 	if joined && g.own.was {
-		g.own.quiet = sent + g.cfg.beat()
+		g.own.quiet = sent + g.cfg.beat() + g.cfg.look() // a call under way, and the pause after it
 	}
 	g.own.member, g.own.was = true, true
 	g.own.revision, g.own.written, g.own.renewed = revision, value, sent
