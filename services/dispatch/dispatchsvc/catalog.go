@@ -25,8 +25,8 @@ type catalogs struct {
 	zones *window.Zones
 }
 
-func newCatalogs(kv log.KV) *catalogs {
-	return &catalogs{Catalogs: source.New(kv, clock.Wall{}, catalog.Decode), zones: &window.Zones{}}
+func newCatalogs(kv log.KV, c clock.Clock, cache *catalog.Cache) *catalogs {
+	return &catalogs{Catalogs: source.New(kv, c, cache.Decode), zones: &window.Zones{}}
 }
 
 // At implements Catalogs.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 
+	"refrain.dev/pkg/catalog"
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 
@@ -23,6 +24,12 @@ type Config struct {
 	Allow []string `yaml:"allow" help:"address ranges that channels may call beside public ones"`
 	// Secret gives what channels name by secret_env; only a main function sets it.
 	Secret func(name string) (string, bool) `yaml:"-"`
+	// Catalogs compiles each catalog once for services that share a process; nil: every service on its own.
+	Catalogs *catalog.Cache `yaml:"-"`
+	// Adapters are kinds of adapters beside those of package channel, by the word after "adapter:", or in the
+	// place of some of them; which words a definition may use is the catalog's to say. Set by whoever embeds
+	// dispatch, above all a simulated world, which has providers of its own.
+	Adapters map[string]channel.Factory `yaml:"-"`
 }
 
 // Default returns the settings of a machine on its own; a cluster names its own ranges in Allow.

@@ -32,7 +32,7 @@ func letterServer(t *testing.T, letters ...*stagev1.DeadLetter) (*rpcServer, log
 		}
 	}
 	return &rpcServer{
-		reader: deps.Store, homes: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), kinds: newCatalogs(deps.KV),
+		reader: deps.Store, homes: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), kinds: newCatalogs(deps.KV, deps.Clock, nil),
 		letters: &deadLetters{letters: deps.Broker, kv: deps.KV, clock: deps.Clock, partitions: deps.Generation.Partitions},
 	}, deps.Broker
 }

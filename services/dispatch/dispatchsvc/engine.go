@@ -20,6 +20,7 @@ import (
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/delivery"
 	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/telemetry"
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
@@ -36,6 +37,7 @@ type engine struct {
 	freshness  *freshness
 	space      *space
 	pacing     context.Context //nolint:containedctx // ends when the service begins to stop; calls under way go on
+	points     failpoint.Points
 	renderer   *renderer
 	signer     Signer
 	clock      clock.Clock
@@ -62,13 +64,16 @@ func (e *engine) Call(ctx context.Context, partition int, c stage.Call) any {
 		ctx, span := e.tracer.Start(ctx, "dispatch.send", trace.WithSpanKind(trace.SpanKindClient))
 		defer span.End()
 		result := r.result(e.send(ctx, partition, r.job))
+		e.points.At("dispatch.sent")
 		if result.Status != dispatchv1.Status_STATUS_ACCEPTED {
 			span.SetStatus(codes.Error, result.Status.String())
 		}
 		e.metrics.result(ctx, r.treatment.GetChannel(), result)
 		return sendResult{proposal: r.proposal.GetId(), result: result}
 	case lookRequest:
-		return sendResult{proposal: r.proposal.GetId(), result: r.result(e.lookUp(ctx, r.job))}
+		result := r.result(e.lookUp(ctx, r.job))
+		e.points.At("dispatch.looked")
+		return sendResult{proposal: r.proposal.GetId(), result: result}
 	}
 	return nil
 }
@@ -84,27 +89,35 @@ func (e *engine) pace(ctx context.Context, partition int, j job) paceResult {
 	if failure != nil {
 		return fail(*failure)
 	}
-	if wait := p.breaker.RemainingDelay(); p.breaker.IsOpen() && wait > 0 {
+	if wait := p.breaker.remaining(); wait > 0 {
 		r := later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "the provider keeps failing and is left alone")
 		r.RetryAfter = wait
 		return fail(r)
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(j.notAfter.Sub(e.clock.Now()), 0))
+	ctx, cancel := e.clock.Within(ctx, max(j.notAfter.Sub(e.clock.Now()), 0))
 	defer cancel()
-	unwatch := context.AfterFunc(e.pacing, cancel)
-	defer unwatch()
 	if err := e.space.check(ctx, partition); err != nil {
 		e.logger.WarnContext(ctx, "no intent is declared", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))
 		return fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the log for the report"))
 	}
-	err := p.pace(ctx)
-	if err == nil && !e.stepped() {
-		err = p.slots.take(ctx, j.slot())
-	}
-	if err != nil {
+	if err := e.turn(ctx, p, j); err != nil {
 		return fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the channel"))
 	}
 	return paceResult{proposal: j.proposal.GetId(), attempt: j.attempt}
+}
+
+// turn waits for the channel's rate, then for room in it.
+func (e *engine) turn(ctx context.Context, p *provider, j job) error {
+	stop := e.pacing.Done()
+	if p.pacer != nil {
+		if err := p.pacer.wait(ctx, stop); err != nil {
+			return err
+		}
+	}
+	if e.stepped() {
+		return nil
+	}
+	return p.slots.take(ctx, j.slot(), stop)
 }
 
 // slot names the room that a delivery takes up from its pacing to the end of its call.
@@ -142,59 +155,73 @@ func (e *engine) send(ctx context.Context, partition int, j job) delivery.Result
 		return later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the channel")
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(ctx, p.timeout+aroundCall)
+	ctx, cancel := e.clock.Within(ctx, p.timeout+aroundCall)
 	defer cancel()
-	asked := time.Now()
-	profile, err := e.freshness.profile(ctx, partition, j.key)
-	e.metrics.fresh.Record(ctx, time.Since(asked).Seconds())
+	asked := e.clock.Elapsed()
+	seen, err := e.freshness.profile(ctx, partition, j.key)
+	e.metrics.fresh.Record(ctx, (e.clock.Elapsed() - asked).Seconds())
 	if errors.Is(err, errStale) {
+		e.logger.DebugContext(ctx, "nothing is sent without a fresh view", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))
 		return later(reasonv1.Code_CODE_STALE_VIEW)
 	}
-	if err != nil || profile == nil {
+	if err != nil || seen.profile == nil {
 		return late(unsent(reasonv1.Code_CODE_PROFILE_UNAVAILABLE))
 	}
-	checked := time.Now()
-	message, failure := e.prepare(ctx, partition, j, profile)
+	message, failure := e.prepare(ctx, partition, j, seen.profile)
 	if failure == nil {
-		e.metrics.check.Record(ctx, time.Since(checked).Seconds())
-		failure = new(e.call(ctx, p, message))
+		failure = new(e.call(ctx, p, message, seen))
 	}
-	failure.ProfileVersion = profile.GetVersion()
+	failure.ProfileVersion = seen.profile.GetVersion()
 	return *failure
 }
 
 // room is what pacing has leased, as a rule; else it is waited for.
 func (e *engine) room(ctx context.Context, p *provider, j job) (release func(), err error) {
 	if !e.stepped() {
-		limited, cancel := context.WithTimeout(ctx, aroundCall)
+		limited, cancel := e.clock.Within(ctx, aroundCall)
 		defer cancel()
 		ctx = limited
 	}
 	return p.slots.use(ctx, j.slot())
 }
 
-// prepare is the last check and the rendering; a result says why nothing is sent.
+// prepare renders and then makes the last check, so that nothing slow comes between the check and the call; a
+// result says why nothing is sent.
 func (e *engine) prepare(ctx context.Context, partition int, j job, profile *profilev1.Profile) (channel.Message, *delivery.Result) {
-	none := channel.Message{}
 	d, ok := e.catalogs.At(j.revision)
 	if !ok {
-		return none, new(later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded"))
+		return channel.Message{}, new(later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded"))
 	}
+	m, failure := e.compose(ctx, partition, j, d, profile)
+	if no := e.lastCheck(j, d, profile); no != nil {
+		return m, no
+	}
+	return m, failure
+}
+
+// lastCheck says what stands against the contact now; nil if nothing does.
+func (e *engine) lastCheck(j job, d Definitions, profile *profilev1.Profile) *delivery.Result {
 	now := e.clock.Now()
 	if !now.Before(j.notAfter) {
-		return none, new(unsent(reasonv1.Code_CODE_APPROVAL_EXPIRED))
+		return new(unsent(reasonv1.Code_CODE_APPROVAL_EXPIRED))
 	}
 	if now.Sub(j.intentAt) > margin/2 {
-		return none, new(later(reasonv1.Code_CODE_STALE_VIEW, "the intent is too old to act on"))
+		return new(later(reasonv1.Code_CODE_STALE_VIEW, "the intent is too old to act on"))
 	}
 	if no := d.LastCheck(profile, LastContact{Proposal: j.proposal, Treatment: j.treatment, Now: now}); len(no) > 0 {
-		return none, new(late(delivery.Result{Status: dispatchv1.Status_STATUS_UNSENT, Reasons: no}))
+		return new(late(delivery.Result{Status: dispatchv1.Status_STATUS_UNSENT, Reasons: no}))
 	}
+	return nil
+}
+
+// compose addresses and renders the message.
+func (e *engine) compose(ctx context.Context, partition int, j job, d Definitions, profile *profilev1.Profile) (channel.Message, *delivery.Result) {
+	none := channel.Message{}
 	treatment := d.Treatment(j.proposal.GetAction(), j.treatment.GetId())
 	if treatment == nil {
 		return none, new(unsent(reasonv1.Code_CODE_NO_TREATMENT, "the treatment is not in the catalog any more"))
 	}
-	m, err := e.message(partition, j, d, now)
+	m, err := e.message(partition, j, d)
 	if err != nil {
 		return none, new(unsent(reasonv1.Code_CODE_RENDER_FAILED, "the token cannot be signed"))
 	}
@@ -207,7 +234,8 @@ func (e *engine) prepare(ctx context.Context, partition int, j job, profile *pro
 	return e.rendered(ctx, m, treatment, d.Traits(profile))
 }
 
-func (e *engine) message(partition int, j job, d Definitions, now time.Time) (channel.Message, error) {
+func (e *engine) message(partition int, j job, d Definitions) (channel.Message, error) {
+	now := e.clock.Now()
 	token, err := e.signer.Sign(&decisionv1.Token{
 		Tenant: j.tenant, Generation: e.generation, Partition: uint32(partition), //nolint:gosec // at most 1024
 		Customer: j.customer, Proposal: j.proposal.GetId(), Action: j.proposal.GetAction(),
@@ -261,22 +289,30 @@ func variables(m channel.Message, traits []*profilev1.Trait) map[string]any {
 	}
 }
 
-// call is the provider call, through the channel's breaker.
-func (e *engine) call(ctx context.Context, p *provider, m channel.Message) delivery.Result {
-	if !p.breaker.TryAcquirePermit() {
+// call is the provider call, through the channel's breaker. Whatever has kept us since the view was read, the
+// send begins only while the view is young: that is asked last.
+func (e *engine) call(ctx context.Context, p *provider, m channel.Message, seen view) delivery.Result {
+	e.points.At("dispatch.checked")
+	if !e.freshness.young(seen) {
+		return later(reasonv1.Code_CODE_STALE_VIEW, "the view grew old before the call")
+	}
+	if !p.breaker.try() {
 		r := later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "the provider keeps failing and is left alone")
-		r.RetryAfter = p.breaker.RemainingDelay()
+		r.RetryAfter = p.breaker.remaining()
 		return r
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx, cancel := e.clock.Within(ctx, p.timeout)
 	defer cancel()
-	started := time.Now()
+	started := e.clock.Elapsed()
+	if !e.stepped() {
+		e.metrics.age.Record(ctx, (started - seen.asOf).Seconds())
+	}
 	r := p.adapter.Send(ctx, m)
-	e.metrics.called(ctx, m.Channel, r, time.Since(started))
+	e.metrics.called(ctx, m.Channel, r, e.clock.Elapsed()-started)
 	if r.Status == dispatchv1.Status_STATUS_UNKNOWN || (r.Transient && r.RetryAfter == 0) {
-		p.breaker.RecordFailure()
+		p.breaker.failed()
 	} else {
-		p.breaker.RecordSuccess()
+		p.breaker.succeeded()
 	}
 	return r
 }
@@ -286,7 +322,7 @@ func (e *engine) lookUp(ctx context.Context, j job) delivery.Result {
 	p, failure := e.provider(ctx, j)
 	if failure == nil {
 		if looker, ok := p.adapter.(channel.Looker); ok {
-			ctx, cancel := context.WithTimeout(ctx, p.timeout)
+			ctx, cancel := e.clock.Within(ctx, p.timeout)
 			defer cancel()
 			r, err := looker.LookUp(ctx, j.proposal.GetId())
 			if err == nil {

@@ -73,16 +73,29 @@ type lane struct {
 	count atomic.Uint64
 	see   func(sequence uint64)
 	skew  time.Duration // of the broker's clock
+	slow  time.Duration // how long the broker takes to answer
+	err   error
+	now   func() time.Time
+
+	stored time.Time
 }
 
 func (l *lane) Get(_ context.Context, subject string, sequence uint64) (log.Message, error) {
-	return log.Message{Subject: subject, Sequence: sequence, Time: time.Now().Add(l.skew)}, nil
+	return log.Message{Subject: subject, Sequence: sequence, Time: l.stored.Add(l.skew)}, nil
 }
 
 func (l *lane) Publish(_ context.Context, subject string, _ []byte) (uint64, error) {
 	if subject != "evt.control.3" {
 		return 0, errors.New("not the control lane of the partition")
 	}
+	if l.err != nil {
+		return 0, l.err
+	}
+	l.stored = time.Now()
+	if l.now != nil {
+		l.stored = l.now()
+	}
+	wait(l.slow)
 	n := l.count.Add(1)
 	l.see(n)
 	return n, nil
@@ -114,8 +127,8 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 			Address:   func(*profilev1.Profile, string) string { return "ada@shop.example" },
 			Traits:    func(*profilev1.Profile) []*profilev1.Trait { return nil },
 		}},
-		providers: newProviders(channel.Options{DataDir: t.TempDir()}), freshness: newFreshness(view, pings, clock.Wall{}),
-		space: newSpace(room{}), pacing: t.Context(), renderer: newRenderer(), signer: noSigner{}, clock: clock.Wall{}, stepped: func() bool { return false },
+		providers: newProviders(channel.Options{DataDir: t.TempDir()}, clock.Wall{}, nil), freshness: freshnessOf(view, pings),
+		space: newSpace(room{}, clock.Wall{}), pacing: t.Context(), renderer: newRenderer(clock.Wall{}), signer: noSigner{}, clock: clock.Wall{}, stepped: func() bool { return false },
 		logger: slog.New(slog.DiscardHandler), tracer: tracenoop.NewTracerProvider().Tracer(""), metrics: m,
 	}
 	p, err := e.providers.get("email", def)
@@ -124,6 +137,10 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 	}
 	p.adapter = adapter
 	return e
+}
+
+func freshnessOf(reader Reader, pinger Pinger) *freshness {
+	return newFreshness(reader, newPings(pinger, clock.Wall{}, slog.New(slog.DiscardHandler)), clock.Wall{})
 }
 
 func testJob(proposal string) job {
@@ -259,49 +276,8 @@ func TestWhatStopsASendBeforeTheCall(t *testing.T) {
 	}
 }
 
-// "now - m0 of the newest covered ping", not "the time since something arrived": a profile stage that is
-// always ten seconds behind answers every second and is never fresh.
-func TestAConstantLagIsNotFresh(t *testing.T) {
-	for lag, fresh := range map[time.Duration]bool{0: true, 2 * time.Second: true, 10 * time.Second: false} {
-		synctest.Test(t, func(t *testing.T) {
-			view := &profileView{applied: 1}
-			pings := &lane{see: func(n uint64) {
-				time.AfterFunc(lag, func() { view.mu.Lock(); defer view.mu.Unlock(); view.covered = n })
-			}}
-			f := newFreshness(view, pings, clock.Wall{})
-			var err error
-			began := time.Now()
-			for time.Since(began) < 25*time.Second {
-				_, err = f.profile(t.Context(), 3, key())
-				time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in a bubble, where time is simulated
-			}
-			if (err == nil) != fresh || (err != nil && !errors.Is(err, errStale)) {
-				t.Errorf("lag %v: %v, want fresh = %v", lag, err, fresh)
-			}
-			if n := pings.count.Load(); n > 30 {
-				t.Errorf("lag %v: %d pings in 25 s, want one per second at most", lag, n)
-			}
-			time.Sleep(lag) //nolint:forbidigo // in a bubble: the last answers come
-		})
-	}
-}
-
-// A clock that differs by more than two seconds from the time of our own fresh append contacts nobody.
-func TestAClockThatIsNotTheLogsSendsNothing(t *testing.T) {
-	for skew, fresh := range map[time.Duration]bool{0: true, time.Second: true, 3 * time.Second: false, -time.Hour: false} {
-		synctest.Test(t, func(t *testing.T) {
-			view := &profileView{applied: 1}
-			pings := &lane{skew: skew, see: func(n uint64) { view.mu.Lock(); defer view.mu.Unlock(); view.covered = n }}
-			_, err := newFreshness(view, pings, clock.Wall{}).profile(t.Context(), 3, key())
-			if (err == nil) != fresh || (err != nil && !errors.Is(err, errSkew)) {
-				t.Errorf("skew %v: got %v, want fresh = %v", skew, err, fresh)
-			}
-		})
-	}
-}
-
 func TestAnAdapterIsBuiltOncePerContent(t *testing.T) {
-	p := newProviders(channel.Options{DataDir: t.TempDir()})
+	p := newProviders(channel.Options{DataDir: t.TempDir()}, clock.Wall{}, nil)
 	a, errA := p.get("x", fileChannel())
 	b, errB := p.get("x", fileChannel())
 	other := fileChannel()
@@ -320,7 +296,7 @@ func TestAnAdapterIsBuiltOncePerContent(t *testing.T) {
 
 func TestNoIntentWithoutRoomForItsReport(t *testing.T) {
 	e := testEngine(t, acceptAll(), fileChannel())
-	e.space = newSpace(room{log.Usage{Bytes: 96, MaxBytes: 100}})
+	e.space = newSpace(room{log.Usage{Bytes: 96, MaxBytes: 100}}, clock.Wall{})
 	if r := e.pace(t.Context(), 3, testJob("p")); r.failure == nil || !r.failure.Transient {
 		t.Errorf("pace = %+v, want to be told to wait", r)
 	}

@@ -15,6 +15,7 @@ import (
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/stage"
+	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 
 // fold is the dispatch stage: it decodes, asks package delivery, and encodes.
@@ -24,6 +25,8 @@ type fold struct {
 	// one process is the whole mesh, and what became of its calls is asked in the instant in which it begins
 	// again.
 	alone bool
+	// others are the kinds of adapters that were given from outside.
+	others map[string]channel.Factory
 }
 
 // Needs implements stage.Fold.
@@ -113,7 +116,7 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*play, err
 func (f *fold) channels(revision string) delivery.Channels {
 	d, _ := f.catalogs.At(revision)
 	return func(name string) delivery.Channel {
-		c := settings(d.Channels[name])
+		c := settings(d.Channels[name], f.others)
 		if f.alone {
 			c.Settle = 0
 		}

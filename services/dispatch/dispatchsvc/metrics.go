@@ -18,7 +18,7 @@ type metrics struct {
 	reasons metric.Int64Counter
 	call    metric.Float64Histogram
 	fresh   metric.Float64Histogram
-	check   metric.Float64Histogram
+	age     metric.Float64Histogram
 }
 
 func newMetrics(provider metric.MeterProvider) (*metrics, error) {
@@ -43,7 +43,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	}{
 		{&m.call, "refrain_dispatch_call_seconds", "How long provider calls take, by channel and status."},
 		{&m.fresh, "refrain_dispatch_fresh_view_seconds", "How long a send waits for a fresh view of the profile."},
-		{&m.check, "refrain_dispatch_check_to_call_seconds", "Time between the last check and the call."},
+		{&m.age, "refrain_dispatch_view_age_seconds", "How old the view of the profile is when a provider call begins."},
 	} {
 		histogram, err := meter.Float64Histogram(h.name, metric.WithDescription(h.what), metric.WithUnit("s"), telemetry.Seconds())
 		if err != nil {

@@ -1,20 +1,21 @@
 package dispatchsvc
 
 import (
-	"context"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
-	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/proto"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/delivery"
 	"refrain.dev/pkg/window"
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
@@ -37,21 +38,24 @@ const (
 type provider struct {
 	adapter channel.Adapter
 	timeout time.Duration
-	limiter *rate.Limiter // nil: no pacing
+	pacer   *pacer // nil: no pacing
 	slots   *slots
-	breaker circuitbreaker.CircuitBreaker[any]
+	breaker *breaker
 }
 
 // providers makes one provider per content of a channel's definition, on first use.
 type providers struct {
 	options channel.Options
+	clock   clock.Clock
+	// others are the kinds of adapters that were given from outside.
+	others map[string]channel.Factory
 
 	mu    sync.Mutex
 	built map[string]*provider
 }
 
-func newProviders(o channel.Options) *providers {
-	return &providers{options: o, built: map[string]*provider{}}
+func newProviders(o channel.Options, c clock.Clock, others map[string]channel.Factory) *providers {
+	return &providers{options: o, clock: c, others: others, built: map[string]*provider{}}
 }
 
 // get returns the provider of a channel. An error says that the channel cannot be used as it is set up.
@@ -70,51 +74,42 @@ func (p *providers) get(name string, def *definitionv1.Channel) (*provider, erro
 	if have, ok := p.built[key]; ok {
 		return have, nil
 	}
-	adapter, err := channel.Build(def, p.options)
+	build := channel.Build
+	if other := p.others[def.GetAdapter()]; other != nil {
+		build = other
+	}
+	adapter, err := build(def, p.options)
 	if err != nil {
 		return nil, fmt.Errorf("channel %s: %w", name, err)
 	}
-	made := newProvider(adapter, def)
+	made := newProvider(adapter, def, p.clock)
 	p.built[key] = made
 	return made, nil
 }
 
-func newProvider(adapter channel.Adapter, def *definitionv1.Channel) *provider {
+func newProvider(adapter channel.Adapter, def *definitionv1.Channel, c clock.Clock) *provider {
 	made := &provider{
 		adapter: adapter,
 		timeout: timeout(def),
-		slots:   newSlots(int(max(def.GetConcurrency(), 1)), aroundCall),
-		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerFailures).WithDelay(breakerDelay).Build(),
-	}
-	if def.GetConcurrency() == 0 {
-		made.slots = newSlots(defaultConcurrency, aroundCall)
+		slots:   newSlots(cmp.Or(int(def.GetConcurrency()), defaultConcurrency), aroundCall, c),
+		breaker: newBreaker(breakerFailures, breakerDelay, c),
 	}
 	if r := def.GetRate(); r > 0 {
-		made.limiter = rate.NewLimiter(rate.Limit(r), max(1, int(r)))
+		made.pacer = newPacer(r, c)
 	}
 	return made
-}
-
-// pace waits until the channel's rate allows one more call.
-func (p *provider) pace(ctx context.Context) error {
-	if p.limiter == nil {
-		return nil
-	}
-	if err := p.limiter.Wait(ctx); err != nil {
-		return fmt.Errorf("wait for pacing: %w", err)
-	}
-	return nil
 }
 
 // close gives back all adapters.
 func (p *providers) close() error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	var errs []error
-	for _, b := range p.built {
-		errs = append(errs, b.adapter.Close())
-	}
+	built := p.built
 	p.built = map[string]*provider{}
+	p.mu.Unlock()
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(built)) {
+		errs = append(errs, built[key].adapter.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -131,8 +126,10 @@ func timeout(def *definitionv1.Channel) time.Duration {
 	return d
 }
 
-// settings is a channel as the state machine knows it; nil is a channel that is gone.
-func settings(def *definitionv1.Channel) delivery.Channel {
+// settings is a channel as the state machine knows it; nil is a channel that is gone. A channel whose adapter
+// was given from outside is asked what became of an attempt; if it cannot say, nobody knows.
+func settings(def *definitionv1.Channel, others map[string]channel.Factory) delivery.Channel {
 	settle := timeout(def) + 2*aroundCall + margin
-	return delivery.Channel{Settle: settle, Watch: settle, LooksUp: channel.LooksUp(def)}
+	looksUp := channel.LooksUp(def) || others[def.GetAdapter()] != nil
+	return delivery.Channel{Settle: settle, Watch: settle, LooksUp: looksUp}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/osteele/liquid"
 	"github.com/osteele/liquid/render"
+
+	"refrain.dev/pkg/clock"
 )
 
 const (
@@ -30,16 +32,17 @@ var (
 // renderer renders Liquid without I/O: unknown variables and filters are errors, include is refused, and
 // ranges are, so that loops go over data only; output and time are bounded.
 type renderer struct {
+	clock  clock.Clock
 	engine *liquid.Engine
 	ranges *regexp.Regexp
 }
 
-func newRenderer() *renderer {
+func newRenderer(c clock.Clock) *renderer {
 	e := liquid.NewEngine()
 	e.StrictVariables()
 	e.RegisterTag("include", func(render.Context) (string, error) { return "", errors.New("include is not allowed") })
 	e.RegisterTag("abort", func(render.Context) (string, error) { return "", errAbort })
-	return &renderer{engine: e, ranges: regexp.MustCompile(`\([^()]*\.\.[^()]*\)`)}
+	return &renderer{clock: c, engine: e, ranges: regexp.MustCompile(`\([^()]*\.\.[^()]*\)`)}
 }
 
 // line renders text for a place that takes one line.
@@ -63,23 +66,23 @@ func (r *renderer) text(ctx context.Context, source string, vars map[string]any)
 	if r.ranges.MatchString(source) {
 		return "", fmt.Errorf("%w: ranges are not allowed", errRender)
 	}
-	ctx, cancel := context.WithTimeout(ctx, renderTime)
+	ctx, cancel := r.clock.Within(ctx, renderTime)
 	defer cancel()
-	type done struct {
+	type result struct {
 		text string
 		err  error
 	}
-	result := make(chan done, 1)
-	go func() {
+	results, done := make(chan result, 1), make(chan struct{})
+	r.clock.Go(func() {
+		defer close(done)
 		text, err := r.run(ctx, source, vars)
-		result <- done{text, err}
-	}()
-	select {
-	case d := <-result:
-		return d.text, d.err
-	case <-ctx.Done():
+		results <- result{text, err}
+	})
+	if _, err := r.clock.Wait(ctx, clock.Forever, done); err != nil {
 		return "", fmt.Errorf("%w: %w", errRender, errTime)
 	}
+	got := <-results
+	return got.text, got.err
 }
 
 func (r *renderer) run(ctx context.Context, source string, vars map[string]any) (text string, err error) {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"refrain.dev/pkg/clock"
 )
 
 func vars() map[string]any {
@@ -25,7 +27,7 @@ func TestRender(t *testing.T) {
 		"{{ event.name | escape }} {{ unsubscribe_url }}":         "Ada http://x/u/t",
 		"{% if traits.orders > 5 %}{% abort %}{% endif %}kept":    "kept",
 	} {
-		got, err := newRenderer().text(t.Context(), source, vars())
+		got, err := newRenderer(clock.Wall{}).text(t.Context(), source, vars())
 		if err != nil || got != want {
 			t.Errorf("%q = %q %v, want %q", source, got, err, want)
 		}
@@ -43,7 +45,7 @@ func TestRender(t *testing.T) {
 		"{% if %}":                          errRender,
 		big:                                 errRender,
 	} {
-		_, err := newRenderer().text(t.Context(), source, vars())
+		_, err := newRenderer(clock.Wall{}).text(t.Context(), source, vars())
 		if !errors.Is(err, want) {
 			t.Errorf("%.60q: %v, want %v", source, err, want)
 		}
@@ -53,10 +55,10 @@ func TestRender(t *testing.T) {
 func TestSubjectIsOneLine(t *testing.T) {
 	v := vars()
 	v["event"] = map[string]any{"name": "Ada\r\nBcc: all@shop.example"}
-	if got, err := newRenderer().line(t.Context(), "Hi {{ event.name }}", v); !errors.Is(err, errRender) {
+	if got, err := newRenderer(clock.Wall{}).line(t.Context(), "Hi {{ event.name }}", v); !errors.Is(err, errRender) {
 		t.Errorf("an injected header passed: %q %v", got, err)
 	}
-	if got, err := newRenderer().line(t.Context(), "Hi\n", v); err != nil || got != "Hi" {
+	if got, err := newRenderer(clock.Wall{}).line(t.Context(), "Hi\n", v); err != nil || got != "Hi" {
 		t.Errorf("line = %q %v, want Hi", got, err)
 	}
 }
@@ -65,7 +67,7 @@ func FuzzRender(f *testing.F) {
 	for _, s := range []string{"{{ event.name | upcase }}", "{% for i in event.items %}{{i}}{% endfor %}", "{% abort %}", "{{ 'a' | split: 'b' | join }}"} {
 		f.Add(s)
 	}
-	r := newRenderer()
+	r := newRenderer(clock.Wall{})
 	f.Fuzz(func(t *testing.T, source string) {
 		text, err := r.text(t.Context(), source, vars())
 		if err != nil && !errors.Is(err, errRender) && !errors.Is(err, errAbort) {

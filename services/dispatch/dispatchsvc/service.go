@@ -22,8 +22,8 @@ const name = "dispatch"
 type Service struct {
 	stage     *stage.Stage
 	runner    stage.Runner
+	engine    *engine
 	providers *providers
-	stop      context.CancelFunc // ends pacing
 	logger    *slog.Logger
 }
 
@@ -41,18 +41,20 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		return nil, err
 	}
 	logger := deps.Logger.With(slog.String(telemetry.KeyComponent, name))
-	catalogs := newCatalogs(deps.KV)
+	catalogs := newCatalogs(deps.KV, deps.Clock, cfg.Catalogs)
 	hasher := identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions)
 	pool := newProviders(channel.Options{
 		DataDir: cfg.DataDir, NATSURL: cfg.NATSURL, NATS: deps.NATS, Secret: cfg.Secret, Allow: ranges,
-	})
+	}, deps.Clock, cfg.Adapters)
 	// A clock that takes the publishers' times as they are releases one instant after another.
 	stepped := func() bool { return deps.Stamper != nil && !deps.Stamper.Skew() }
-	fresh := newFreshness(deps.Store, deps.Broker, deps.Clock)
-	fresh.owner, fresh.released = deps.Replica, stepped
-	pacing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	barriers := newPings(deps.Broker, deps.Clock, logger)
+	barriers.owner, barriers.points = deps.Replica, deps.Points
+	fresh := newFreshness(deps.Store, barriers, deps.Clock)
+	fresh.released = stepped
 	engine := &engine{
-		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker), pacing: pacing, renderer: newRenderer(), signer: hasher,
+		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker, deps.Clock), pacing: ctx,
+		renderer: newRenderer(deps.Clock), signer: hasher, points: deps.Points,
 		clock: deps.Clock, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"), stepped: stepped,
 		logger: logger, tracer: deps.Tracer.Tracer("refrain.dev/services/dispatch"), metrics: metrics,
 	}
@@ -62,19 +64,17 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	})
 	s := stage.New(stage.Config{
 		Spec: log.Stage(name), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
-	}, &fold{catalogs: catalogs, alone: stepped()}, stage.Ports{
+	}, &fold{catalogs: catalogs, alone: stepped(), others: cfg.Adapters}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Caller: engine, Preparer: catalogs,
 		Ready: func() { deps.Ready(name, true) },
 	})
-	return &Service{stage: s, runner: deps.Runner, providers: pool, stop: stop, logger: logger}, nil
+	return &Service{stage: s, runner: deps.Runner, engine: engine, providers: pool, logger: logger}, nil
 }
 
 // Run runs the stage until ctx ends, then gives the providers' connections back.
 func (s *Service) Run(ctx context.Context) error {
-	unwatch := context.AfterFunc(ctx, s.stop)
-	defer unwatch()
-	defer s.stop()
+	s.engine.pacing = ctx
 	err := s.runner.Run(ctx, s.stage)
 	if closed := s.providers.close(); closed != nil {
 		s.logger.WarnContext(ctx, "channels not closed cleanly", slog.Any(telemetry.KeyError, closed))

@@ -21,6 +21,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/delivery"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/identity"
@@ -373,7 +374,7 @@ func TestWithoutAFreshViewNothingIsSent(t *testing.T) {
 }
 
 func TestResultsOfPacing(t *testing.T) {
-	e := &engine{catalogs: fixedCatalogs{Definitions{Channels: channelsOf(map[string]string{"web": "none", "hook": "webhook"})}}, providers: newProviders(channel.Options{})}
+	e := &engine{catalogs: fixedCatalogs{Definitions{Channels: channelsOf(map[string]string{"web": "none", "hook": "webhook"})}}, providers: newProviders(channel.Options{}, clock.Wall{}, nil)}
 	for name, transient := range map[string]bool{"web": false, "gone": false, "hook": true} {
 		j := job{treatment: verdict(name, 0).GetVerdictGiven().GetTreatment()}
 		e.logger = runtest.Deps(t).Logger
@@ -382,10 +383,10 @@ func TestResultsOfPacing(t *testing.T) {
 			t.Errorf("%s: %+v, want transient = %v", name, failure, transient)
 		}
 	}
-	if !settings(nil).LooksUp && settings(nil).Settle < defaultTimeout+aroundCall {
+	if !settings(nil, nil).LooksUp && settings(nil, nil).Settle < defaultTimeout+aroundCall {
 		t.Errorf("a call could outlive its settling time")
 	}
-	if (delivery.Channel{}) == settings(&definitionv1.Channel{Adapter: "file"}) {
+	if (delivery.Channel{}) == settings(&definitionv1.Channel{Adapter: "file"}, nil) {
 		t.Error("file is not known")
 	}
 }

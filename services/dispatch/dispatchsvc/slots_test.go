@@ -5,14 +5,16 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"refrain.dev/pkg/clock"
 )
 
 func TestRoomIsBoundedAndLeased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSlots(2, 10*time.Second)
+		s := newSlots(2, 10*time.Second, clock.Wall{})
 		ctx := t.Context()
 		for _, k := range []string{"a", "b", "a"} { // asking again takes no more room
-			if err := s.take(ctx, k); err != nil {
+			if err := s.take(ctx, k, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -22,18 +24,18 @@ func TestRoomIsBoundedAndLeased(t *testing.T) {
 		}
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		if err := s.take(short, "c"); err == nil {
+		if err := s.take(short, "c", nil); err == nil {
 			t.Fatal("a third took room for two")
 		}
 		began := time.Now()
-		if err := s.take(ctx, "c"); err != nil { // b's call never came: its lease ends
+		if err := s.take(ctx, "c", nil); err != nil { // b's call never came: its lease ends
 			t.Fatal(err)
 		}
 		if waited := time.Since(began); waited != 9*time.Second {
 			t.Errorf("waited %v for the lease to end, want 9 s", waited)
 		}
 		done := make(chan error, 1)
-		go func() { done <- s.take(ctx, "d") }()
+		go func() { done <- s.take(ctx, "d", nil) }()
 		synctest.Wait()
 		release() // a call that runs keeps its room however long it takes
 		if err := <-done; err != nil {

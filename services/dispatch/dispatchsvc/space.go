@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 )
 
@@ -18,18 +19,19 @@ var errFull = errors.New("the log is nearly full")
 type space struct {
 	usage UsageReader
 	every time.Duration
+	clock clock.Clock
 
 	mu   sync.Mutex
 	seen map[string]seenUsage
 }
 
 type seenUsage struct {
-	at   time.Time
+	at   time.Duration // by Elapsed
 	full bool
 }
 
-func newSpace(usage UsageReader) *space {
-	return &space{usage: usage, every: time.Second, seen: map[string]seenUsage{}}
+func newSpace(usage UsageReader, c clock.Clock) *space {
+	return &space{usage: usage, every: time.Second, clock: c, seen: map[string]seenUsage{}}
 }
 
 // check asks the broker at most once a second per partition.
@@ -38,12 +40,14 @@ func (s *space) check(ctx context.Context, partition int) error {
 	s.mu.Lock()
 	seen, ok := s.seen[subject]
 	s.mu.Unlock()
-	if !ok || time.Since(seen.at) > s.every {
+	if !ok || s.clock.Elapsed()-seen.at > s.every {
+		ctx, cancel := s.clock.Within(ctx, aroundCall)
+		defer cancel()
 		u, err := s.usage.Usage(ctx, subject)
 		if err != nil {
 			return fmt.Errorf("read usage of SENDS: %w", err)
 		}
-		seen = seenUsage{at: time.Now(), full: u.MaxBytes > 0 && u.Bytes > u.MaxBytes/100*95}
+		seen = seenUsage{at: s.clock.Elapsed(), full: u.MaxBytes > 0 && u.Bytes > u.MaxBytes/100*95}
 		s.mu.Lock()
 		s.seen[subject] = seen
 		s.mu.Unlock()

@@ -211,7 +211,8 @@ func (m *Mesh) buildServices(ctx context.Context) error {
 		m.cfg.Decision.Suppression = at.String() // queries that reserve ask suppression as everybody does
 	}
 	catalogs := &catalog.Cache{}
-	m.cfg.Profile.Catalogs, m.cfg.Decision.Catalogs, m.cfg.Suppression.Catalogs = catalogs, catalogs, catalogs
+	m.cfg.Profile.Catalogs, m.cfg.Decision.Catalogs = catalogs, catalogs
+	m.cfg.Suppression.Catalogs, m.cfg.Dispatch.Catalogs = catalogs, catalogs
 	builds := []struct {
 		name  string
 		build func() (run.Component, error)

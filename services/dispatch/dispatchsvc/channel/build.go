@@ -23,7 +23,11 @@ type Options struct {
 	Allow []netip.Prefix
 }
 
-// Build makes the adapter that a channel's definition asks for. It connects to nothing. Building twice
+// Factory makes the adapter that a channel's definition asks for; it connects to nothing. What it makes waits
+// and measures on its own clock, which in a simulated world must be the world's.
+type Factory func(def *definitionv1.Channel, o Options) (Adapter, error)
+
+// Build is the Factory of the adapters in this package. It makes the adapter that a channel's definition asks for. Building twice
 // gives two adapters, which must not be used for one file beside each other without need.
 func Build(def *definitionv1.Channel, o Options) (Adapter, error) {
 	config := def.GetConfig()
