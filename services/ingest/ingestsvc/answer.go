@@ -17,12 +17,17 @@ type answer struct {
 	Success bool `json:"success"`
 	// Error says why nothing, or not everything, was stored.
 	Error string `json:"error,omitempty"`
+	// Reason is why not, for programs, such as PARTITION_LAGS; RetryAfter is when to come again, in seconds.
+	Reason     string  `json:"reason,omitempty"`
+	RetryAfter float64 `json:"retry_after,omitempty"`
 	// Refused lists the items that were not accepted; each is kept as a dead letter.
 	Refused []refusal `json:"refused,omitempty"`
 	// Positions to read from, one per lane and partition, for reading what one just wrote.
 	Positions []position `json:"positions,omitempty"`
 	// IDs that were made for items which had none.
 	IDs []madeID `json:"ids,omitempty"`
+
+	after time.Duration
 }
 
 type refusal struct {

@@ -2,6 +2,7 @@ package ingestsvc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -14,59 +15,8 @@ import (
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
-
-// address is a lane of a partition.
-type address struct {
-	lane      string
-	partition int
-}
-
-func (a address) subject() string { return log.Subject(log.Lane(a.lane), a.partition) }
-
-// ticket is the part of one submission that goes into one message.
-type ticket struct {
-	to       address
-	arrivals []*stagev1.Arrival
-	bytes    int
-	// items are the indexes of the submission's items.
-	items []int
-
-	resolved chan struct{}
-	sequence uint64
-	err      error
-	after    func()
-}
-
-// overhead is what an arrival adds to its payload, generously.
-const overhead = 128
-
-func newTicket(to address) *ticket { return &ticket{to: to, resolved: make(chan struct{})} }
-
-func (t *ticket) fits(payload int) bool {
-	return len(t.arrivals) < maxArrivals && t.bytes+payload+overhead <= maxArrivalBytes
-}
-
-func (t *ticket) add(index int, a *stagev1.Arrival, payload int) {
-	t.arrivals = append(t.arrivals, a)
-	t.items = append(t.items, index)
-	t.bytes += payload + overhead
-}
-
-// wait returns the sequence under which the ticket is stored. If ctx ends first nobody knows.
-func (t *ticket) wait(ctx context.Context, c clock.Clock) (uint64, error) {
-	if _, err := c.Wait(ctx, clock.Forever, t.resolved); err != nil {
-		return 0, fault.As(fault.Unavailable, fmt.Errorf("store events: %w: %w", log.ErrUnknown, context.Cause(ctx)))
-	}
-	return t.sequence, t.err
-}
-
-// resolve tells those who follow the append first, so that whoever has an answer finds it done.
-func (t *ticket) resolve(sequence uint64, err error) {
-	t.sequence, t.err = sequence, err
-	t.after()
-	close(t.resolved)
-}
 
 // committer stores tickets: at most one append is open per lane and partition; whatever comes meanwhile
 // shares the next one. There is no linger: an idle lane stores at once.
@@ -76,17 +26,26 @@ type committer struct {
 	clock   clock.Clock
 	points  failpoint.Points
 	metrics *metrics
+	flows   *flows
 	open    *clock.Group
 
 	mu      sync.Mutex
-	waiting map[address][]*ticket // an entry exists while an append is open
+	waiting map[address]*line // an entry exists while an append is open
+	usual   time.Duration     // how long appends have taken of late
 	closed  bool
+}
+
+// line is what waits for an address while an append is open.
+type line struct {
+	tickets      []*ticket
+	items, bytes int
+	since        time.Duration // when the open append began
 }
 
 func newCommitter(cfg Config, deps run.Deps, m *metrics) *committer {
 	return &committer{
 		store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock, points: deps.Points, metrics: m,
-		open: clock.NewGroup(deps.Clock, 0), waiting: map[address][]*ticket{},
+		open: clock.NewGroup(deps.Clock, 0), waiting: map[address]*line{},
 	}
 }
 
@@ -108,7 +67,7 @@ func (c *committer) submit(tickets []*ticket, done func()) {
 	}
 	if !c.queue(tickets) {
 		for _, t := range tickets {
-			t.resolve(0, fault.New(fault.Unavailable, "store events: ingest is stopping"))
+			c.settle(t, 0, fault.New(fault.Unavailable, "store events: ingest is stopping"))
 		}
 	}
 }
@@ -121,11 +80,14 @@ func (c *committer) queue(tickets []*ticket) bool {
 		return false
 	}
 	for _, t := range tickets {
-		queue, busy := c.waiting[t.to]
-		c.waiting[t.to] = append(queue, t)
-		if !busy {
+		l := c.waiting[t.to]
+		if l == nil {
+			l = &line{since: c.clock.Elapsed()}
+			c.waiting[t.to] = l
 			c.open.Go(func() error { c.drain(t.to); return nil })
 		}
+		l.tickets = append(l.tickets, t)
+		l.items, l.bytes = l.items+len(t.arrivals), l.bytes+t.bytes
 	}
 	return true
 }
@@ -145,21 +107,45 @@ func (c *committer) drain(to address) {
 func (c *committer) next(to address) []*ticket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	queue := c.waiting[to]
-	if len(queue) == 0 {
+	l := c.waiting[to]
+	if len(l.tickets) == 0 {
 		delete(c.waiting, to)
 		return nil
 	}
 	count, size, n := 0, 0, 0
-	for n < len(queue) {
-		count, size = count+len(queue[n].arrivals), size+queue[n].bytes
-		if n > 0 && (count > maxArrivals || size > maxArrivalBytes) {
+	for n < len(l.tickets) {
+		t := l.tickets[n]
+		if n > 0 && (count+len(t.arrivals) > maxArrivals || size+t.bytes > maxArrivalBytes) {
 			break
 		}
+		count, size = count+len(t.arrivals), size+t.bytes
 		n++
 	}
-	c.waiting[to] = queue[n:]
-	return queue[:n:n]
+	batch := l.tickets[:n:n]
+	l.tickets, l.items, l.bytes, l.since = l.tickets[n:], l.items-count, l.bytes-size, c.clock.Elapsed()
+	return batch
+}
+
+// delay is how long something may have to wait that is submitted now: for the append that is open, and those
+// that what waits already needs. An address that is idle has no delay, so that somebody finds out when a log
+// that was slow is fast again.
+func (c *committer) delay(to address) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.waiting[to]
+	if l == nil {
+		return 0
+	}
+	each := max(c.usual, c.clock.Elapsed()-l.since)
+	ahead := 1 + max(l.items/maxArrivals, l.bytes/maxArrivalBytes)
+	return time.Duration(ahead) * each
+}
+
+// took notes how long an append took.
+func (c *committer) took(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.usual += (d - c.usual) / 4
 }
 
 // append stores a batch in one message and resolves its tickets. It does not belong to any one request,
@@ -173,14 +159,24 @@ func (c *committer) append(to address, batch []*ticket) {
 	}
 	began := c.clock.Elapsed()
 	sequence, err := c.publish(ctx, to, all)
-	c.metrics.appended(ctx, to.lane, len(all.GetItems()), c.clock.Elapsed()-began, err)
+	took := c.clock.Elapsed() - began
+	c.took(took)
+	c.metrics.appended(ctx, to.lane, len(all.GetItems()), took, err)
 	if err == nil {
 		c.points.At("ingest.stored")
 	}
 	for _, t := range batch {
-		t.resolve(sequence, err)
+		c.settle(t, sequence, err)
 	}
 	c.points.At("ingest.answered")
+}
+
+// settle tells everybody what became of a ticket.
+func (c *committer) settle(t *ticket, sequence uint64, err error) {
+	if t.counted {
+		c.flows.settle(t.to, len(t.arrivals), sequence, err)
+	}
+	t.resolve(sequence, err)
 }
 
 func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arrivals) (uint64, error) {
@@ -189,11 +185,18 @@ func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arriva
 		return 0, fmt.Errorf("encode arrivals: %w", err)
 	}
 	sequence, err := c.store.Publish(ctx, to.subject(), data)
+	if errors.Is(err, log.ErrFull) {
+		full := &overload.RefusedError{Reason: overload.StreamFull, Why: "the stream of " + to.subject() + " is full", After: 10 * time.Second}
+		return 0, unavailable(fmt.Errorf("store events: %w: %w", err, full))
+	}
 	if err != nil {
 		return 0, fmt.Errorf("store events: %w", unavailable(err))
 	}
 	return sequence, nil
 }
+
+// errGivenBack says that something was not stored because it was not asked for any more.
+var errGivenBack = errors.New("given back")
 
 // unavailable makes every failure of the log one that a retry may mend.
 func unavailable(err error) error { return fault.As(fault.Unavailable, err) }

@@ -21,12 +21,29 @@ type Config struct {
 	DefaultTenant string `yaml:"default_tenant" help:"tenant while there are no write keys"`
 	// StoreWithin bounds one append.
 	StoreWithin config.Duration `yaml:"store_within" help:"how long one append may take"`
-	// FullAt is the share of any stage's stream at which ingest stops.
-	FullAt float64 `yaml:"full_at" help:"share of a stream at which ingest stops taking events"`
-	// MaxLag is the age of the oldest unapplied live event at which ingest slows its publishers.
-	MaxLag config.Duration `yaml:"max_lag" help:"age of the oldest unapplied event at which publishers are slowed"`
-	// SampleEvery is how often fullness and lag are looked at.
-	SampleEvery config.Duration `yaml:"sample_every" help:"how often fullness and lag are looked at"`
+	// FullAt is the share of any stage's stream at which live events are not taken any more, BulkFullAt that
+	// for bulk events. Opt-outs and receipts are taken until the stream is full.
+	FullAt     float64 `yaml:"full_at" help:"share of a stream at which no live event is taken any more"`
+	BulkFullAt float64 `yaml:"bulk_full_at" help:"share of a stream at which no bulk event is taken any more"`
+	// MaxWait is how long a live event that is taken may have to wait for the stages, by their present pace;
+	// BulkMaxWait that of bulk events. Both count partition by partition.
+	MaxWait     config.Duration `yaml:"max_wait" help:"how long a live event may have to wait for the stages, by their pace, to be taken"`
+	BulkMaxWait config.Duration `yaml:"bulk_max_wait" help:"the same for bulk events"`
+	// MaxLag is the age of the oldest event on its way at which a partition takes no more of its lane.
+	MaxLag config.Duration `yaml:"max_lag" help:"age of the oldest event on its way at which its partition takes no more"`
+	// MaxQueue is how long an event that is taken may have to wait to be stored; half of it for bulk events.
+	MaxQueue config.Duration `yaml:"max_queue" help:"how long an event may have to wait for the log to be taken"`
+	// CustomerRate and CustomerBurst bound the live events of one customer; a rate of 0 bounds nothing.
+	CustomerRate  float64 `yaml:"customer_rate" help:"live events per second that one customer may have for long; 0: any number"`
+	CustomerBurst int     `yaml:"customer_burst" help:"live events that one customer may have at once"`
+	// Memory bounds what requests in hand may take.
+	Memory config.Bytes `yaml:"memory" help:"memory for requests in hand"`
+	// Workers is how many requests are parsed at once; 0: two for each CPU.
+	Workers int `yaml:"workers" help:"requests that are parsed at once; 0: two for each CPU"`
+	// SampleEvery is how often fullness and identifier kinds are looked at, LookEvery how often the stages'
+	// progress is while something is on its way.
+	SampleEvery config.Duration `yaml:"sample_every" help:"how often fullness and identifier kinds are looked at"`
+	LookEvery   config.Duration `yaml:"look_every" help:"how often the stages' progress is looked at while something is on its way"`
 	// StopWithin bounds the drain.
 	StopWithin config.Duration `yaml:"drain_within" help:"how long requests in flight may take to finish"`
 }
@@ -36,7 +53,11 @@ func Default() Config {
 	return Config{
 		HTTP: ":8080", DefaultTenant: "default",
 		StoreWithin: config.Duration(5 * time.Second),
-		FullAt:      0.8, MaxLag: config.Duration(time.Minute), SampleEvery: config.Duration(time.Second),
+		FullAt:      0.8, BulkFullAt: 0.7,
+		MaxWait: config.Duration(5 * time.Second), BulkMaxWait: config.Duration(10 * time.Second),
+		MaxLag: config.Duration(time.Minute), MaxQueue: config.Duration(500 * time.Millisecond),
+		CustomerRate: 100, CustomerBurst: 2500, Memory: 64 << 20,
+		SampleEvery: config.Duration(time.Second), LookEvery: config.Duration(200 * time.Millisecond),
 		StopWithin: config.Duration(10 * time.Second),
 	}
 }
@@ -55,15 +76,33 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("write_keys: %s has no key", tenant))
 		}
 	}
-	if c.FullAt <= 0 || c.FullAt > 0.95 {
-		errs = append(errs, errors.New("full_at: want more than 0 and at most 0.95"))
-	}
-	for name, d := range map[string]config.Duration{
-		"store_within": c.StoreWithin, "max_lag": c.MaxLag, "sample_every": c.SampleEvery, "drain_within": c.StopWithin,
-	} {
-		if d <= 0 {
-			errs = append(errs, fmt.Errorf("%s: must be positive", name))
+	return errors.Join(append(errs, c.validateLimits()...)...)
+}
+
+// leastMemory is room for a few requests of the greatest size.
+const leastMemory = 8 << 20
+
+func (c Config) validateLimits() []error {
+	var errs []error
+	check := func(ok bool, text string) {
+		if !ok {
+			errs = append(errs, errors.New(text))
 		}
 	}
-	return errors.Join(errs...)
+	check(c.FullAt > 0 && c.FullAt <= 0.95, "full_at: want more than 0 and at most 0.95")
+	check(c.BulkFullAt > 0 && c.BulkFullAt <= c.FullAt, "bulk_full_at: want more than 0 and at most full_at")
+	check(c.CustomerRate >= 0, "customer_rate: must not be negative")
+	check(c.CustomerRate == 0 || c.CustomerBurst > 0, "customer_burst: must be positive")
+	check(c.Memory >= leastMemory, "memory: want at least 8MiB")
+	check(c.Workers >= 0, "workers: must not be negative")
+	for _, d := range []struct {
+		name string
+		is   config.Duration
+	}{
+		{"store_within", c.StoreWithin}, {"max_wait", c.MaxWait}, {"bulk_max_wait", c.BulkMaxWait}, {"max_lag", c.MaxLag},
+		{"max_queue", c.MaxQueue}, {"sample_every", c.SampleEvery}, {"look_every", c.LookEvery}, {"drain_within", c.StopWithin},
+	} {
+		check(d.is > 0, d.name+": must be positive")
+	}
+	return errs
 }

@@ -16,12 +16,12 @@ import (
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/clock"
-	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/telemetry"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // door is where all entrances meet: it accepts or refuses each item and answers when all are stored.
@@ -33,20 +33,19 @@ type door struct {
 	stamper    run.Stamper
 	clock      clock.Clock
 	committer  *committer
+	flows      *flows
+	customers  *overload.Customers
+	gate       *overload.Gate
+	spread     overload.Spread
+	maxQueue   time.Duration
 	letters    *letters
 	tracer     trace.Tracer
 	metrics    *metrics
 	logger     *slog.Logger
 }
 
-// overload says that the mesh takes no more now; a later retry may succeed.
-type overload struct{ load load }
-
-// Error implements error.
-func (o *overload) Error() string { return o.load.why }
-
-// take stores a submission. An error means that not everything is certain to be stored, or that nothing
-// was because the mesh is overloaded (*overload); sending the same again is harmless.
+// take stores a submission. An error means that not everything is certain to be stored, or that not
+// everything was taken because the mesh is overloaded (*overload.RefusedError); sending the same again is harmless.
 func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 	ctx, span := d.tracer.Start(ctx, "ingest.accept")
 	defer span.End()
@@ -57,21 +56,26 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 	for _, it := range s.items {
 		d.prepare(s.tenant, it, d.expiry(it, now))
 	}
-	if err := d.admit(s); err != nil {
-		d.metrics.overloaded(ctx, s.via)
-		return receipt{}, err
-	}
+	s.timed = d.stamper.Skew()
+	refused := d.admit(s)
 	done := d.stamp(s)
 	tickets, err := d.submit(ctx, s, done)
 	if err != nil {
 		return receipt{}, err
 	}
+	s.visit.Rest()
 	r := receipt{results: make([]result, len(s.items))}
-	if err := errors.Join(d.refuse(ctx, s, r.results, now), d.await(ctx, tickets, s, r.results)); err != nil {
+	err = errors.Join(d.refuse(ctx, s, r.results, now), d.await(ctx, tickets, s, r.results))
+	if err == nil {
+		d.metrics.took(ctx, s)
+		if refused != nil {
+			err = fault.As(fault.Unavailable, refused)
+		}
+	}
+	if err != nil {
 		span.RecordError(err)
 		return receipt{}, err
 	}
-	d.metrics.took(ctx, s)
 	return r, nil
 }
 
@@ -87,27 +91,12 @@ func (d *door) expiry(it *item, now time.Time) time.Time {
 	return now
 }
 
-// admit refuses the whole submission while the mesh is overloaded; opt-outs, complaints and receipts
-// always pass.
-func (d *door) admit(s submission) error {
-	l := d.pressure.Load()
-	if !l.refuses() || s.via == viaReceipt || s.via == viaUnsubscribe {
-		return nil
-	}
-	for _, it := range s.items {
-		if len(it.problems) > 0 || event.Lane(it.event) != event.LaneControl {
-			return fault.As(fault.Unavailable, &overload{l})
-		}
-	}
-	return nil
-}
-
 // stamp gives items their arrival, corrects times for the publisher's clock and completes missing ids.
 // The returned function is to be called when the items are stored or given up.
 func (d *door) stamp(s submission) (done func()) {
 	var at []time.Time
 	for _, it := range s.items {
-		if len(it.problems) == 0 {
+		if !it.skipped() {
 			at = append(at, timeOf(it.event.GetAt()))
 		}
 	}
@@ -117,7 +106,7 @@ func (d *door) stamp(s submission) (done func()) {
 	received, done := d.stamper.Arrive(at)
 	next := 0
 	for i, it := range s.items {
-		if len(it.problems) > 0 {
+		if it.skipped() {
 			continue
 		}
 		d.stampItem(it, received[next], i)
@@ -167,19 +156,20 @@ func (d *door) submit(ctx context.Context, s submission, done func()) ([]*ticket
 	open := map[address]*ticket{}
 	var tickets []*ticket
 	for i, it := range s.items {
-		if len(it.problems) > 0 {
+		if it.skipped() {
 			continue
 		}
 		payload, err := it.event.MarshalVT()
 		if err != nil {
+			d.giveBack(s, s.items)
 			done()
 			return nil, fmt.Errorf("encode event: %w", err)
 		}
-		to := address{event.LaneAsked(it.event, it.lane), d.home(it)}
-		t := open[to]
+		t := open[it.to]
 		if t == nil || !t.fits(len(payload)) {
-			t = newTicket(to)
-			open[to] = t
+			t = newTicket(it.to)
+			t.counted = s.timed
+			open[it.to] = t
 			tickets = append(tickets, t)
 		}
 		t.add(i, &stagev1.Arrival{
@@ -213,7 +203,7 @@ func (d *door) await(ctx context.Context, tickets []*ticket, s submission, resul
 func (d *door) refuse(ctx context.Context, s submission, results []result, now time.Time) error {
 	var all []*stagev1.DeadLetter
 	for i, it := range s.items {
-		if len(it.problems) == 0 {
+		if len(it.problems) == 0 || it.refusal != nil {
 			continue
 		}
 		letter := deadLetter(s, it, now)

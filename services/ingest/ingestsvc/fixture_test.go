@@ -23,6 +23,7 @@ import (
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/run/runtest"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // noon is when everything happens.
@@ -36,9 +37,12 @@ type fixedClock struct {
 
 func (c fixedClock) Now() time.Time { return c.at }
 
-type fixedPressure struct{ l load }
+type fixedPressure struct{ full *overload.RefusedError }
 
-func (p fixedPressure) Load() load { return p.l }
+func (p fixedPressure) Full(string) *overload.RefusedError { return p.full }
+
+// full is what a nearly full log refuses with.
+func full() *overload.RefusedError { return fullAt("vdc.0", 0.8) }
 
 // fixture is ingest without listeners, on a log in memory.
 type fixture struct {

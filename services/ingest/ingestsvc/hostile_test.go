@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/log"
 )
 
 // TestHostileBodiesGetAClearError sends to every HTTP entrance what must neither crash nor be stored.
@@ -118,7 +120,8 @@ func TestHostileNATSPayloadsGetAClearError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			reply := string(newNATSEntrance(f.door).handle(t.Context(), c.tenant, &c.msg, nats.Header{}))
+			c.msg.Subject = log.PublishSubject + "." + c.tenant
+			reply := string(newNATSEntrance(f.door).handle(t.Context(), nil, &c.msg, nats.Header{}))
 			if !strings.Contains(reply, `"success":false,"error":"`) {
 				t.Errorf("reply %s", reply)
 			}

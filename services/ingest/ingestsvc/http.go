@@ -15,6 +15,7 @@ import (
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/telemetry"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // positionHeader carries the positions of an answer, such as live/3/1027,control/0/12.
@@ -73,6 +74,35 @@ func (h *httpEntrances) cors(next http.Handler) http.Handler {
 	})
 }
 
+// read lets a request in and reads its body of at most limit bytes. The visit must be left. Without one the
+// request has been answered.
+func (h *httpEntrances) read(w http.ResponseWriter, r *http.Request, via string, limit int64) (*overload.Visit, []byte) {
+	class, size := classOf(via), limit
+	if r.ContentLength >= 0 && r.Header.Get("Content-Encoding") == "" {
+		size = min(limit, r.ContentLength)
+	}
+	visit, err := h.door.gate.Enter(size, class)
+	if err != nil {
+		h.failed(r.Context(), w, via, err)
+		return nil, nil
+	}
+	body, err := readBody(r, limit)
+	if err != nil {
+		visit.Leave()
+		refuseBody(w, err)
+		return nil, nil
+	}
+	if class == overload.Normal && (maybeUrgent(body) || maybeUrgent([]byte(r.Header.Get("Ce-Type")))) {
+		class = overload.Urgent
+	}
+	if err := h.door.begin(r.Context(), visit, class, r.Header.Get(laneHeader)); err != nil {
+		visit.Leave()
+		h.failed(r.Context(), w, via, err)
+		return nil, nil
+	}
+	return visit, body
+}
+
 // errTooLarge says that a body, as sent or inflated, is over its limit.
 var errTooLarge = errors.New("body is too large")
 
@@ -127,23 +157,34 @@ func (h *httpEntrances) store(w http.ResponseWriter, r *http.Request, s submissi
 
 // failed answers for what is not certain to be stored: always with a status after which clients retry.
 func (h *httpEntrances) failed(ctx context.Context, w http.ResponseWriter, entrance string, err error) {
-	status, after := http.StatusServiceUnavailable, 1
-	if over, ok := errors.AsType[*overload](err); ok {
-		after = seconds(over.load.retryAfter)
-		if !over.load.full {
-			status = http.StatusTooManyRequests
-		}
-	} else {
-		h.door.logger.WarnContext(ctx, "submission is not stored", "via", entrance, telemetry.KeyError, err)
-	}
-	w.Header().Set("Retry-After", strconv.Itoa(after))
-	fail(w, status, publicText(err))
+	a, status := h.door.apology(ctx, entrance, err)
+	w.Header().Set("Retry-After", strconv.Itoa(seconds(a.after)))
+	write(w, status, a)
 }
+
+// apology is what a publisher is told about a failure, and the status that goes with it.
+func (d *door) apology(ctx context.Context, entrance string, err error) (answer, int) {
+	refusal, ok := errors.AsType[*overload.RefusedError](err)
+	if !ok {
+		d.logger.WarnContext(ctx, "submission is not stored", "via", entrance, telemetry.KeyError, err)
+		return answer{Error: publicText(err), Reason: reasonNotStored, after: d.spread.After(soon)}, http.StatusServiceUnavailable
+	}
+	d.metrics.overloaded(ctx, entrance, refusal.Reason)
+	a := answer{Error: publicText(err), Reason: string(refusal.Reason), after: d.spread.After(refusal.After)}
+	a.RetryAfter = a.after.Seconds()
+	if refusal.Reason.Ours() {
+		return a, http.StatusServiceUnavailable
+	}
+	return a, http.StatusTooManyRequests
+}
+
+// reasonNotStored says that nobody knows whether something is stored.
+const reasonNotStored = "NOT_STORED"
 
 // publicText is what a publisher is told about a failure.
 func publicText(err error) string {
-	if over, ok := errors.AsType[*overload](err); ok {
-		return "the mesh takes no more now: " + over.Error()
+	if refusal, ok := errors.AsType[*overload.RefusedError](err); ok {
+		return "not everything is taken now: " + refusal.Error() + "; send the same again later"
 	}
 	return "not everything is certain to be stored; send the same again"
 }
@@ -154,5 +195,5 @@ func write(w http.ResponseWriter, status int, a answer) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(a.encode())
+	_, _ = w.Write(a.encode()) //nolint:gosec // it is JSON, and nosniff
 }

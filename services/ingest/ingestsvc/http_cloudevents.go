@@ -11,16 +11,16 @@ func (h *httpEntrances) cloudEvents(w http.ResponseWriter, r *http.Request) {
 		unauthorized(w)
 		return
 	}
-	body, err := readBody(r, maxBatch)
-	if err != nil {
-		refuseBody(w, err)
+	visit, body := h.read(w, r, viaCloudEvents, maxBatch)
+	if visit == nil {
 		return
 	}
+	defer visit.Leave()
 	items, err := parseCloudEvents(r.Context(), r.Header, body)
 	if err != nil {
 		fail(w, http.StatusBadRequest, printable(err))
 		return
 	}
 	askLane(items, r.Header.Get(laneHeader))
-	h.store(w, r, submission{tenant: tenant, via: viaCloudEvents, items: items})
+	h.store(w, r, submission{tenant: tenant, via: viaCloudEvents, items: items, visit: visit})
 }

@@ -26,11 +26,11 @@ type providerReceipt struct {
 // receipts serves POST /v1/receipts/{channel}. The token is the credential: it names tenant, delivery and
 // customer, and is signed.
 func (h *httpEntrances) receipts(w http.ResponseWriter, r *http.Request) {
-	body, err := readBody(r, maxEvent)
-	if err != nil {
-		refuseBody(w, err)
+	visit, body := h.read(w, r, viaReceipt, maxEvent)
+	if visit == nil {
 		return
 	}
+	defer visit.Leave()
 	if err := guardJSON(body); err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
@@ -51,7 +51,7 @@ func (h *httpEntrances) receipts(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	it := receiptItem(in, body)
-	h.store(w, r, submission{tenant: token.GetTenant(), via: viaReceipt, items: []*item{it}})
+	h.store(w, r, submission{tenant: token.GetTenant(), via: viaReceipt, items: []*item{it}, visit: visit})
 }
 
 func receiptItem(in providerReceipt, raw []byte) *item {

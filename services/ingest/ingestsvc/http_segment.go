@@ -16,11 +16,11 @@ func (h *httpEntrances) segment(call string) http.Handler {
 		limit = maxBatch
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := readBody(r, limit)
-		if err != nil {
-			refuseBody(w, err)
+		visit, body := h.read(w, r, viaSegment, limit)
+		if visit == nil {
 			return
 		}
+		defer visit.Leave()
 		items, bodyKey, err := parseSegment(call, body)
 		if err != nil {
 			fail(w, http.StatusBadRequest, err.Error())
@@ -36,7 +36,7 @@ func (h *httpEntrances) segment(call string) http.Handler {
 			return
 		}
 		askLane(items, r.Header.Get(laneHeader))
-		h.store(w, r, submission{tenant: tenant, via: viaSegment, items: items})
+		h.store(w, r, submission{tenant: tenant, via: viaSegment, items: items, visit: visit})
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
 	"refrain.dev/pkg/event"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // oneClick is the form field of RFC 8058; whoever follows a link without posting it changes nothing.
@@ -41,13 +42,21 @@ func (h *httpEntrances) unsubscribe(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *httpEntrances) withdraw(w http.ResponseWriter, r *http.Request, token *decisionv1.Token) {
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if !strings.EqualFold(r.PostFormValue(oneClick), oneClickValue) {
 		show(w, http.StatusBadRequest, page{Title: "Unsubscribe", Text: "Please confirm.", Button: true})
 		return
 	}
 	it := withdrawal(token, r.PathValue("token"))
-	result, err := h.door.take(r.Context(), submission{tenant: token.GetTenant(), via: viaUnsubscribe, items: []*item{it}})
+	visit, err := h.door.gate.Enter(maxForm, overload.Urgent)
+	if err == nil {
+		defer visit.Leave()
+		err = h.door.begin(r.Context(), visit, overload.Urgent, "")
+	}
+	var result receipt
+	if err == nil {
+		result, err = h.door.take(r.Context(), submission{tenant: token.GetTenant(), via: viaUnsubscribe, items: []*item{it}, visit: visit})
+	}
 	if err != nil || len(result.results[0].refused) > 0 {
 		w.Header().Set("Retry-After", "1")
 		show(w, http.StatusServiceUnavailable, page{Title: "Please try again", Text: "Your wish could not be stored yet.", Button: true})
@@ -56,6 +65,9 @@ func (h *httpEntrances) withdraw(w http.ResponseWriter, r *http.Request, token *
 	w.Header().Set(positionHeader, answerTo(result).header())
 	show(w, http.StatusOK, page{Title: "Done", Text: "You will not get these messages any more."})
 }
+
+// maxForm bounds the form of a button.
+const maxForm = 16 << 10
 
 // withdrawal is the event of a one-click opt-out. Its id is made on arrival: who opts out, in again, and
 // out again with the same link means it each time, and a repeat does no harm.
@@ -70,7 +82,7 @@ func withdrawal(token *decisionv1.Token, text string) *item {
 			Basis: basisOneClick, Evidence: cmp.Or(token.GetProposal(), token.GetDecision()),
 		},
 	}
-	it.to(token)
+	it.about(token)
 	return it
 }
 

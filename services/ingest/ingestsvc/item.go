@@ -6,6 +6,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
 	"refrain.dev/pkg/event"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // item is one thing that a publisher wants stored, as its entrance understood it.
@@ -28,7 +29,15 @@ type item struct {
 	partition *int
 	// madeID says that the publisher gave no id and the door made one.
 	madeID bool
+	// to is where the item goes, and customer the hash that it goes by; set once it is prepared.
+	to       address
+	customer []byte
+	// refusal is why it is not taken now; nil if it is.
+	refusal *overload.RefusedError
 }
+
+// skipped says that the item is not stored: it is wrong, or it is not taken now.
+func (it *item) skipped() bool { return len(it.problems) > 0 || it.refusal != nil }
 
 func (it *item) problem(field, why string) {
 	it.problems = append(it.problems, event.Problem{Field: field, Why: why})
@@ -54,6 +63,10 @@ type submission struct {
 	// via is the entrance: segment, cloudevents, grpc, nats, receipt, unsubscribe.
 	via   string
 	items []*item
+	// timed says that time passes by itself: then waiting for the stages is lag.
+	timed bool
+	// visit is the request's way through the gate; nil if nothing bounds it.
+	visit *overload.Visit
 }
 
 // receipt is what became of a submission: everything in it is stored or refused.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -21,7 +22,14 @@ type letters struct {
 	store  store
 	within time.Duration
 	clock  clock.Clock
+	open   atomic.Int64
 }
+
+// lettersAtMost is how many dead letters are on their way before more refused items are not kept.
+const lettersAtMost = 1024
+
+// busy says that no more can be kept now.
+func (l *letters) busy() bool { return l.open.Load() >= lettersAtMost }
 
 // lettersAtOnce is how many dead letters of one submission are on their way at once.
 const lettersAtOnce = 16
@@ -59,6 +67,8 @@ func (l *letters) keep(ctx context.Context, all []*stagev1.DeadLetter) error {
 	if len(all) == 0 {
 		return nil
 	}
+	l.open.Add(int64(len(all)))
+	defer l.open.Add(-int64(len(all)))
 	ctx, cancel := l.clock.Within(ctx, l.within)
 	defer cancel()
 	g := clock.NewGroup(l.clock, lettersAtOnce)

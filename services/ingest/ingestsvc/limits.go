@@ -1,5 +1,7 @@
 package ingestsvc
 
+import "time"
+
 // What one request may hold. They are those of the Segment API, so that its libraries split as they do
 // elsewhere.
 const (
@@ -10,6 +12,9 @@ const (
 	maxJSONDepth  = 32
 	maxDeadLetter = 512 << 10
 )
+
+// soon is when to come again if there is no better guess.
+const soon = 2 * time.Second
 
 // What one stored message may hold.
 const (

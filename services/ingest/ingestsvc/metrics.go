@@ -11,9 +11,10 @@ import (
 
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/telemetry"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
-// metrics are the instruments of ingest. Labels come from closed sets: via, lane, ok.
+// metrics are the instruments of ingest. Labels come from closed sets: via, reason, lane, ok.
 type metrics struct {
 	accepted, refusals, overloads metric.Int64Counter
 	batch                         metric.Int64Histogram
@@ -27,12 +28,12 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	var errs [7]error
 	out.accepted, errs[0] = m.Int64Counter("refrain_ingest_accepted_events", metric.WithDescription("Events stored."))
 	out.refusals, errs[1] = m.Int64Counter("refrain_ingest_refused_events", metric.WithDescription("Items refused and kept as dead letters."))
-	out.overloads, errs[2] = m.Int64Counter("refrain_ingest_overloaded_requests", metric.WithDescription("Requests turned away under load."))
+	out.overloads, errs[2] = m.Int64Counter("refrain_ingest_overloaded_requests", metric.WithDescription("Requests of which not everything was taken under load."))
 	out.batch, errs[3] = m.Int64Histogram("refrain_ingest_append_events", metric.WithDescription("Events in one append."),
 		metric.WithExplicitBucketBoundaries(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000))
 	out.append, errs[4] = m.Float64Histogram("refrain_ingest_append_seconds", metric.WithUnit("s"), metric.WithDescription("Time until an append is acknowledged."), telemetry.Seconds())
 	out.fullness, errs[5] = m.Float64Gauge("refrain_ingest_stream_fullness_ratio", metric.WithDescription("Share of the fullest stream that is used."))
-	out.lag, errs[6] = m.Float64Gauge("refrain_ingest_lag_seconds", metric.WithUnit("s"), metric.WithDescription("Age of the oldest live event that no profile has applied."))
+	out.lag, errs[6] = m.Float64Gauge("refrain_ingest_lag_seconds", metric.WithUnit("s"), metric.WithDescription("Age of the oldest live event stored here that is not through all stages."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fault.As(fault.Internal, fmt.Errorf("create instruments: %w", err))
 	}
@@ -46,7 +47,7 @@ func via(name string) metric.MeasurementOption {
 func (m *metrics) took(ctx context.Context, s submission) {
 	n := int64(0)
 	for _, it := range s.items {
-		if len(it.problems) == 0 {
+		if !it.skipped() {
 			n++
 		}
 	}
@@ -57,8 +58,8 @@ func (m *metrics) refused(ctx context.Context, entrance string) {
 	m.refusals.Add(ctx, 1, via(entrance))
 }
 
-func (m *metrics) overloaded(ctx context.Context, entrance string) {
-	m.overloads.Add(ctx, 1, via(entrance))
+func (m *metrics) overloaded(ctx context.Context, entrance string, why overload.Reason) {
+	m.overloads.Add(ctx, 1, metric.WithAttributes(attribute.String("via", entrance), attribute.String("reason", string(why))))
 }
 
 func (m *metrics) appended(ctx context.Context, lane string, events int, took time.Duration, err error) {
@@ -67,7 +68,6 @@ func (m *metrics) appended(ctx context.Context, lane string, events int, took ti
 	m.append.Record(ctx, took.Seconds(), labels)
 }
 
-func (m *metrics) sampled(ctx context.Context, fullness float64, lag time.Duration) {
-	m.fullness.Record(ctx, fullness)
-	m.lag.Record(ctx, lag.Seconds())
-}
+func (m *metrics) sampled(ctx context.Context, fullness float64) { m.fullness.Record(ctx, fullness) }
+
+func (m *metrics) lags(ctx context.Context, lag time.Duration) { m.lag.Record(ctx, lag.Seconds()) }

@@ -4,63 +4,92 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/nats-io/nats.go"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/telemetry"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // queue shares the subject among replicas.
 const queue = "ingest"
-
-// maxOpen bounds the NATS requests that one replica works on.
-const maxOpen = 256
 
 // natsEntrance takes requests on publish.<tenant>: a Segment call or batch as JSON, a CloudEvent, or a
 // PublishEventsRequest as protobuf, told apart by the headers. Who may publish for which tenant is up to
 // the permissions of NATS.
 type natsEntrance struct {
 	door *door
-
-	slots chan struct{}
-	open  sync.WaitGroup
+	open *clock.Group
 }
 
 func newNATSEntrance(d *door) *natsEntrance {
-	return &natsEntrance{door: d, slots: make(chan struct{}, maxOpen)}
+	return &natsEntrance{door: d, open: clock.NewGroup(d.clock, 0)}
 }
 
 // run serves until ctx ends and what is open has been answered.
 func (n *natsEntrance) run(ctx context.Context, on subscriber) error {
-	sub, err := on.QueueSubscribe(log.PublishSubject+".*", queue, func(m *nats.Msg) {
-		n.slots <- struct{}{}
-		n.open.Go(func() {
-			defer func() { <-n.slots }()
-			n.serve(context.WithoutCancel(ctx), m)
-		})
-	})
+	sub, err := on.QueueSubscribe(log.PublishSubject+".*", queue, func(m *nats.Msg) { n.arrived(context.WithoutCancel(ctx), m) })
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", log.PublishSubject, err)
 	}
-	<-ctx.Done()
+	_, _ = n.door.clock.Wait(ctx, clock.Forever)
 	err = sub.Unsubscribe()
-	n.open.Wait()
+	if waitErr := n.open.Wait(context.WithoutCancel(ctx)); waitErr != nil {
+		return fmt.Errorf("wait for open requests: %w", waitErr)
+	}
 	if err != nil {
 		return fmt.Errorf("unsubscribe from %s: %w", log.PublishSubject, err)
 	}
 	return nil
 }
 
-func (n *natsEntrance) serve(ctx context.Context, m *nats.Msg) {
+// arrived never waits: what comes behind a message is looked at as soon as it is let in or refused.
+func (n *natsEntrance) arrived(ctx context.Context, m *nats.Msg) {
 	ctx = telemetry.Parent(ctx, m.Header.Get("traceparent"))
+	class := n.class(m)
 	reply := &nats.Msg{Header: nats.Header{}}
-	reply.Data = n.handle(ctx, strings.TrimPrefix(m.Subject, log.PublishSubject+"."), m, reply.Header)
+	visit, err := n.door.gate.Enter(int64(len(m.Data)), class)
+	if err != nil {
+		reply.Data = n.sorry(ctx, reply.Header, err)
+		n.respond(ctx, m, reply)
+		return
+	}
+	n.open.Go(func() error {
+		defer visit.Leave()
+		if err := n.door.begin(ctx, visit, class, m.Header.Get(laneHeader)); err != nil {
+			reply.Data = n.sorry(ctx, reply.Header, err)
+		} else {
+			reply.Data = n.handle(ctx, visit, m, reply.Header)
+		}
+		n.respond(ctx, m, reply)
+		return nil
+	})
+}
+
+// class is how a request stands. Protobuf does not tell from outside, and is looked into when it would be
+// refused.
+func (n *natsEntrance) class(m *nats.Msg) overload.Class {
+	if maybeUrgent(m.Data) || maybeUrgent([]byte(canonical(m.Header).Get("Ce-Type"))) {
+		return overload.Urgent
+	}
+	if !isProto(m.Header) || n.door.closed(m.Header.Get(laneHeader)) == nil {
+		return overload.Normal
+	}
+	req := &eventv1.PublishEventsRequest{}
+	if err := req.UnmarshalVT(m.Data); err == nil && hasUrgent(req.GetEvents()) {
+		return overload.Urgent
+	}
+	return overload.Normal
+}
+
+func (n *natsEntrance) respond(ctx context.Context, m, reply *nats.Msg) {
 	if m.Reply == "" {
 		return
 	}
@@ -70,8 +99,9 @@ func (n *natsEntrance) serve(ctx context.Context, m *nats.Msg) {
 }
 
 // handle takes one request and returns its reply: JSON, or protobuf if that is what came in.
-func (n *natsEntrance) handle(ctx context.Context, tenant string, m *nats.Msg, header nats.Header) []byte {
+func (n *natsEntrance) handle(ctx context.Context, visit *overload.Visit, m *nats.Msg, header nats.Header) []byte {
 	header.Set("Content-Type", "application/json")
+	tenant := strings.TrimPrefix(m.Subject, log.PublishSubject+".")
 	if why := event.TenantProblem(tenant); why != "" {
 		return answer{Error: "the subject's tenant " + why}.encode()
 	}
@@ -80,10 +110,9 @@ func (n *natsEntrance) handle(ctx context.Context, tenant string, m *nats.Msg, h
 		return answer{Error: printable(err)}.encode()
 	}
 	askLane(items, m.Header.Get(laneHeader))
-	done, err := n.door.take(ctx, submission{tenant: tenant, via: viaNATS, items: items})
+	done, err := n.door.take(ctx, submission{tenant: tenant, via: viaNATS, items: items, visit: visit})
 	if err != nil {
-		n.door.logger.WarnContext(ctx, "submission is not stored", "via", viaNATS, telemetry.KeyError, err)
-		return answer{Error: publicText(err)}.encode()
+		return n.sorry(ctx, header, err)
 	}
 	a := answerTo(done)
 	header.Set(positionHeader, a.header())
@@ -94,6 +123,16 @@ func (n *natsEntrance) handle(ctx context.Context, tenant string, m *nats.Msg, h
 			return data
 		}
 	}
+	return a.encode()
+}
+
+// sorry is the reply about a failure, always JSON. Its headers are those of HTTP, and of NATS services.
+func (n *natsEntrance) sorry(ctx context.Context, header nats.Header, err error) []byte {
+	a, status := n.door.apology(ctx, viaNATS, err)
+	header.Set("Content-Type", "application/json")
+	header.Set("Retry-After", strconv.Itoa(seconds(a.after)))
+	header.Set("Nats-Service-Error-Code", strconv.Itoa(status))
+	header.Set("Nats-Service-Error", a.Reason)
 	return a.encode()
 }
 

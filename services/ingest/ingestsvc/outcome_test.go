@@ -129,7 +129,7 @@ func TestOneClickWithdrawsConsentEvenWhenTheTokenIsOld(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.door.pressure = fixedPressure{load{full: true, why: "full"}}
+			f.door.pressure = fixedPressure{full()}
 			token := f.token(func(x *decisionv1.Token) { x.ExpiresAt = timestamppb.New(noon.AddDate(-1, 0, 0)) })
 			code, _, header := f.post("/u/"+token, c.body, "Content-Type", c.media)
 			if code != http.StatusOK || !strings.HasPrefix(header.Get(positionHeader), "control/") {

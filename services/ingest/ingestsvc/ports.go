@@ -2,12 +2,12 @@ package ingestsvc
 
 import (
 	"context"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/log"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // store is what the committer needs of the log.
@@ -15,30 +15,17 @@ type store interface {
 	Publish(ctx context.Context, subject string, data []byte) (uint64, error)
 }
 
-// gauges is what the sampler needs of the log.
+// gauges is what sampler and flows need of the log.
 type gauges interface {
 	Last(ctx context.Context, subject string) (log.Message, error)
-	Next(ctx context.Context, subject string, after uint64) (log.Message, error)
 	Usage(ctx context.Context, subject string) (log.Usage, error)
 }
 
-// pressure says whether the mesh takes more.
+// pressure says whether there is room in the streams.
 type pressure interface {
-	// Load is what is known now.
-	Load() load
+	// Full is why a lane is closed; nil while it is open.
+	Full(lane string) *overload.RefusedError
 }
-
-// load is why the mesh takes no more events; the zero load means that it does.
-type load struct {
-	// full says that a stream is nearly full: nothing but opt-outs and receipts is taken.
-	full bool
-	// why is the refusal, such as "the stream of prf.0 is 83 % full".
-	why string
-	// retryAfter is when to try again.
-	retryAfter time.Duration
-}
-
-func (l load) refuses() bool { return l.why != "" }
 
 // subscriber is what the NATS entrance needs of a connection.
 type subscriber interface {

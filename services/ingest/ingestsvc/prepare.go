@@ -41,6 +41,9 @@ func (d *door) prepare(tenant string, it *item, now time.Time) {
 	if len(it.raw) > maxEvent {
 		it.problem("", "has "+strconv.Itoa(len(it.raw))+" bytes, more than "+strconv.Itoa(maxEvent))
 	}
+	if len(it.problems) == 0 {
+		d.place(it)
+	}
 }
 
 // recognise turns reserved types into their kinds.
@@ -94,11 +97,11 @@ func (d *door) address(it *item, now time.Time) {
 	}
 	o.SubjectId = cmp.Or(token.GetProposal(), token.GetDecision())
 	o.Action, o.Treatment, o.Channel = token.GetAction(), token.GetTreatment(), token.GetChannel()
-	it.to(token)
+	it.about(token)
 }
 
-// to addresses an item to the profile in a verified token.
-func (it *item) to(token *decisionv1.Token) {
+// about addresses an item to the profile in a verified token.
+func (it *item) about(token *decisionv1.Token) {
 	home := int(token.GetPartition())
 	it.partition = &home
 	it.event.Identifiers = []*eventv1.Identifier{{Kind: event.KindProfile, Value: hex.EncodeToString(token.GetCustomer())}}
@@ -178,10 +181,12 @@ func (it *item) validate() {
 	}
 }
 
-// home is the partition that an item goes to.
-func (d *door) home(it *item) int {
+// place says where an item goes: to the home of its strongest identifier, or of its token, in the lane of
+// its kind.
+func (d *door) place(it *item) {
+	it.customer = d.hasher.ID(it.event.GetTenant(), it.event.GetIdentifiers()[0])
+	it.to = address{event.LaneAsked(it.event, it.lane), d.hasher.Partition(it.customer)}
 	if it.partition != nil {
-		return *it.partition
+		it.to.partition = *it.partition
 	}
-	return d.hasher.Home(it.event.GetTenant(), it.event.GetIdentifiers()[0])
 }

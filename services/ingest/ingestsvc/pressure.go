@@ -2,50 +2,45 @@ package ingestsvc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/telemetry"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
-// lagProbes is how many partitions' lag is looked at per sample; the rest wait their turn.
-const lagProbes = 4
-
-// sampler looks at streams and lag in the background, so that requests are turned away without asking.
+// sampler looks at how full the streams are in the background, so that requests are turned away without
+// asking.
 type sampler struct {
 	log        gauges
 	generation log.Generation
 	clock      clock.Clock
-	fullAt     float64
-	maxLag     time.Duration
-	every      time.Duration
-	metrics    *metrics
-	logger     *slog.Logger
+	// liveAt and bulkAt are the shares of a stream at which a lane is closed.
+	liveAt, bulkAt float64
+	every          time.Duration
+	metrics        *metrics
+	logger         *slog.Logger
 
-	now atomic.Pointer[load]
-	// lags by partition, used by one goroutine.
-	lags []time.Duration
-	turn int
+	live, bulk atomic.Pointer[overload.RefusedError]
 }
 
-// Load implements pressure.
-func (s *sampler) Load() load {
-	if l := s.now.Load(); l != nil {
-		return *l
+// reopens is how much emptier a stream has to be for a closed lane to be opened again.
+const reopens = 0.05
+
+// Full implements pressure.
+func (s *sampler) Full(lane string) *overload.RefusedError {
+	if lane == log.LaneBulk {
+		return s.bulk.Load()
 	}
-	return load{}
+	return s.live.Load()
 }
 
 // run samples until ctx ends; sampled is called after each one that could be taken.
 func (s *sampler) run(ctx context.Context, sampled func()) error {
-	s.lags = make([]time.Duration, s.generation.Partitions)
 	for {
 		if s.sample(ctx) {
 			sampled()
@@ -59,29 +54,37 @@ func (s *sampler) run(ctx context.Context, sampled func()) error {
 // sample looks once; false means that something could not be read: then the last word stands.
 func (s *sampler) sample(ctx context.Context) bool {
 	fullness, subject, err := s.fullest(ctx)
-	if err == nil {
-		err = s.probeLag(ctx)
-	}
 	if err != nil {
 		if ctx.Err() == nil {
-			s.logger.WarnContext(ctx, "cannot look at the log's fullness and lag", telemetry.KeyError, err)
+			s.logger.WarnContext(ctx, "cannot look at the log's fullness", telemetry.KeyError, err)
 		}
 		return false
 	}
-	lag, partition := s.worstLag()
-	s.metrics.sampled(ctx, fullness, lag)
-	next := load{}
-	switch {
-	case fullness >= s.fullAt:
-		next = load{full: true, retryAfter: 10 * time.Second, why: fmt.Sprintf("the stream of %s is %.0f %% full", subject, fullness*100)}
-	case lag > s.maxLag:
-		next = load{retryAfter: 2 * time.Second, why: fmt.Sprintf("partition %d lags by %s", partition, lag.Round(time.Second))}
+	s.metrics.sampled(ctx, fullness)
+	for _, lane := range []struct {
+		name string
+		at   float64
+		now  *atomic.Pointer[overload.RefusedError]
+	}{{log.LaneLive, s.liveAt, &s.live}, {log.LaneBulk, s.bulkAt, &s.bulk}} {
+		closed := lane.now.Load() != nil
+		closes := fullness >= lane.at || closed && fullness >= lane.at-reopens
+		if closes != closed {
+			s.logger.WarnContext(ctx, "pressure changed", "lane", lane.name, "refusing", closes, "stream", subject, "fullness", fullness)
+		}
+		if !closes {
+			lane.now.Store(nil)
+			continue
+		}
+		lane.now.Store(fullAt(subject, fullness))
 	}
-	if before := s.Load(); before.refuses() != next.refuses() {
-		s.logger.WarnContext(ctx, "pressure changed", "refusing", next.refuses(), telemetry.KeyReason, next.why)
-	}
-	s.now.Store(&next)
 	return true
+}
+
+func fullAt(subject string, fullness float64) *overload.RefusedError {
+	return &overload.RefusedError{
+		Reason: overload.StreamFull, After: 10 * time.Second,
+		Why: fmt.Sprintf("the stream of %s is %.0f %% full", subject, fullness*100),
+	}
 }
 
 // fullest returns the fullest stream and a subject of it. Streams couple: one that is full stops every
@@ -108,53 +111,4 @@ func (s *sampler) fullest(ctx context.Context) (share float64, subject string, e
 		}
 	}
 	return share, subject, nil
-}
-
-// probeLag looks at the next few partitions: how old is the first live message that the profile stage
-// has not covered.
-func (s *sampler) probeLag(ctx context.Context) error {
-	for range min(lagProbes, len(s.lags)) {
-		p := s.turn % len(s.lags)
-		s.turn++
-		lag, err := s.lagOf(ctx, p)
-		if err != nil {
-			return err
-		}
-		s.lags[p] = lag
-	}
-	return nil
-}
-
-func (s *sampler) lagOf(ctx context.Context, partition int) (time.Duration, error) {
-	last, err := s.log.Last(ctx, log.Subject(log.Stage("profile").Chain, partition))
-	if err != nil {
-		return 0, fmt.Errorf("read the last record of partition %d: %w", partition, err)
-	}
-	record := &stagev1.Record{}
-	if err := record.UnmarshalVT(last.Data); err != nil {
-		return 0, fmt.Errorf("decode the last record of partition %d: %w", partition, err)
-	}
-	covered := uint64(0)
-	for _, c := range record.GetCovers() {
-		if c.GetInput() == log.Lane(log.LaneLive) {
-			covered = c.GetSequence()
-		}
-	}
-	next, err := s.log.Next(ctx, log.Subject(log.Lane(log.LaneLive), partition), covered)
-	if errors.Is(err, log.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read the next event of partition %d: %w", partition, err)
-	}
-	return max(0, s.clock.Now().Sub(next.Time)), nil
-}
-
-func (s *sampler) worstLag() (lag time.Duration, partition int) {
-	for p, l := range s.lags {
-		if l > lag {
-			lag, partition = l, p
-		}
-	}
-	return lag, partition
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
@@ -15,13 +14,14 @@ import (
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
-// gaugesOf is a log of which only fullness and lag matter.
+// gaugesOf is a log of which only fullness and progress matter.
 type gaugesOf struct {
 	used    map[string]uint64 // by subject, out of 100
-	covered uint64
-	waiting []log.Message
+	through map[string]uint64 // origins of every chain's last record, by lane
+	asked   map[string]int    // may be nil
 	err     error
 }
 
@@ -29,44 +29,59 @@ func (g gaugesOf) Usage(_ context.Context, subject string) (log.Usage, error) {
 	return log.Usage{Bytes: g.used[subject], MaxBytes: 100}, g.err
 }
 
-func (g gaugesOf) Last(context.Context, string) (log.Message, error) {
-	record := &stagev1.Record{Covers: []*stagev1.Cover{{Input: "evt.control", Sequence: 99}, {Input: "evt.live", Sequence: g.covered}}}
-	data, err := record.MarshalVT()
-	return log.Message{Data: data}, err
-}
-
-func (g gaugesOf) Next(_ context.Context, _ string, after uint64) (log.Message, error) {
-	for _, m := range g.waiting {
-		if m.Sequence > after {
-			return m, nil
-		}
+func (g gaugesOf) Last(_ context.Context, subject string) (log.Message, error) {
+	if g.asked != nil {
+		g.asked[subject]++
 	}
-	return log.Message{}, log.ErrNotFound
+	record := &stagev1.Record{}
+	for lane, sequence := range g.through {
+		record.Origins = append(record.Origins, &stagev1.Origin{Lane: lane, Sequence: sequence})
+	}
+	data, err := record.MarshalVT()
+	return log.Message{Data: data}, errors.Join(err, g.err)
 }
 
-func TestPressureFollowsFullnessAndLag(t *testing.T) {
-	old := []log.Message{{Sequence: 5, Time: time.Now().Add(-2 * time.Minute)}}
+func TestFullnessClosesBulkFirst(t *testing.T) {
 	for name, c := range map[string]struct {
-		log  gaugesOf
-		full bool
-		says string
+		used       map[string]uint64
+		live, bulk bool
 	}{
-		"idle":               {},
-		"all covered":        {log: gaugesOf{covered: 5, waiting: old}},
-		"old event waits":    {log: gaugesOf{covered: 4, waiting: old}, says: "lags by 2m"},
-		"new event waits":    {log: gaugesOf{waiting: []log.Message{{Sequence: 5, Time: time.Now()}}}},
-		"79 per cent":        {log: gaugesOf{used: map[string]uint64{"vdc.0": 79}}},
-		"80 per cent":        {log: gaugesOf{used: map[string]uint64{"vdc.0": 80}}, full: true, says: "vdc.0 is 80 % full"},
-		"events' own stream": {log: gaugesOf{used: map[string]uint64{"evt.live.0": 95}, waiting: old}, full: true, says: "95 %"},
+		"empty":              {},
+		"69 per cent":        {used: map[string]uint64{"vdc.0": 69}},
+		"70 per cent":        {used: map[string]uint64{"vdc.0": 70}, bulk: true},
+		"80 per cent":        {used: map[string]uint64{"vdc.0": 80}, live: true, bulk: true},
+		"events' own stream": {used: map[string]uint64{"evt.live.0": 95}, live: true, bulk: true},
+		"mailboxes":          {used: map[string]uint64{"box.profile.0": 95}, live: true, bulk: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := testSampler(t, c.log)
-			s.sample(t.Context())
-			l := s.Load()
-			if l.refuses() != (c.says != "") || l.full != c.full || !strings.Contains(l.why, c.says) {
-				t.Errorf("got %+v", l)
+			s := testSampler(t, gaugesOf{used: c.used})
+			if !s.sample(t.Context()) {
+				t.Fatal("not sampled")
+			}
+			live, bulk := s.Full(log.LaneLive), s.Full(log.LaneBulk)
+			if (live != nil) != c.live || (bulk != nil) != c.bulk {
+				t.Fatalf("live %+v, bulk %+v", live, bulk)
+			}
+			if bulk != nil && (bulk.Reason != overload.StreamFull || !strings.Contains(bulk.Why, "% full")) {
+				t.Errorf("refused with %+v", bulk)
 			}
 		})
+	}
+}
+
+// A lane that was closed opens when there is some room, not at the first byte.
+func TestFullnessHasHysteresis(t *testing.T) {
+	used := map[string]uint64{}
+	s := testSampler(t, gaugesOf{used: used})
+	for _, step := range []struct {
+		used   uint64
+		closed bool
+	}{{79, false}, {80, true}, {79, true}, {76, true}, {74, false}, {79, false}} {
+		used["prf.0"] = step.used
+		s.sample(t.Context())
+		if got := s.Full(log.LaneLive) != nil; got != step.closed {
+			t.Errorf("at %d %%: closed %v", step.used, got)
+		}
 	}
 }
 
@@ -77,42 +92,53 @@ func testSampler(t *testing.T, g gauges) *sampler {
 		t.Fatal(err)
 	}
 	return &sampler{
-		log: g, generation: log.Generation{Number: 1, Partitions: 2, Streams: 1}, clock: clock.Wall{}, fullAt: 0.8, maxLag: time.Minute,
-		every: time.Second, metrics: m, logger: slog.New(slog.DiscardHandler), lags: make([]time.Duration, 2),
+		log: g, generation: log.Generation{Number: 1, Partitions: 2, Streams: 1}, clock: clock.Wall{}, liveAt: 0.8, bulkAt: 0.7,
+		metrics: m, logger: slog.New(slog.DiscardHandler),
 	}
 }
 
 func TestWhatCannotBeReadLeavesTheLastWord(t *testing.T) {
 	s := testSampler(t, gaugesOf{used: map[string]uint64{"vdc.0": 90}})
-	if !s.sample(t.Context()) || !s.Load().full {
-		t.Fatalf("got %+v", s.Load())
+	if !s.sample(t.Context()) || s.Full(log.LaneLive) == nil {
+		t.Fatal("90 % full and open")
 	}
 	s.log = gaugesOf{err: errors.New("down")}
-	if s.sample(t.Context()) || !s.Load().full {
-		t.Fatalf("got %+v", s.Load())
+	if s.sample(t.Context()) || s.Full(log.LaneLive) == nil {
+		t.Fatal("open because nobody knows")
 	}
 }
 
+const (
+	trackJSON   = `{"type":"track","userId":"u","event":"a","messageId":"1"}`
+	consentJSON = `{"type":"track","userId":"u","event":"consent_withdrawn","messageId":"2"}`
+)
+
 func TestUnderPressureOnlyWhatRestrictsContactPasses(t *testing.T) {
-	track := `{"type":"track","userId":"u","event":"a"}`
-	consent := `{"type":"track","userId":"u","event":"consent_withdrawn"}`
 	for name, c := range map[string]struct {
-		load   load
+		full   *overload.RefusedError
 		body   string
 		status int
+		stored int // in the control lane
 	}{
-		"lag":              {load{why: "lags", retryAfter: 2 * time.Second}, track, http.StatusTooManyRequests},
-		"full":             {load{why: "full", full: true, retryAfter: 10 * time.Second}, track, http.StatusServiceUnavailable},
-		"opt-out":          {load{why: "full", full: true}, consent, http.StatusOK},
-		"mixed":            {load{why: "full", full: true}, consent + "," + track, http.StatusServiceUnavailable},
-		"nothing the case": {load{}, track, http.StatusOK},
+		"full":             {full(), trackJSON, http.StatusServiceUnavailable, 0},
+		"opt-out":          {full(), consentJSON, http.StatusOK, 1},
+		"escaped opt-out":  {full(), strings.Replace(consentJSON, "consent_", `\u0063onsent_`, 1), http.StatusOK, 1},
+		"mixed":            {full(), consentJSON + "," + trackJSON, http.StatusServiceUnavailable, 1},
+		"nothing the case": {nil, trackJSON + "," + consentJSON, http.StatusOK, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.door.pressure = fixedPressure{c.load}
-			code, _, header := f.post("/v1/batch", `{"batch":[`+c.body+`]}`)
-			if code != c.status || (code != http.StatusOK) != (header.Get("Retry-After") != "") {
-				t.Errorf("got %d, retry after %q", code, header.Get("Retry-After"))
+			f.door.pressure = fixedPressure{c.full}
+			code, a, header := f.post("/v1/batch", `{"batch":[`+c.body+`]}`)
+			refused := code != http.StatusOK
+			if code != c.status || refused != (header.Get("Retry-After") != "") || refused != (a.Reason == "STREAM_FULL") {
+				t.Errorf("got %d, retry after %q, %+v", code, header.Get("Retry-After"), a)
+			}
+			if got := len(f.stored("control")); got != c.stored {
+				t.Errorf("%d opt-outs are stored", got)
+			}
+			if refused && len(f.stored("live")) > 0 {
+				t.Error("something live is stored")
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package ingestsvc
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -13,7 +14,7 @@ import (
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/rpc"
-	"refrain.dev/pkg/telemetry"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // rpcEntrance serves IngestService.
@@ -32,28 +33,48 @@ func (s *rpcEntrance) PublishEvents(ctx context.Context, req *eventv1.PublishEve
 	if !ok {
 		return nil, status.Error(codes.Unauthenticated, "the write key is not known: send it in authorization as Bearer")
 	}
+	lane := first(meta, "x-refrain-lane")
+	visit, err := s.enter(ctx, req, lane)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	defer visit.Leave()
 	items, err := protoItems(req, viaGRPC)
 	if err != nil {
 		return nil, err
 	}
-	askLane(items, first(meta, "x-refrain-lane"))
-	done, err := s.door.take(ctx, submission{tenant: tenant, via: viaGRPC, items: items})
+	askLane(items, lane)
+	done, err := s.door.take(ctx, submission{tenant: tenant, via: viaGRPC, items: items, visit: visit})
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
 	return protoAnswer(done), nil
 }
 
-func (s *rpcEntrance) failed(ctx context.Context, err error) error {
-	over, ok := errors.AsType[*overload](err)
-	switch {
-	case ok && over.load.full:
-		return rpc.Exhausted(errors.New(publicText(err)), "STREAM_FULL", over.load.retryAfter)
-	case ok:
-		return rpc.Exhausted(errors.New(publicText(err)), "MESH_LAGS", over.load.retryAfter)
+// enter lets a request in and waits for its turn.
+func (s *rpcEntrance) enter(ctx context.Context, req *eventv1.PublishEventsRequest, lane string) (*overload.Visit, error) {
+	class := overload.Normal
+	if hasUrgent(req.GetEvents()) {
+		class = overload.Urgent
 	}
-	s.door.logger.WarnContext(ctx, "submission is not stored", "via", viaGRPC, telemetry.KeyError, err)
-	return rpc.WithReason(fault.New(fault.Unavailable, "%s", publicText(err)), "NOT_STORED")
+	visit, err := s.door.gate.Enter(int64(req.SizeVT()), class)
+	if err != nil {
+		return nil, fault.As(fault.Unavailable, err)
+	}
+	if err := s.door.begin(ctx, visit, class, lane); err != nil {
+		visit.Leave()
+		return nil, err
+	}
+	return visit, nil
+}
+
+func (s *rpcEntrance) failed(ctx context.Context, err error) error {
+	a, code := s.door.apology(ctx, viaGRPC, err)
+	said := errors.New(a.Error)
+	if code == http.StatusTooManyRequests {
+		return rpc.Exhausted(said, a.Reason, a.after)
+	}
+	return rpc.WithRetryAfter(rpc.WithReason(fault.As(fault.Unavailable, said), a.Reason), a.after)
 }
 
 func first(meta metadata.MD, name string) string {

@@ -1,10 +1,13 @@
 package ingestsvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
+	"time"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
@@ -14,6 +17,7 @@ import (
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
+	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
 // service is ingest, built.
@@ -42,7 +46,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	}
 	s := &service{cfg: cfg, deps: deps, keys: newKeyring(cfg)}
 	s.sampler = &sampler{
-		log: deps.Broker, generation: deps.Generation, clock: deps.Clock, fullAt: cfg.FullAt, maxLag: cfg.MaxLag.Std(),
+		log: deps.Broker, generation: deps.Generation, clock: deps.Clock, liveAt: cfg.FullAt, bulkAt: cfg.BulkFullAt,
 		every: cfg.SampleEvery.Std(), metrics: m, logger: deps.Logger,
 	}
 	s.door = newDoor(cfg, deps, m)
@@ -56,14 +60,22 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	return s, nil
 }
 
+// turnWithin is how long a request may wait until it is worked on.
+const turnWithin = 100 * time.Millisecond
+
 func newDoor(cfg Config, deps run.Deps, m *metrics) *door {
 	d := &door{
 		hasher: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), generation: deps.Generation,
 		kinds: defaultKinds{event.DefaultKinds()}, stamper: deps.Stamper, clock: deps.Clock,
-		committer: newCommitter(cfg, deps, m),
-		letters:   &letters{store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock},
-		tracer:    deps.Tracer.Tracer("refrain.dev/services/ingest"), metrics: m, logger: deps.Logger,
+		committer: newCommitter(cfg, deps, m), flows: newFlows(cfg, deps, m), maxQueue: cfg.MaxQueue.Std(),
+		customers: overload.NewCustomers(cfg.CustomerRate, cfg.CustomerBurst),
+		gate: overload.NewGate(deps.Clock, overload.GateConfig{
+			Memory: int64(cfg.Memory), Turns: cmp.Or(cfg.Workers, 2*runtime.GOMAXPROCS(0)), Within: turnWithin,
+		}),
+		letters: &letters{store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock},
+		tracer:  deps.Tracer.Tracer("refrain.dev/services/ingest"), metrics: m, logger: deps.Logger,
 	}
+	d.committer.flows = d.flows
 	if d.stamper == nil {
 		d.stamper = wallStamper{deps.Clock}
 	}
@@ -79,7 +91,7 @@ func (s *service) Run(ctx context.Context) error {
 	}
 	defer s.deps.Ready("ingest", false)
 	looking := s.start(ctx, func(ctx context.Context) error { return s.sampler.run(ctx, s.known(&s.looked)) },
-		func(ctx context.Context) error { return s.routing.run(ctx, s.known(&s.routed)) })
+		func(ctx context.Context) error { return s.routing.run(ctx, s.known(&s.routed)) }, s.door.flows.run)
 	serving := s.start(ctx, serve...)
 	// An end of ctx and of a part lead to the same.
 	_, _ = s.deps.Clock.Wait(ctx, clock.Forever, serving.ended, looking.ended)
