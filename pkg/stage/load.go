@@ -27,12 +27,12 @@ func (p *partition) load(ctx context.Context, items []item) (*overlay, error) {
 			return nil, err
 		}
 		meta := view.Metas[p.cfg.Spec.Name]
-		if meta.Applied == p.applied && !meta.Unfinished {
+		if meta.Applied == p.last && !meta.Unfinished {
 			rows.fill(p.cfg.Spec.Name, q, view)
 			return rows, nil
 		}
 		p.ports.Logger.Warn("state store is not where the chain is; repairing", "stage", p.cfg.Spec.Name,
-			"partition", p.number, "store", meta.Applied, "chain", p.applied)
+			"partition", p.number, "store", meta.Applied, "chain", p.last)
 		p.metrics.repair(ctx)
 		if err := p.recover(ctx); err != nil {
 			return nil, err

@@ -143,6 +143,11 @@ func (p *partition) step(ctx context.Context, lim limit) (bool, error) {
 
 // stepPending decides and records what is gathered.
 func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
+	if p.applied != p.last { // a repair was cut off: nothing may be decided on states that lack a record
+		if err := p.recover(ctx); err != nil {
+			return false, err
+		}
+	}
 	if len(p.pending) == 0 {
 		p.waiting.Store(0)
 		return false, nil
