@@ -65,7 +65,7 @@ func TestPlantedBugIsFoundAndShrunk(t *testing.T) {
 		bug  bug
 		rule string
 		most int
-	}{{retries, "once", 1}, {storeFirst, "all", 2}} {
+	}{{retries, "once", 1}, {storeFirst, "all", 1}} {
 		var found simulate.Result
 		p := profile()
 		p.Least, p.Weights = 3, []schedule.Weight{{Kind: schedule.Late, Weight: 2}, {Kind: schedule.Applied, Weight: 2}, {Kind: schedule.Partial, Weight: 1}, {Kind: schedule.Crash, Weight: 1}}

@@ -43,7 +43,11 @@ type Node struct {
 	points      map[string]int // passages by name, of all incarnations
 	offset      time.Duration  // of the time of day, without drift
 	driftSince  int64
+	lazy        int // how many of lazyOf times it is passed over while others can run
 }
+
+// lazyOf is what Node.lazy is out of.
+const lazyOf = 256
 
 // Node returns the node of that name, made at the first call.
 func (w *World) Node(name string, cfg NodeConfig) *Node {
@@ -54,6 +58,9 @@ func (w *World) Node(name string, cfg NodeConfig) *Node {
 		cfg.RestartAfter = 500 * time.Millisecond
 	}
 	n := &Node{world: w, name: name, cfg: cfg, offset: cfg.Skew, driftSince: w.now, points: map[string]int{}}
+	if name != ScenarioNode && !w.cfg.Even {
+		n.lazy = []int{0, 0, 0, lazyOf / 2, lazyOf * 9 / 10, lazyOf * 99 / 100}[w.rng.IntN(6)]
+	}
 	w.byName[name] = n
 	w.nodes = append(w.nodes, n)
 	return n

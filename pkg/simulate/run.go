@@ -101,18 +101,32 @@ func (w *World) bounds() {
 	w.Violate(RuleEndless, fmt.Sprintf("not over after %d steps and %s", w.step, w.Elapsed()))
 }
 
-// pick returns a runnable coroutine, every one as likely as any other, or nil. It looks at them in random
-// order up to the first that can run, so that a wake is taken only for the one that gets it.
+// pick returns a runnable coroutine, or nil. It looks at them in random order up to the first that can run, so
+// that a wake is taken only for the one that gets it. All are as likely, except those of nodes that are lazy:
+// they are often passed over while anybody else can run.
 func (w *World) pick() *coroutine {
+	if co, passed := w.pickFrom(true); co != nil || !passed {
+		return co
+	}
+	co, _ := w.pickFrom(false)
+	return co
+}
+
+// pickFrom says as well whether it passed somebody over who may be able to run.
+func (w *World) pickFrom(lazily bool) (picked *coroutine, passed bool) {
 	for i := range w.live {
 		j := i + w.rng.IntN(len(w.live)-i)
 		co := w.live[j]
 		w.live[i], w.live[j] = co, w.live[i]
+		if lazy := co.process.node.lazy; lazily && lazy > 0 && w.rng.IntN(lazyOf) < lazy {
+			passed = true
+			continue
+		}
 		if co.runnable(w) {
-			return co
+			return co, false
 		}
 	}
-	return nil
+	return nil, passed
 }
 
 // jump moves the time to the next moment at which something can happen.

@@ -168,7 +168,7 @@ func (c *counter) store(ctx context.Context, next record) error {
 	defer cancel()
 	prev := c.at
 	if c.bug == retries {
-		c.at, err = c.appendBadly(limited, next)
+		c.at, next, err = c.appendBadly(limited, next)
 	} else {
 		c.at, err = log.OpenChain(c.p.Broker(), chain, c.p.Clock()).Append(limited, c.at, data)
 	}
@@ -191,20 +191,20 @@ func (c *counter) store(ctx context.Context, next record) error {
 
 // appendBadly is the planted bug: after a lost answer it looks where the chain ends and appends again. Ids
 // that are counted twice show it.
-func (c *counter) appendBadly(ctx context.Context, next record) (uint64, error) {
+func (c *counter) appendBadly(ctx context.Context, next record) (uint64, record, error) {
 	fresh := next.Ids[len(c.seen.Ids):]
 	for expect := c.at; ; {
 		data, err := json.Marshal(next)
 		if err != nil {
-			return 0, err
+			return 0, next, err
 		}
 		at, err := c.p.Broker().Append(ctx, chain, expect, data)
 		if !errors.Is(err, log.ErrUnknown) || ctx.Err() != nil {
-			return at, err
+			return at, next, err
 		}
 		last, err := c.p.Broker().Last(ctx, chain)
 		if err != nil {
-			return 0, err
+			return 0, next, err
 		}
 		var r record
 		_ = json.Unmarshal(last.Data, &r) //nolint:errcheck // the genesis is none

@@ -27,6 +27,9 @@ type Config struct {
 	// Delivery is the longest that a message takes to a feed, and a call to its target, when nothing is
 	// wrong; default 2 ms.
 	Delivery time.Duration
+	// Even lets every coroutine that can run be as likely as any other. Without it the seed makes about half of
+	// the nodes lazy, some very much so: they run seldom while others can, and fall behind.
+	Even bool
 	// Watchdog is the real time that a step may take; default 20 s. A run with a longer one has failed, and
 	// its goroutines are lost.
 	Watchdog time.Duration

@@ -105,6 +105,14 @@ func (k *shrinking) lower() {
 // changes simplify a fault; each says whether it changed something.
 func changes() []func(*Fault) bool {
 	return []func(*Fault) bool{
+		func(f *Fault) bool { // from the beginning
+			spec, _ := SpecOf(f.What)
+			if was := f.When; spec.Node && f.Node == "" || was == (When{}) {
+				return false
+			}
+			f.When = When{}
+			return true
+		},
 		func(f *Fault) bool { return lowerNumber(&f.Times, 0) },
 		func(f *Fault) bool { return lowerNumber(&f.Count, 0) },
 		func(f *Fault) bool { return lowerNumber(&f.Count, 1) },
