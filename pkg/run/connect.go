@@ -30,7 +30,7 @@ func (p *process) connect(ctx context.Context) (Deps, error) {
 	if err != nil {
 		return Deps{}, fmt.Errorf("open the log: %w", err)
 	}
-	deps.NATS, deps.Broker, deps.KV = nc, site, site.KV()
+	deps.NATS, deps.Broker, deps.KV, p.leases = nc, site, site.KV(), site.Leases()
 	p.logger.InfoContext(ctx, "waiting for the generation")
 	if deps.Generation, err = log.LoadGeneration(ctx, site.KV()); err != nil {
 		return Deps{}, err

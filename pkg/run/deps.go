@@ -40,7 +40,8 @@ type Deps struct {
 	// Ownership says which partitions of its stage this process owns.
 	Ownership stage.Ownership
 	// Locate names the gRPC address of the process that owns a partition of this service's stage, as far as is
-	// known: where to pass a request on that must be decided there. "" if it is this process, or nobody knows.
+	// known: where to pass a request on that must be decided there. "" if it is this process, or nobody knows;
+	// nil if owners are set and not found.
 	Locate func(partition int) string
 	// Dial connects to a gRPC server by its address. The caller closes what it gets.
 	Dial func(address string) (Conn, error)

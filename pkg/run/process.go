@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/membership"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/telemetry"
@@ -27,6 +29,7 @@ type process struct {
 	stack     Stack
 	health    *Health
 	server    *rpc.Server
+	leases    log.Leases
 }
 
 // run builds everything, runs it and undoes it, whatever happens in between.
@@ -86,10 +89,14 @@ func (p *process) servers(ctx context.Context) ([]Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	expected := []string{p.name}
+	if p.shares() {
+		expected = append(expected, membershipName)
+	}
 	p.health = NewHealth(func(ready bool) {
 		p.server.SetReady("", ready)
 		p.logger.Info("readiness changed", "ready", ready)
-	}, p.name)
+	}, expected...)
 	if p.cfg.Admin == "" {
 		return nil, nil
 	}
@@ -124,21 +131,54 @@ func (p *process) serve(ctx context.Context, build func(context.Context, Deps) (
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
+	listener, err := p.listenGRPC(ctx) // before the others are told of it
+	if err != nil {
+		return err
+	}
+	var group *membership.Group
+	if p.shares() {
+		if group, err = p.share(&deps, listener); err != nil {
+			return err
+		}
+	}
 	component, err := build(ctx, deps)
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
-	parts := []Part{{p.name, component}}
-	if p.cfg.GRPC != "" {
-		l, err := Listen(ctx, p.cfg.GRPC)
-		if err != nil {
-			return err
-		}
-		p.listening("grpc", l.Addr())
-		parts = append(parts, Part{"grpc", Func(func(ctx context.Context) error { return p.server.ServeUntil(ctx, l) })})
-	}
 	context.AfterFunc(ctx, p.health.Stopping)
-	return Together(ctx, p.logger, p.cfg.StopWithin.Std(), parts...)
+	return Together(ctx, p.logger, p.cfg.StopWithin.Std(), p.parts(ctx, group, component, listener)...)
+}
+
+// parts are what runs together, the first stopped last. The replica joins the others before its service runs,
+// which is ready only when it has taken over what is its part.
+func (p *process) parts(ctx context.Context, group *membership.Group, component Component, listener net.Listener) []Part {
+	var parts []Part
+	if group != nil {
+		p.join(ctx, group)
+		parts = append(parts, Part{membershipName, group})
+	}
+	parts = append(parts, Part{p.name, component})
+	if listener != nil {
+		p.listening("grpc", listener.Addr())
+		parts = append(parts, Part{"grpc", Func(func(ctx context.Context) error { return p.server.ServeUntil(ctx, listener) })})
+	}
+	return parts
+}
+
+// listenGRPC takes the address of the gRPC server; nil if there is to be none.
+func (p *process) listenGRPC(ctx context.Context) (net.Listener, error) {
+	if p.cfg.GRPC == "" {
+		return nil, nil
+	}
+	l, err := Listen(ctx, p.cfg.GRPC)
+	if err != nil {
+		return nil, err
+	}
+	p.stack.Push("grpc listener", func(context.Context) error {
+		_ = l.Close() // most likely closed by the server
+		return nil
+	})
+	return l, nil
 }
 
 // dial connects to another process as this one.
@@ -148,13 +188,24 @@ func (p *process) dial(address string) (Conn, error) {
 
 // deps is what does not need a connection.
 func (p *process) deps() (Deps, error) {
-	owner, err := ParseOwner(p.cfg.Partitions)
+	owner := func(int) bool { return true }
+	if p.cfg.Partitions != auto {
+		var err error
+		if owner, err = ParseOwner(p.cfg.Partitions); err != nil {
+			return Deps{}, err
+		}
+	}
+	points, err := parseFailpoints(p.cfg.Failpoints)
 	if err != nil {
 		return Deps{}, err
+	}
+	if len(points) > 0 {
+		p.logger.Warn("this process kills itself now and then: failpoints are set", "failpoints", p.cfg.Failpoints)
 	}
 	return Deps{
 		Logger: p.logger, Tracer: p.telemetry.Tracer, Meter: p.telemetry.Meter,
 		Runner: stage.NewFreeRunner(), Clock: clock.Wall{},
-		GRPC: p.server, Ready: p.health.Set, Ownership: stage.Always(owner), Dial: p.dial, Replica: p.cfg.Replica, Listening: p.listening,
+		GRPC: p.server, Ready: p.health.Set, Ownership: stage.Always(owner), Dial: p.dial, Points: deadly(points),
+		Replica: p.cfg.Replica, Listening: p.listening,
 	}, nil
 }
