@@ -608,3 +608,100 @@ func TestEverythingWrongIsTold(t *testing.T) {
 		}
 	}
 }
+
+// What looks wrong and is not.
+func TestNothingElseIsWrong(t *testing.T) {
+	for name, b := range map[string]bad{
+		"an event comes again after the horizon": {during: func(w *world) { w.again(80 * time.Hour) }, known: func(h *History) {
+			h.Settled = false // the deferred proposal was not judged again
+		}},
+		"permission is given again after an opt-out": {during: func(w *world) {
+			w.optOut("e8", 0, ann, "email")
+			w.tick(time.Minute)
+			yes := w.event("e10", "consent_given")
+			w.publish("control", 0, yes)
+			w.decide(profile, 0, is{key: ann, state: profileIn("Europe/London", 6), facts: []encoder{consented(true, "email", "*", w.now), applied(yes, false)}})
+			w.send(hello("p7"))
+		}},
+		"a send within the bound": {during: func(w *world) {
+			r := hello("p7")
+			w.choose(r)
+			w.approve(r)
+			w.deliverIt(r, queued("p7", "email"), intending("p7", "email", 1))
+			w.optOut("e8", 0, ann, "email")
+			w.tick(2 * time.Second)
+			w.request(r, Request{Accepted: true})
+			w.deliverIt(r, reporting("p7", accepted))
+			w.resolve(r)
+		}},
+		"a service message after an opt-out from all mail": {during: func(w *world) {
+			w.optOut("e8", 0, ann, "email")
+			w.tick(time.Minute)
+			w.send(hello("p7"))
+		}, written: func(w *world) {
+			for _, all := range w.chains {
+				for _, r := range all {
+					for _, body := range r.bodies {
+						for n, f := range body.GetFacts() {
+							if strings.Contains(string(f), "p7") {
+								body.Facts[n] = []byte(strings.ReplaceAll(string(f), "marketing", "unmarkets"))
+							}
+						}
+					}
+				}
+			}
+		}},
+		"a mesh that goes on": {known: func(h *History) {
+			h.Settled = false
+			for subject, all := range h.Log { // what was not read yet
+				if strings.HasPrefix(subject, "vdc.") {
+					h.Ends[subject] = all[len(all)-1].Sequence
+					h.Log[subject] = all[:len(all)-1]
+					delete(h.States, state.Shard{Stage: "suppression", Partition: 0})
+					delete(h.States, state.Shard{Stage: "suppression", Partition: 1})
+				}
+			}
+		}},
+		"a log that was trimmed": {known: func(h *History) {
+			h.Trimmed, h.Settled = true, false
+			for subject, all := range h.Log {
+				h.Log[subject] = all[len(all)/2:]
+			}
+		}},
+		"a store that is being rebuilt": {known: func(h *History) {
+			h.Settled = false
+			*shardOf(h, "profile", 0) = Shard{Meta: state.Meta{Unfinished: true, Applied: 3}}
+			*shardOf(h, "profile", 1) = Shard{}
+		}},
+		"in quiet hours of the zone that is left": {during: func(w *world) {
+			w.tick(5*time.Hour + 30*time.Minute) // past 20:00 in London
+			w.decide(profile, 0, is{key: ann, state: profileIn("America/New_York", 6)})
+			w.decide(decision, 0, is{key: ann, state: []byte("basis")})
+			w.decide(suppression, 0, is{key: ann, state: []byte("basis")})
+			w.send(hello("p7"))
+		}},
+		"a channel of which nothing is recorded": {known: func(h *History) {
+			h.Channels = []string{"push"}
+			h.Received = slices.DeleteFunc(h.Received, func(r Request) bool { return r.Channel != "push" })
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var during []func(*world)
+			if b.during != nil {
+				during = append(during, b.during)
+			}
+			w := goodWorld(t, during...)
+			if b.written != nil {
+				b.written(w)
+			}
+			h := w.history()
+			h.Ends = map[string]uint64{}
+			if b.known != nil {
+				b.known(h)
+			}
+			for _, v := range Verify(h).Violations {
+				t.Error(v)
+			}
+		})
+	}
+}

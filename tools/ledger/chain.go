@@ -53,6 +53,13 @@ func (c *chain) at(sequence uint64) *record {
 
 // readChains decodes every record once, checks that chains are unbroken, and collects what they say.
 func (c *checker) readChains() {
+	size := 0
+	for p := range c.h.Partitions {
+		for _, spec := range c.specs {
+			size += len(c.h.Log[log.Subject(spec.Chain, p)])
+		}
+	}
+	c.decoder.grow(size)
 	for p := range c.h.Partitions {
 		for stage, spec := range c.specs {
 			ch := &c.chains[p][stage]
@@ -143,7 +150,8 @@ func (l *links) begin(r *record) {
 
 func (l *links) repeated(r *record) {
 	var id [16]byte
-	if copy(id[:], r.id); len(r.id) != len(id) {
+	copy(id[:], r.id)
+	if len(r.id) != len(id) {
 		l.breaksf(ChainRepeat, l.chain.subject, "", "record %d has an id of %d bytes", r.sequence, len(r.id))
 		return
 	}

@@ -94,6 +94,12 @@ type decoder struct {
 	interned map[string]string
 }
 
+// grow makes room for a number of records.
+func (d *decoder) grow(records int) {
+	d.cells, d.bytes = make([]cell, 0, 2*records), make([][]byte, 0, 2*records)
+	d.places, d.flags = make([]place, 6*records), make([]bool, 6*records)
+}
+
 // name returns a string for bytes that come again and again.
 func (d *decoder) name(b []byte) string {
 	if s, ok := d.interned[string(b)]; ok {

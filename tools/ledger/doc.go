@@ -1,7 +1,10 @@
-// Package ledger holds the logs of a mesh against what was accepted at its door and against what its
-// channels really got. It shares nothing with the code that decides: it reads chains, collects facts and
-// counts anew, by the simplest means.
+// Package ledger holds a mesh against what it promises: from what clients know to be acknowledged, the log,
+// the state store and what the providers received, it says which promise was broken, and where. It shares
+// nothing with what it checks but names, ports for reading and the numbers of fields: it decodes, folds and
+// counts by itself, by the simplest means.
 //
-// The main flow: Read collects what all chains say, DeadLetters what was given up, ReadLines what a file
-// channel got; Check holds them against each other, and Rules.Check counts caps, quiet hours and consent.
+// The main flow: Load reads the log and the state store into a History (a simulator fills one by itself),
+// ReadSent, ReadReceived and ReadDefinitions what stands in files; Verify, a pure function, holds it against
+// every Rule and returns a Report. Recorder writes the files. Walk reads one chain for those who look for
+// something in it.
 package ledger

@@ -96,10 +96,12 @@ func lost(id string) *decisionv1.Fact {
 
 func verdict(kind contactv1.VerdictKind, id, action string, t *decisionv1.TreatmentRef, until time.Time) *contactv1.Fact {
 	v := &contactv1.VerdictGiven{Kind: kind, Request: &decisionv1.DispatchTreatment{Proposal: about(id, action)}, Treatment: t}
-	if kind == contactv1.VerdictKind_VERDICT_KIND_APPROVED {
+	switch kind {
+	case contactv1.VerdictKind_VERDICT_KIND_APPROVED:
 		v.NotAfter = at(until)
-	} else if kind == contactv1.VerdictKind_VERDICT_KIND_DEFERRED {
+	case contactv1.VerdictKind_VERDICT_KIND_DEFERRED:
 		v.Until = at(until)
+	default:
 	}
 	return &contactv1.Fact{Fact: &contactv1.Fact_VerdictGiven{VerdictGiven: v}}
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -175,63 +176,72 @@ func within(all []statement, n int) bool {
 // optOut is one acknowledged opt-out, as a statement.
 type optOut struct {
 	statement
-	sent      *Sent
-	customers []string
+
+	sent *Sent
 }
 
-// optOuts collects what the client says was taken away.
-func (c *checker) optOuts() []optOut {
-	var out []optOut
+// optOuts are what clients say was taken away, by customer and by address.
+type optOuts map[string][]*optOut
+
+// optOuts collects them.
+func (c *checker) optOuts() optOuts {
+	out := optOuts{}
 	for n := range c.h.Sent {
 		s := &c.h.Sent[n]
 		if s.OptOut == nil || s.Acknowledged.IsZero() {
 			continue
 		}
-		tenant := s.Tenant
-		if tenant == "" {
-			tenant = defaultTenant
-		}
-		o := optOut{sent: s, statement: statement{at: s.Acknowledged, channel: s.OptOut.Channel, topic: s.OptOut.Topic}}
+		tenant := cmp.Or(s.Tenant, defaultTenant)
+		o := &optOut{sent: s, statement: statement{at: s.Acknowledged, channel: s.OptOut.Channel, topic: s.OptOut.Topic}}
+		var about []string
 		if e := c.events.byKey[eventKey{tenant, s.ID}]; e != nil {
-			o.customers = e.customers
-			o.basis = e.basis
+			about, o.basis = slices.Clone(e.customers), e.basis
 			if !e.at.IsZero() {
 				o.at = e.at
 			}
 		}
 		if s.OptOut.Customer != "" {
-			o.customers = append(slices.Clone(o.customers), tenant+"/c/"+s.OptOut.Customer)
+			about = append(about, tenant+"/c/"+s.OptOut.Customer)
 		}
-		out = append(out, o)
+		if len(s.Identifiers) > 0 {
+			_, address, _ := strings.Cut(s.Identifiers[0], ":")
+			about = append(about, strings.ToLower(address))
+		}
+		slices.Sort(about)
+		for _, key := range slices.Compact(about) {
+			out[key] = append(out[key], o)
+		}
 	}
 	return out
 }
 
-// about says whether an opt-out is about the recipient of a contact: the customer, or the address itself.
-func (o *optOut) about(m *contact) bool {
-	if slices.Contains(o.customers, m.customer.key) {
-		return true
+// about returns those about the recipient of a contact: the customer, or the address itself.
+func (o optOuts) about(m *contact) []*optOut {
+	if m.address == "" || len(o) == 0 {
+		return o[m.customer.key]
 	}
-	if m.address == "" || len(o.sent.Identifiers) == 0 {
-		return false
+	all := slices.Clone(o[m.customer.key])
+	for _, found := range o[strings.ToLower(m.address)] {
+		if !slices.Contains(all, found) {
+			all = append(all, found)
+		}
 	}
-	_, address, _ := strings.Cut(o.sent.Identifiers[0], ":")
-	return strings.EqualFold(address, m.address)
+	return all
 }
 
 // checkOptOut checks that a contact was not made later than the bound after an acknowledged opt-out, unless
 // permission was given again.
-func (c *checker) checkOptOut(m *contact, outs []optOut) {
+func (c *checker) checkOptOut(m *contact, outs optOuts) {
 	required := c.definitions(m.revision).required(m)
-	for n := range outs {
-		o := &outs[n]
-		if !m.at.After(o.sent.Acknowledged.Add(c.bound()+c.h.Skew)) || !o.about(m) || !o.covers(m.channel, m.topic) && !o.objects(m) {
+	all := m.customer.statements
+	for _, o := range outs.about(m) {
+		if !m.at.After(o.sent.Acknowledged.Add(c.bound()+c.h.Skew)) || !o.covers(m.channel, m.topic) && !o.objects(m) {
 			continue
 		}
-		from, to := c.during(m, m.customer.statements, o.sent.Acknowledged)
+		from, to := c.during(m, all, o.sent.Acknowledged)
 		stopped := true
-		for k := from; k <= to; k++ {
-			stopped = stopped && (within(m.customer.statements, k) || !permits(with(holds(m.customer.statements[:k]), o.statement), m, required, m.at))
+		for n := from; n <= to; n++ {
+			stopped = stopped && (within(all, n) || !permits(with(holds(all[:n]), o.statement), m, required, m.at))
 		}
 		if stopped {
 			c.breaksf(ContactOptOut, "", m.customer.key, "%s of %s on %s was sent at %s, %s after opt-out %s was acknowledged", m.id, m.action, m.channel,

@@ -27,7 +27,7 @@ func (c *checker) checkProposals() {
 		if len(p.ends) > 1 {
 			c.breaksf(ProposalEnds, "", p.id, "it ended %d times: %v", len(p.ends), p.ends)
 		}
-		t.tally(p.end())
+		tally(t, p.end())
 		if c.h.Settled {
 			c.checkEnded(p)
 		}
@@ -56,7 +56,7 @@ func (c *checker) checkEnded(p *proposal) {
 }
 
 // tally counts one end.
-func (t *Totals) tally(end decisionv1.Resolution) {
+func tally(t *Totals, end decisionv1.Resolution) {
 	switch end {
 	case decisionv1.Resolution_RESOLUTION_SENT:
 		t.Sent++

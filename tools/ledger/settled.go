@@ -132,17 +132,6 @@ func answered(stage, from int, fact []byte) bool {
 	return false
 }
 
-// number returns the last occurrence of a field with a number.
-func number(message []byte, num int32) uint64 {
-	n := uint64(0)
-	for w := (wire{rest: message}); w.next(); {
-		if int32(w.num) == num {
-			n = w.n
-		}
-	}
-	return n
-}
-
 // checkDue checks that no wake-up of a shard is due.
 func (c *checker) checkDue(subject string, wakes map[string]time.Time) {
 	if !c.h.Settled || c.h.Now.IsZero() {

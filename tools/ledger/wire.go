@@ -12,7 +12,7 @@ import (
 type wire struct {
 	rest []byte
 	// num is the present field's number; n its value if it is a number, data if it is not.
-	num  protowire.Number
+	num  int
 	n    uint64
 	data []byte
 	// bad says that the rest cannot be read.
@@ -28,7 +28,7 @@ func (w *wire) next() bool {
 	if size < 0 {
 		return w.fail()
 	}
-	w.rest, w.num, w.n, w.data = w.rest[size:], num, 0, nil
+	w.rest, w.num, w.n, w.data = w.rest[size:], int(num), 0, nil
 	switch kind {
 	case protowire.VarintType:
 		w.n, size = protowire.ConsumeVarint(w.rest)
@@ -53,7 +53,7 @@ func (w *wire) fail() bool {
 func (w *wire) small() int { return int(min(w.n, math.MaxInt32)) } //nolint:gosec // bounded in the same line
 
 // field returns the last occurrence of a field with bytes.
-func field(message []byte, num protowire.Number) []byte {
+func field(message []byte, num int) []byte {
 	var found []byte
 	for w := (wire{rest: message}); w.next(); {
 		if w.num == num {
@@ -61,6 +61,17 @@ func field(message []byte, num protowire.Number) []byte {
 		}
 	}
 	return found
+}
+
+// number returns the last occurrence of a field with a number.
+func number(message []byte, num int) uint64 {
+	n := uint64(0)
+	for w := (wire{rest: message}); w.next(); {
+		if w.num == num {
+			n = w.n
+		}
+	}
+	return n
 }
 
 // stamp reads a Timestamp.
