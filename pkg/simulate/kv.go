@@ -82,3 +82,51 @@ func (l *simLeases) All(ctx context.Context, group string) (all []log.Lease, err
 	}
 	return all, nil
 }
+
+// simObjects is a process's connection to the store of snapshots.
+type simObjects struct{ p *Process }
+
+var _ log.Objects = (*simObjects)(nil)
+
+// Put implements log.Objects.
+func (s *simObjects) Put(ctx context.Context, name string, data []byte) error {
+	o := operation{class: schedule.Object, name: "put", on: name, size: len(data), write: true}
+	o.keep = func() { data = bytes.Clone(data) }
+	return s.p.do(ctx, o, func() error { return s.p.world.log.Objects().Put(context.Background(), name, data) })
+}
+
+// Get implements log.Objects.
+func (s *simObjects) Get(ctx context.Context, name string) (data []byte, err error) {
+	err = s.p.do(ctx, operation{class: schedule.Object, name: "get", on: name}, func() (err error) {
+		data, err = s.p.world.log.Objects().Get(context.Background(), name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// Delete implements log.Objects.
+func (s *simObjects) Delete(ctx context.Context, name string) error {
+	o := operation{class: schedule.Object, name: "delete", on: name, write: true}
+	return s.p.do(ctx, o, func() error { return s.p.world.log.Objects().Delete(context.Background(), name) })
+}
+
+// List implements log.Objects.
+func (s *simObjects) List(ctx context.Context, prefix string) (found []log.Object, err error) {
+	err = s.p.do(ctx, operation{class: schedule.Object, name: "list", on: prefix}, func() (err error) {
+		found, err = s.p.world.log.Objects().List(context.Background(), prefix)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// Sweep implements log.Objects.
+func (s *simObjects) Sweep(ctx context.Context, before time.Time) error {
+	o := operation{class: schedule.Object, name: "sweep", on: "", write: true}
+	return s.p.do(ctx, o, func() error { return s.p.world.log.Objects().Sweep(context.Background(), before) })
+}

@@ -302,6 +302,25 @@ func TestBeyondTheModel(t *testing.T) {
 	})
 }
 
+func TestCorruptObjects(t *testing.T) {
+	_, r := onNode(t, "when=point:test.now#1 what=corrupt on=object:a", func(ctx context.Context, p *simulate.Process) {
+		for _, name := range []string{"a1", "b1"} {
+			if err := p.Objects().Put(ctx, name, []byte("whole")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.Points().At("test.now")
+		for name, whole := range map[string]bool{"a1": false, "b1": true} {
+			if data, err := p.Objects().Get(ctx, name); err != nil || (string(data) == "whole") != whole {
+				t.Errorf("%s: %q, %v", name, data, err)
+			}
+		}
+	})
+	if r.Goals["fault.corrupt.object"] != 1 {
+		t.Errorf("goals %v", r.Goals)
+	}
+}
+
 // Messages reach feeds late, some feeds later than others, but in order and without loss.
 func TestFeeds(t *testing.T) {
 	sched, err := schedule.Parse("when=at:500ms what=held on=feed:evt. node=b for=20s")
@@ -373,5 +392,42 @@ func TestOutside(t *testing.T) {
 		if made != want.made {
 			t.Errorf("%s: made %d times, want %d", fault, made, want.made)
 		}
+	}
+}
+
+// Leases and objects meet the same faults; a lease goes by the broker's clock, whatever the node's says.
+func TestLeasesAndObjectsUnderFaults(t *testing.T) {
+	for fault, want := range map[string][2]bool{ // whether the hold and the put are unknown
+		"what=lost on=lease:g.": {true, false}, "what=applied on=lease:g.": {true, false}, "what=lost on=object:": {false, true},
+		"what=late on=object:a for=1s": {false, true}, "what=unavailable for=1500ms": {true, true}, "what=clock-step node=n for=1h": {},
+	} {
+		onNode(t, "when=at:0s "+fault, func(ctx context.Context, p *simulate.Process) {
+			if _, err := p.Leases().Hold(ctx, "g.a", []byte("v"), 0, 10*time.Second); errors.Is(err, log.ErrUnknown) != want[0] {
+				t.Errorf("%s: hold: %v", fault, err)
+			}
+			if err := p.Objects().Put(ctx, "a", []byte("v")); errors.Is(err, log.ErrUnknown) != want[1] {
+				t.Errorf("%s: put: %v", fault, err)
+			}
+			_ = p.Sleep(ctx, 2*time.Second)
+			stored := !strings.Contains(fault, "what=lost") && !strings.Contains(fault, "unavailable")
+			held, err := p.Leases().All(ctx, "g")
+			if lost := !stored && want[0]; err != nil || (len(held) == 0) != lost {
+				t.Errorf("%s: held %v, %v", fault, held, err)
+			}
+			data, err := p.Objects().Get(ctx, "a")
+			if lost := !stored && want[1]; (err == nil) == lost || (!lost && string(data) != "v") {
+				t.Errorf("%s: got %q, %v", fault, data, err)
+			}
+			if all, err := p.Objects().List(ctx, ""); err != nil || len(all) > 1 {
+				t.Errorf("%s: listed %v, %v", fault, all, err)
+			}
+			if err := errors.Join(p.Objects().Delete(ctx, "a"), p.Objects().Sweep(ctx, p.Clock().Now())); err != nil {
+				t.Errorf("%s: delete and sweep: %v", fault, err)
+			}
+			_ = p.Sleep(ctx, 15*time.Second)
+			if held, err := p.Leases().All(ctx, "g"); err != nil || len(held) > 0 {
+				t.Errorf("%s: still held %v, %v", fault, held, err)
+			}
+		})
 	}
 }

@@ -139,6 +139,8 @@ func (f *faults) atOnce(a *active) bool {
 		lost = f.forget(a)
 	case schedule.Ahead:
 		lost = f.ahead(a)
+	case schedule.Corrupt:
+		lost = f.corrupt(a)
 	default:
 		return false
 	}
@@ -146,6 +148,22 @@ func (f *faults) atOnce(a *active) bool {
 		f.took(a.What, a.class)
 	}
 	return true
+}
+
+// corrupt changes objects.
+func (f *faults) corrupt(a *active) int {
+	w := f.world
+	all, err := w.log.Objects().List(context.Background(), a.prefix)
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, o := range all {
+		if w.log.Corrupt(o.Name) {
+			n++
+		}
+	}
+	return n
 }
 
 // forget takes writes of the partitions of the state store back.

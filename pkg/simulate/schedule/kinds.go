@@ -62,6 +62,8 @@ const (
 	Recreated Kind = "recreated"
 	// Ahead moves a shard of the state store Count sequences past where its chain led it.
 	Ahead Kind = "ahead"
+	// Corrupt changes a byte of every object that the place names.
+	Corrupt Kind = "corrupt"
 )
 
 // Class is a kind of place that operations and faults are at.
@@ -135,6 +137,7 @@ func Specs() []Spec {
 		{Kind: Suffix, Classes: []Class{Stream}, Counts: true, Beyond: true},
 		{Kind: Recreated, Classes: []Class{Stream}, Beyond: true},
 		{Kind: Ahead, Classes: []Class{State}, Counts: true, Beyond: true},
+		{Kind: Corrupt, Classes: []Class{Object}, Beyond: true},
 	}
 }
 
