@@ -166,16 +166,17 @@ const MaxViolations = 1000
 // Report is what a check came to.
 type Report struct {
 	// Violations in the order in which they were found: the same for the same history.
-	Violations []Violation
+	Violations []Violation `json:"violations"`
 	// Count is how many there are, also of those that are not listed, and Broken how many of each rule.
-	Count  int
-	Broken map[Rule]int
+	Count  int          `json:"count"`
+	Broken map[Rule]int `json:"broken,omitempty"`
 	// Totals of what was counted.
-	Totals Totals
-	// Records counts the records of all chains, Deliveries those that have no end.
-	Records, OpenDeliveries int
+	Totals Totals `json:"totals"`
+	// Records counts the records of all chains, OpenDeliveries the deliveries that have no end.
+	Records        int `json:"records"`
+	OpenDeliveries int `json:"open_deliveries"`
 	// Unchecked says what was not checked, and why.
-	Unchecked []string
+	Unchecked []string `json:"unchecked"`
 }
 
 func (r *Report) addf(v Violation, format string, args ...any) {
@@ -199,9 +200,21 @@ func (r *Report) addf(v Violation, format string, args ...any) {
 
 // Totals is what the check counted. Proposals are the sum of Sent to Open; Deferred is outside the sum.
 type Totals struct {
-	Events, Profiles, Decisions, Proposals                    int
-	Sent, Suppressed, Superseded, Expired, Withdrawn, Unknown int
-	Open, Deferred, Lost, Duplicates, CapsExceeded            int
+	Events       int `json:"events"`
+	Profiles     int `json:"profiles"`
+	Decisions    int `json:"decisions"`
+	Proposals    int `json:"proposals"`
+	Sent         int `json:"sent"`
+	Suppressed   int `json:"suppressed"`
+	Superseded   int `json:"superseded"`
+	Expired      int `json:"expired"`
+	Withdrawn    int `json:"withdrawn"`
+	Unknown      int `json:"unknown"`
+	Open         int `json:"open"`
+	Deferred     int `json:"deferred"`
+	Lost         int `json:"lost"`
+	Duplicates   int `json:"duplicates"`
+	CapsExceeded int `json:"caps_exceeded"`
 }
 
 // String is the totals in one line.
