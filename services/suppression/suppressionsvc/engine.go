@@ -17,7 +17,6 @@ import (
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/profile"
-	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 	"refrain.dev/pkg/window"
 )
@@ -34,6 +33,7 @@ type engine struct {
 	catalogs Catalogs
 	store    Reader
 	owner    Owner
+	peers    Peers
 	hasher   identity.Hasher
 	clock    clock.Clock
 	zones    *window.Zones
@@ -70,19 +70,6 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 		res.Until = timestamppb.New(v.Until)
 	}
 	return res, nil
-}
-
-// ask hands a request to the fold of the customer's partition.
-func (e *engine) ask(ctx context.Context, tenant string, id *eventv1.Identifier, ask string, body request) (any, error) {
-	who, err := e.find(ctx, tenant, id)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := e.owner.Do(ctx, who.partition, stage.Request{ID: ask, Key: who.key, At: e.clock.Now(), Body: body})
-	if err != nil {
-		return nil, fmt.Errorf("ask the ledger: %w", err)
-	}
-	return reply, nil
 }
 
 // current returns the definitions applied last. A partition in which nothing happens hears of them only

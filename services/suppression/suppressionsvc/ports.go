@@ -3,6 +3,7 @@ package suppressionsvc
 import (
 	"context"
 
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
 	"refrain.dev/pkg/contact"
@@ -46,4 +47,10 @@ type Owner interface {
 	// Do returns the fold's reply after the record with its effect is stored; fault.Unavailable says that
 	// the outcome is not known.
 	Do(ctx context.Context, partition int, r stage.Request) (any, error)
+}
+
+// Peers finds the replica of this service that owns a partition.
+type Peers interface {
+	// Owner returns a client of that replica, nil if it is this one or nobody knows.
+	Owner(partition int) (contactv1.ContactServiceClient, error)
 }

@@ -26,24 +26,36 @@ func (s *server) Check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 
 // Reserve implements contactv1.ContactServiceServer.
 func (s *server) Reserve(ctx context.Context, req *contactv1.ReserveRequest) (*contactv1.ReserveResponse, error) {
-	res, err := answer[*contactv1.ReserveResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), "reserve/"+req.GetId(),
-		reserveRequest{id: req.GetId(), contact: req.GetContact()}))
+	res, err := answer[*contactv1.ReserveResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), asking{
+		id: "reserve/" + req.GetId(), body: reserveRequest{id: req.GetId(), contact: req.GetContact()},
+		pass: func(ctx context.Context, peer contactv1.ContactServiceClient) (any, error) {
+			return peer.Reserve(ctx, req)
+		},
+	}))
 	s.metrics.asked(ctx, "reserve", res.GetKind(), err)
 	return res, err
 }
 
 // Commit implements contactv1.ContactServiceServer.
 func (s *server) Commit(ctx context.Context, req *contactv1.CommitRequest) (*contactv1.CommitResponse, error) {
-	res, err := answer[*contactv1.CommitResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), "commit/"+req.GetId(),
-		commitRequest{id: req.GetId()}))
+	res, err := answer[*contactv1.CommitResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), asking{
+		id: "commit/" + req.GetId(), body: commitRequest{id: req.GetId()},
+		pass: func(ctx context.Context, peer contactv1.ContactServiceClient) (any, error) {
+			return peer.Commit(ctx, req)
+		},
+	}))
 	s.metrics.asked(ctx, "commit", 0, err)
 	return res, err
 }
 
 // Release implements contactv1.ContactServiceServer.
 func (s *server) Release(ctx context.Context, req *contactv1.ReleaseRequest) (*contactv1.ReleaseResponse, error) {
-	res, err := answer[*contactv1.ReleaseResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), "release/"+req.GetId(),
-		releaseRequest{id: req.GetId()}))
+	res, err := answer[*contactv1.ReleaseResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), asking{
+		id: "release/" + req.GetId(), body: releaseRequest{id: req.GetId()},
+		pass: func(ctx context.Context, peer contactv1.ContactServiceClient) (any, error) {
+			return peer.Release(ctx, req)
+		},
+	}))
 	s.metrics.asked(ctx, "release", 0, err)
 	return res, err
 }

@@ -17,6 +17,7 @@ import (
 // Service is the suppression stage with its gRPC service.
 type Service struct {
 	stage *stage.Stage
+	peers *peers
 	deps  run.Deps
 }
 
@@ -41,16 +42,18 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: catalogs,
 		Ready: func() { deps.Ready(stageName, true) },
 	})
+	others := newPeers(deps)
 	contactv1.RegisterContactServiceServer(deps.GRPC, &server{metrics: m, engine: &engine{
-		catalogs: catalogs, store: deps.Store, owner: s, clock: deps.Clock, zones: zones,
+		catalogs: catalogs, store: deps.Store, owner: s, peers: others, clock: deps.Clock, zones: zones,
 		hasher: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions),
 	}})
-	return &Service{stage: s, deps: deps}, nil
+	return &Service{stage: s, peers: others, deps: deps}, nil
 }
 
 // Run implements run.Component: it blocks until ctx ends and the stage is drained.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.deps.Ready(stageName, false)
+	defer s.peers.close()
 	if err := s.deps.Runner.Run(ctx, s.stage); err != nil {
 		return fmt.Errorf("run suppression: %w", err)
 	}
