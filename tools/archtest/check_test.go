@@ -50,6 +50,8 @@ func TestEachRuleIsEnforced(t *testing.T) {
 		},
 		"service imports the mesh": {"services/ingest/ingestsvc/a.go", `package ingestsvc; import "refrain.dev/services/mesh/meshsvc"`, "R4: no service imports the mesh"},
 		"mesh imports a tool":      {"services/mesh/meshsvc/a.go", `package meshsvc; import "refrain.dev/tools/retail"`, "R4: services import no tools"},
+		"the ledger imports core":  {"tools/ledger/a.go", `package ledger; import "refrain.dev/pkg/contact"`, "the ledger shares no code"},
+		"the ledger imports stage": {"tools/ledger/a.go", `package ledger; import "refrain.dev/pkg/stage"`, "the ledger shares no code"},
 		"contracts import code":    {"proto/a.go", `package proto; import "refrain.dev/pkg/fault"`, "contracts import contracts only"},
 		"environment":              {"pkg/state/a.go", `package state; import "os"; var x = os.Getenv("X")`, "R6: only main packages and pkg/run use os.Getenv"},
 		"exit":                     {"services/ingest/ingestsvc/a.go", `package ingestsvc; import "os"; func f() { os.Exit(1) }`, "os.Exit"},

@@ -43,6 +43,9 @@ func plumbingPackages() []string {
 	return []string{"clock", "config", "embed", "failpoint", "log", "membership", "rpc", "run", "source", "stage", "state", "telemetry"}
 }
 
+// ledgerReads is what tools/ledger may import beside contracts: the ports by which it reads.
+func ledgerReads() []string { return []string{"log", "state"} }
+
 // coreForbidden are imports that a core package must not have; a name ending in "/" stands for all below it.
 func coreForbidden() []string {
 	return []string{
@@ -123,6 +126,8 @@ func mayImport(from, to class, fromName, toName string) (why string, ok bool) {
 		return "R4: no service imports another one", false
 	case from == service && to == mesh:
 		return "R4: no service imports the mesh", false
+	case from == tool && fromName == "ledger" && to != contract && !slices.Contains(ledgerReads(), toName):
+		return "the ledger shares no code with what it checks", false
 	case (from == service || from == mesh) && to == tool:
 		return "R4: services import no tools", false
 	}
