@@ -64,4 +64,3 @@ func (t *ticket) resolve(sequence uint64, err error) {
 	t.after()
 	close(t.resolved)
 }
-

@@ -16,8 +16,10 @@ type Customers struct {
 	every time.Duration // one event's share of time
 	depth time.Duration // how far ahead of time a customer may be
 
-	mu   sync.Mutex
-	rows [2][buckets]time.Duration // when the customer's events will all have had their time
+	mu    sync.Mutex
+	began time.Duration             // the first reading of the clock, whatever it counts from
+	rows  [2][buckets]time.Duration // when, since began, the customer's events will all have had their time
+	used  bool
 }
 
 // NewCustomers allows each customer rate events per second, and burst at once after a rest. A rate of 0
@@ -39,6 +41,10 @@ func (c *Customers) Take(customer []byte, now time.Duration) *RefusedError {
 	second := &c.rows[1][binary.BigEndian.Uint64(customer[8:])/buckets%buckets]
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.used {
+		c.began, c.used = now, true
+	}
+	now -= c.began
 	until := max(min(*first, *second), now) + c.every
 	if over := until - now - c.depth; over > 0 {
 		return &RefusedError{Reason: CustomerRate, Why: "one customer has more events than one may", After: again(over)}

@@ -124,7 +124,7 @@ func (f *Flow) Stored(n int, sequence uint64, now time.Duration) {
 		f.marks[last].stored = f.stored
 		return
 	}
-	if len(f.marks) == 0 && f.looked < now {
+	if len(f.marks) == 0 {
 		f.looked = now // it was idle: that was no work
 	}
 	f.marks = append(f.marks, mark{sequence, f.stored, now})

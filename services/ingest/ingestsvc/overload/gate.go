@@ -42,6 +42,7 @@ type Gate struct {
 // NewGate makes a gate that nobody has passed.
 func NewGate(c clock.Clock, cfg GateConfig) *Gate {
 	g := &Gate{cfg: cfg, clock: c, turns: make(chan struct{}, cfg.Turns), urgent: make(chan struct{}, (cfg.Turns+1)/2)}
+	g.free.Store(int64(c.Elapsed()))
 	for range cap(g.turns) {
 		g.turns <- struct{}{}
 	}
