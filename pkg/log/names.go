@@ -14,6 +14,11 @@ const (
 	LaneBulk = "bulk"
 )
 
+// Barrier is the origin that pings advance, beside the control lane's: the position of the control lane up to
+// which everything is covered, pings included. The lane's own origin stands still for pings, so that a ping
+// moves the first stage only and not all of them.
+const Barrier = "barrier"
+
 // Lanes lists the lanes in draining order.
 func Lanes() []string { return []string{LaneControl, LaneLive, LaneBulk} }
 

@@ -145,7 +145,12 @@ func (p *partition) cover(it *item, b *batch) {
 		return
 	}
 	if lane := it.reader.lane; lane != "" {
-		b.origins[lane] = it.pos.Sequence
+		if lane == log.LaneControl {
+			b.origins[log.Barrier] = it.pos.Sequence
+		}
+		if !it.ping {
+			b.origins[lane] = it.pos.Sequence
+		}
 		b.stir = true
 		return
 	}
@@ -154,9 +159,7 @@ func (p *partition) cover(it *item, b *batch) {
 			continue
 		}
 		b.origins[o.GetLane()] = max(b.origins[o.GetLane()], o.GetSequence())
-		if o.GetLane() != log.LaneControl || it.total > 0 {
-			b.stir = b.stir || !p.cfg.Final
-		}
+		b.stir = b.stir || o.GetLane() != log.Barrier && !p.cfg.Final
 	}
 }
 

@@ -24,6 +24,8 @@ type item struct {
 	revision string
 	// origins of a record of the chain before, once its last item is done.
 	origins []*stagev1.Origin
+	// ping says that its message is a ping and nothing else.
+	ping bool
 	// sender is the mailbox position that the item moves to.
 	sender string
 	letter state.Position
@@ -149,6 +151,7 @@ func (r *reader) decodeArrivals(msg log.Message) ([]item, error) {
 		case *stagev1.Arrival_Catalog:
 			it.revision = v.Catalog.GetRevision()
 		case *stagev1.Arrival_Ping:
+			it.ping = it.total == 1
 		}
 		items = append(items, it)
 	}

@@ -220,6 +220,9 @@ func (l *links) covers(prev, r *record) {
 			l.breaksf(ChainCover, subject, "", "record %d is an OPEN and covers more of %s than the record before it", r.sequence, input)
 		}
 	}
+	if r.barrier < prev.barrier {
+		l.breaksf(ChainOrigin, subject, "", "record %d has barrier %d, the one before it %d", r.sequence, r.barrier, prev.barrier)
+	}
 	for n, lane := range log.Lanes() {
 		if r.origins[n] < prev.origins[n] {
 			l.breaksf(ChainOrigin, subject, "", "record %d has origin %d in lane %s, the one before it %d", r.sequence, r.origins[n], lane, prev.origins[n])

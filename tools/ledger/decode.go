@@ -32,6 +32,7 @@ type record struct {
 	// strange is an input that the stage does not have, or has twice.
 	strange   string
 	origins   [lanes]uint64
+	barrier   uint64 // the control lane's, with its pings
 	senders   []sender
 	cells     []cell
 	addressed []addressed
@@ -184,14 +185,18 @@ func (r *record) cover(message []byte, inputs []string) {
 }
 
 func (r *record) origin(message []byte) {
-	lane, sequence := -1, uint64(0)
+	lane, sequence, barrier := -1, uint64(0), false
 	for w := (wire{rest: message}); w.next(); {
 		switch w.num {
 		case 1:
-			lane = laneOf(w.data)
+			lane, barrier = laneOf(w.data), string(w.data) == log.Barrier
 		case 2:
 			sequence = w.n
 		}
+	}
+	if barrier {
+		r.barrier = sequence
+		return
 	}
 	if lane < 0 {
 		r.strange = "a lane of no name"

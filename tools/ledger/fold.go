@@ -166,6 +166,9 @@ func (c *checker) checkMeta(subject string, r *record, f *fold, s *Shard) {
 	if !r.now.IsZero() && !m.Now.Equal(time.UnixMicro(r.now.UnixMicro())) {
 		c.breaksf(StateMeta, subject, "", "it is of %s, record %d of %s", m.Now, r.sequence, r.now)
 	}
+	if m.Origins[log.Barrier] != r.barrier {
+		c.breaksf(StateMeta, subject, "", "its barrier is %d, that of record %d is %d", m.Origins[log.Barrier], r.sequence, r.barrier)
+	}
 	for n, lane := range log.Lanes() {
 		if m.Origins[lane] != r.origins[n] {
 			c.breaksf(StateMeta, subject, "", "its origin in lane %s is %d, that of record %d is %d", lane, m.Origins[lane], r.sequence, r.origins[n])

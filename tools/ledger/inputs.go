@@ -240,11 +240,14 @@ func (r *record) items() uint32 {
 
 // checkOrigins checks that origins are not beyond what is covered through all stages before.
 func (c *checker) checkOrigins(ch *chain, prev, r *record) {
-	if r.origins == prev.origins {
+	if r.origins == prev.origins && r.barrier == prev.barrier {
 		return
 	}
 	if ch.stage != profile {
 		before := c.chains[ch.partition][ch.stage-1].at(r.covers[0].sequence)
+		if before != nil && r.barrier > before.barrier {
+			c.breaksf(ChainOrigin, ch.subject, "", "record %d has barrier %d, but what it covers has %d", r.sequence, r.barrier, before.barrier)
+		}
 		for n, lane := range log.Lanes() {
 			if before != nil && r.origins[n] > before.origins[n] {
 				c.breaksf(ChainOrigin, ch.subject, "", "record %d has origin %d in lane %s, but what it covers has %d", r.sequence, r.origins[n], lane, before.origins[n])
@@ -256,6 +259,9 @@ func (c *checker) checkOrigins(ch *chain, prev, r *record) {
 		covered := r.covers[n].sequence
 		if _, items, found := ch.reads[n].message(covered); found && r.covers[n].index < items {
 			covered--
+		}
+		if lane == log.LaneControl && r.barrier > covered {
+			c.breaksf(ChainOrigin, ch.subject, "", "record %d has barrier %d, but the control lane is covered up to %d", r.sequence, r.barrier, covered)
 		}
 		if r.origins[n] > covered {
 			c.breaksf(ChainOrigin, ch.subject, "", "record %d has origin %d in lane %s, which is covered up to %d", r.sequence, r.origins[n], lane, covered)

@@ -63,7 +63,7 @@ func (v *profileView) Read(_ context.Context, _ int, q state.Query) (state.View,
 		return state.View{}, err
 	}
 	return state.View{
-		Metas: map[string]state.Meta{profileName: {Applied: v.applied, Origins: map[string]uint64{log.LaneControl: v.covered}}},
+		Metas: map[string]state.Meta{profileName: {Applied: v.applied, Origins: map[string]uint64{log.Barrier: v.covered}}},
 		Rows:  [][]byte{row},
 	}, v.err
 }

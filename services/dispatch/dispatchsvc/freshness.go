@@ -86,7 +86,7 @@ func (f *freshness) look(ctx context.Context, partition int, key string) (v view
 	}
 	covered := f.released()
 	if !covered {
-		v.asOf, covered = lane.covered(meta.Origins[log.LaneControl])
+		v.asOf, covered = lane.covered(meta.Origins[log.Barrier])
 	}
 	if !covered || !f.young(v) {
 		return view{}, false, pinged
@@ -103,7 +103,7 @@ func (f *freshness) read(ctx context.Context, partition int, key string) (row []
 		return nil, state.Meta{}, fmt.Errorf("read profile: %w", err)
 	}
 	meta = seen.Metas[profileName]
-	f.pings.of(partition).note(meta.Origins[log.LaneControl])
+	f.pings.of(partition).note(meta.Origins[log.Barrier])
 	return seen.Rows[0], meta, nil
 }
 

@@ -154,7 +154,7 @@ func (w *world) project(p *profilev1.Profile) {
 		applied, origin := uint64(0), uint64(0)
 		for ctx.Err() == nil {
 			b := state.Batch{Prev: applied, Meta: state.Meta{
-				Generation: 1, Applied: applied + 1, Origins: map[string]uint64{log.LaneControl: origin}, Now: time.Now(), Revision: revision,
+				Generation: 1, Applied: applied + 1, Origins: map[string]uint64{log.Barrier: origin}, Now: time.Now(), Revision: revision,
 			}, Writes: []state.Write{{Key: w.key(), Value: row}}}
 			if err := w.deps.Store.Apply(ctx, state.Shard{Stage: "profile", Partition: w.home}, b); err != nil {
 				return

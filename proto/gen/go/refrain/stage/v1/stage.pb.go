@@ -456,7 +456,7 @@ func (x *Cover) GetIndex() uint32 {
 // Origin is a position in one lane of EVENTS.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The lane: control, live or bulk.
+	// The lane: control, live or bulk; barrier for the control lane with its pings.
 	Lane string `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
 	// The stream sequence up to which the lane is covered completely.
 	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
