@@ -74,7 +74,7 @@ func (c *checker) gatherContacts() {
 				seen = true
 			}
 		}
-		known := c.h.Received != nil && (c.h.Channels == nil || slices.Contains(c.h.Channels, p.channel()))
+		known := c.h.Received != nil && c.h.read(p.ended) && (c.h.Channels == nil || slices.Contains(c.h.Channels, p.channel()))
 		sent := p.end() == decisionv1.Resolution_RESOLUTION_SENT && !known
 		if doubt := p.end() == decisionv1.Resolution_RESOLUTION_UNKNOWN; !seen && len(p.intents) > 0 && (sent || doubt) {
 			c.reached(p, contact{at: p.intents[len(p.intents)-1].now, doubt: doubt})

@@ -191,7 +191,7 @@ func (c *checker) checkForged(e *event) {
 	case c.h.Trimmed:
 	case e.applied > 0 && len(e.stored) == 0 && !e.dead:
 		c.breaksf(EventForged, "", e.key.id, "it took effect and is in no lane")
-	case c.h.AllSent && c.h.Sent != nil && e.sent == nil && len(e.stored) > 0:
+	case c.h.AllSent && c.h.Sent != nil && e.sent == nil && len(e.stored) > 0 && c.h.read(e.stored[0].received):
 		c.breaksf(EventForged, e.stored[0].subject, e.key.id, "it is stored, and nobody sent it")
 	}
 }

@@ -44,6 +44,7 @@ type proposal struct {
 	made, chosen        bool
 	deferred, givenUp   bool
 	deferredUntil       time.Time
+	ended               time.Time // first
 	verdict             contactv1.VerdictKind
 	ends                []decisionv1.Resolution
 	approvals           []approval
@@ -258,4 +259,7 @@ func (x *reading) ended(message []byte) {
 	}
 	p := x.proposals.get(field(message, 1))
 	p.ends = append(p.ends, decisionv1.Resolution(how)) //nolint:gosec // small fits
+	if len(p.ends) == 1 {
+		p.ended = x.record.now
+	}
 }

@@ -39,6 +39,9 @@ type History struct {
 	Received []Request
 	// Channels are those of which Received has every request; nil: all.
 	Channels []string
+	// Read is when Sent and Received were read, before the log was. Unless the mesh is settled, what happened
+	// after that is not looked for in them. Zero: they know all that the log knows.
+	Read time.Time
 	// Definitions are the rules by the catalog revision of the verdicts that they govern; those under ""
 	// stand for all other revisions.
 	Definitions map[string]*Definitions
@@ -54,6 +57,11 @@ type History struct {
 	Zones *Zones
 	// Skew is by how much the clocks of clients, stages and providers may differ.
 	Skew time.Duration
+}
+
+// read says whether what happened at an instant must be in Sent and Received, if it was there.
+func (h *History) read(at time.Time) bool {
+	return h.Settled || h.Read.IsZero() || at.Before(h.Read.Add(-h.Skew))
 }
 
 // DefaultBound is how long after an acknowledged opt-out a send may still start.

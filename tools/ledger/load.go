@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"refrain.dev/pkg/log"
@@ -55,8 +56,10 @@ type loading struct {
 	history *History
 }
 
+// chains reads the chains from the last stage to the first: whatever a chain follows from is read after it, so
+// it is there.
 func (l *loading) chains(ctx context.Context) error {
-	for _, spec := range log.Stages() {
+	for _, spec := range slices.Backward(log.Stages()) {
 		for p := range l.history.Partitions {
 			if err := l.read(ctx, log.Subject(spec.Chain, p)); err != nil {
 				return err

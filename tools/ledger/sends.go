@@ -127,6 +127,7 @@ func (c *checker) checkAccount(p *proposal) {
 	}
 	switch {
 	case end == decisionv1.Resolution_RESOLUTION_UNKNOWN, end == decisionv1.Resolution_RESOLUTION_UNSPECIFIED:
+	case end == decisionv1.Resolution_RESOLUTION_SENT && !accepted && !c.h.read(p.ended):
 	case end == decisionv1.Resolution_RESOLUTION_SENT && !accepted:
 		c.breaksf(ProposalAccount, "", p.id, "it ended as sent, and no provider accepted it")
 	case end != decisionv1.Resolution_RESOLUTION_SENT && had:

@@ -53,7 +53,7 @@ The lines that channels with the file adapter write are understood as they are.`
 		Args: args(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSite(cmd.Context(), func(site log.Site, gen log.Generation) error {
-				h, err := v.load(cmd.Context(), site, gen)
+				h, err := v.load(cmd.Context(), site, gen, a.Now())
 				if err != nil {
 					return err
 				}
@@ -76,8 +76,13 @@ The lines that channels with the file adapter write are understood as they are.`
 	return cmd
 }
 
-// load reads everything that the check is given.
-func (v *verification) load(ctx context.Context, site log.Site, gen log.Generation) (*ledger.History, error) {
+// load reads everything that the check is given: the files first, since a mesh that works goes on meanwhile,
+// and what it does after that is not looked for in them.
+func (v *verification) load(ctx context.Context, site log.Site, gen log.Generation, now time.Time) (*ledger.History, error) {
+	files, err := v.files()
+	if err != nil {
+		return nil, err
+	}
 	var store ledger.Store
 	if v.redis != "" {
 		client := redis.NewUniversalClient(state.RedisOptions(v.redis))
@@ -91,26 +96,32 @@ func (v *verification) load(ctx context.Context, site log.Site, gen log.Generati
 	if err != nil {
 		return nil, err
 	}
+	h.Sent, h.Received, h.Definitions, h.Read = files.Sent, files.Received, files.Definitions, now
 	h.Settled, h.Trimmed, h.AllSent, h.Channels = v.settled, v.trimmed, v.allSent, v.channels
 	h.Bound, h.Skew = v.bound, v.skew
+	return h, nil
+}
+
+// files reads what stands in files.
+func (v *verification) files() (h ledger.History, err error) {
 	if v.definitions != "" {
 		d, err := ledger.ReadDefinitions(os.DirFS(v.definitions))
 		if err != nil {
-			return nil, fmt.Errorf("--definitions %s: %w", v.definitions, err)
+			return h, fmt.Errorf("--definitions %s: %w", v.definitions, err)
 		}
 		h.Definitions = map[string]*ledger.Definitions{"": d}
 	}
 	for _, path := range v.accepted {
 		sent, err := ledger.ReadSent(path)
 		if err != nil {
-			return nil, fmt.Errorf("--accepted: %w", err)
+			return h, fmt.Errorf("--accepted: %w", err)
 		}
 		h.Sent = append(append([]ledger.Sent{}, h.Sent...), sent...)
 	}
 	for _, path := range v.received {
 		received, err := ledger.ReadReceived(path)
 		if err != nil {
-			return nil, fmt.Errorf("--received: %w", err)
+			return h, fmt.Errorf("--received: %w", err)
 		}
 		h.Received = append(append([]ledger.Request{}, h.Received...), received...)
 	}
