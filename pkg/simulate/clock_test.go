@@ -148,6 +148,46 @@ func TestWithinEndsWithItsParent(t *testing.T) {
 	})
 }
 
+// Who waits on a descendant of a context learns of its end although nobody looks.
+func TestWithinEndsUnseen(t *testing.T) {
+	alone(t, func(ctx context.Context, p *simulate.Process) error {
+		parent, cancelParent := context.WithCancel(ctx)
+		limited, cancel := p.Clock().Within(parent, time.Hour)
+		defer cancel()
+		child, cancelChild := context.WithCancel(limited)
+		defer cancelChild()
+		p.Go(func() {
+			_ = p.Sleep(ctx, time.Second)
+			cancelParent()
+		})
+		began := p.Clock().Elapsed()
+		if _, err := p.Clock().Wait(child, clock.Forever); !errors.Is(err, context.Canceled) || p.Clock().Elapsed()-began > 2*time.Second {
+			t.Errorf("a wait of a grandchild ended with %v after %s", err, p.Clock().Elapsed()-began)
+		}
+		return nil
+	})
+}
+
+// A dead process starts nothing.
+func TestTheDeadStartNothing(t *testing.T) {
+	w := simulate.New(simulate.Config{Seed: 1})
+	ran := false
+	n := w.Node("n", simulate.NodeConfig{})
+	n.Start(func(p *simulate.Process) error {
+		defer p.Go(func() { ran = true })
+		_, err := p.Clock().Wait(p.Context(), clock.Forever)
+		return err
+	})
+	r := w.Run(func(ctx context.Context, p *simulate.Process) error {
+		_ = p.Sleep(ctx, time.Second)
+		n.Crash()
+		return p.Sleep(ctx, time.Second)
+	})
+	if ran || len(r.Violations) > 0 {
+		t.Errorf("ran %v, %v", ran, r.Violations)
+	}
+}
+
 func TestNodesHaveTheirOwnTimeOfDay(t *testing.T) {
 	w := simulate.New(simulate.Config{Seed: 1})
 	var seen []time.Duration

@@ -192,7 +192,7 @@ func TestCalm(t *testing.T) {
 	sched, err := schedule.Parse(`when=at:0s what=held on=feed:evt. for=1h
 when=at:1s what=pause node=paused for=1h
 when=at:1s what=crash node=down for=1h
-when=at:1s what=late on=log:evt. for=1h
+when=at:500ms what=late on=log:evt. for=1h
 when=at:30s what=crash node=paused for=-1s`)
 	if err != nil {
 		t.Fatal(err)
@@ -211,6 +211,8 @@ when=at:30s what=crash node=paused for=-1s`)
 			return err
 		}
 		_, _ = p.Broker().Publish(p.Context(), "evt.live.0", []byte("x"))
+		_ = p.Sleep(p.Context(), 800*time.Millisecond)
+		p.Go(func() { _, _ = p.Broker().Publish(p.Context(), "evt.live.0", []byte("late")) })
 		_ = p.Sleep(p.Context(), 3*time.Second)
 		_, _ = p.Broker().Publish(p.Context(), "evt.live.0", []byte("y"))
 		ran = true
@@ -227,12 +229,12 @@ when=at:30s what=crash node=paused for=-1s`)
 	})
 	r := w.Run(func(ctx context.Context, p *simulate.Process) error {
 		_ = p.Sleep(ctx, 10*time.Second)
-		if ran || got != 0 || started != 1 {
+		if ran || got != 0 || started != 1 || published(t, w, "evt.live.0") != 1 {
 			t.Errorf("before: ran %v, %d delivered, %d starts", ran, got, started)
 		}
 		w.Calm()
 		_ = p.Sleep(ctx, time.Minute)
-		if !ran || got != 2 || started != 2 {
+		if !ran || got != 3 || started != 2 {
 			t.Errorf("after: ran %v, %d delivered, %d starts", ran, got, started)
 		}
 		return nil

@@ -337,6 +337,12 @@ func TestFeeds(t *testing.T) {
 			}
 			defer f.Close()
 			tail := f.Tail("evt.live.0")
+			p.Go(func() { // what has not arrived is not there, whoever looks
+				_ = p.Sleep(p.Context(), 10*time.Second)
+				if _, ok := tail.Peek(); ok {
+					t.Errorf("%s: something is there that did not wake its reader", name)
+				}
+			})
 			for next := byte(0); ; {
 				if m, ok := tail.Peek(); ok {
 					if m.Data[0] != next {
@@ -429,5 +435,40 @@ func TestLeasesAndObjectsUnderFaults(t *testing.T) {
 				t.Errorf("%s: still held %v, %v", fault, held, err)
 			}
 		})
+	}
+}
+
+// Others run between the begin of an operation and its effect, and between its effect and its end.
+func TestPortsLetOthersRun(t *testing.T) {
+	before, after := 0, 0
+	alone(t, func(ctx context.Context, p *simulate.Process) error {
+		begun, done, over := false, false, false
+		p.Go(func() {
+			for !over {
+				if begun && !done {
+					before++
+				}
+				if done {
+					after++
+				}
+				_ = p.Sleep(ctx, 0)
+			}
+		})
+		for range 100 {
+			begun, done = true, false
+			err := p.Outside(ctx, "x", 0, func() error {
+				done = true
+				return nil
+			})
+			begun, done = false, false
+			if err != nil {
+				return err
+			}
+		}
+		over = true
+		return nil
+	})
+	if before < 10 || after < 10 {
+		t.Errorf("others ran %d times before and %d times after", before, after)
 	}
 }
