@@ -24,11 +24,13 @@ type share struct {
 // flows. The answer is why something is refused; nil if nothing is.
 //
 // Opt-outs, complaints and receipts are always taken. Of the rest each customer's, and then each partition's,
-// stands for itself: a partition that lags refuses its own. But if the publisher could not send the same
-// again without its having two effects, all is refused or nothing.
+// stands for itself as long as the trouble is theirs alone. When it is everybody's, all that is normal in a
+// submission is taken or nothing: parts of many are worth nothing to anybody. The same holds if the publisher
+// could not send the same again without its having two effects.
 func (d *door) admit(s submission) *overload.RefusedError {
 	var worst *overload.RefusedError
 	var taken []share
+	whole := !repeatable(s)
 	for _, sh := range d.shares(s) {
 		refusal := d.room(s, sh)
 		if refusal == nil {
@@ -36,12 +38,12 @@ func (d *door) admit(s submission) *overload.RefusedError {
 			continue
 		}
 		sh.refuse(refusal)
-		worst = overload.Later(worst, refusal)
+		whole = whole || refusal.Reason == overload.LogSlow || !d.flows.local(sh.to.lane)
 	}
 	for _, it := range s.items {
 		worst = overload.Later(worst, it.refusal)
 	}
-	if worst == nil || repeatable(s) {
+	if worst == nil || !whole {
 		return worst
 	}
 	for _, sh := range taken {
@@ -68,7 +70,10 @@ func (d *door) shares(s submission) []share {
 	var all []share
 	place := map[line]int{}
 	for _, it := range s.items {
-		if it.refusal = d.alone(s, it); it.refusal != nil || len(it.problems) > 0 {
+		if it.stored == nil {
+			it.refusal = d.alone(s, it)
+		}
+		if it.skipped() {
 			continue
 		}
 		l := line{it.to, urgent(s, it)}

@@ -36,6 +36,7 @@ type door struct {
 	flows      *flows
 	customers  *overload.Customers
 	gate       *overload.Gate
+	recent     recent
 	spread     overload.Spread
 	maxQueue   time.Duration
 	letters    *letters
@@ -57,6 +58,7 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 		d.prepare(s.tenant, it, d.expiry(it, now))
 	}
 	s.timed = d.stamper.Skew()
+	d.recent.recall(s)
 	refused := d.admit(s)
 	done := d.stamp(s)
 	tickets, err := d.submit(ctx, s, done)
@@ -69,6 +71,7 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 	if err == nil {
 		d.metrics.took(ctx, s)
 		if refused != nil {
+			d.recent.note(s, r.results)
 			err = fault.As(fault.Unavailable, refused)
 		}
 	}
@@ -183,6 +186,11 @@ func (d *door) submit(ctx context.Context, s submission, done func()) ([]*ticket
 
 // await collects the positions of accepted items.
 func (d *door) await(ctx context.Context, tickets []*ticket, s submission, results []result) error {
+	for i, it := range s.items {
+		if it.stored != nil {
+			results[i] = result{id: it.event.GetId(), madeID: it.madeID, position: it.stored}
+		}
+	}
 	var errs []error
 	for _, t := range tickets {
 		sequence, err := t.wait(ctx, d.clock)

@@ -95,6 +95,16 @@ func (f *flows) settle(to address, n int, sequence uint64, err error) {
 	}
 }
 
+// local says that most partitions of a lane have plenty of room: what is refused there is some partition's own
+// trouble.
+func (f *flows) local(lane string) bool {
+	crowded := f.live.Crowded()
+	if lane == log.LaneBulk {
+		crowded = max(crowded, f.bulk.Crowded())
+	}
+	return crowded <= max(1, f.partitions/4)
+}
+
 // closed is why nothing of a lane is taken in any partition; nil if something is.
 func (f *flows) closed(lane string) *overload.RefusedError {
 	now := f.clock.Elapsed()

@@ -34,10 +34,12 @@ type item struct {
 	customer []byte
 	// refusal is why it is not taken now; nil if it is.
 	refusal *overload.RefusedError
+	// stored is where the item is already; nil if it is not known to be.
+	stored *eventv1.Position
 }
 
-// skipped says that the item is not stored: it is wrong, or it is not taken now.
-func (it *item) skipped() bool { return len(it.problems) > 0 || it.refusal != nil }
+// skipped says that the item is not stored now: it is wrong, it is not taken, or it is there already.
+func (it *item) skipped() bool { return len(it.problems) > 0 || it.refusal != nil || it.stored != nil }
 
 func (it *item) problem(field, why string) {
 	it.problems = append(it.problems, event.Problem{Field: field, Why: why})

@@ -118,8 +118,30 @@ func TestOfAMixedBatchTheRestIsStored(t *testing.T) {
 	for _, e := range f.stored("live")[before:] {
 		ids[e.GetId()] = true
 	}
-	if f.comesThrough(); len(ids) < 3 {
-		t.Errorf("%d different events, want 3 or more", len(ids))
+	if got := len(f.stored("live")) - before; len(ids) != 3 || got != 3 {
+		t.Errorf("%d events are stored, %d different ones, want 3 of 3", got, len(ids))
+	}
+}
+
+// "When it is everybody's, all is taken or nothing": parts of many batches would fill the partitions, and no
+// batch would ever be whole.
+func TestWhenAllAreCrowdedABatchIsTakenAsAWholeOrNotAtAll(t *testing.T) {
+	f := newFixture(t)
+	f.crowd(1)
+	for _, p := range []int{2, 3} {
+		for n := range leastUnderWay/2 + 1 {
+			f.post("/v1/track", trackOf(f.at(p, n)))
+		}
+	}
+	before := len(f.stored("live"))
+	if code, _, _ := f.post("/v1/batch", batchOf(trackOf(f.at(1, 1)), trackOf(f.at(2, 1)), trackOf(f.at(3, 1)))); code != http.StatusTooManyRequests {
+		t.Errorf("got %d", code)
+	}
+	if got := len(f.stored("live")) - before; got != 0 {
+		t.Errorf("%d events of the batch are stored", got)
+	}
+	if code, a, _ := f.post("/v1/batch", batchOf(trackOf(f.at(2, 1)), trackOf(f.at(3, 1)))); code != http.StatusOK {
+		t.Errorf("without the partition that is full: %d %+v", code, a)
 	}
 }
 

@@ -25,6 +25,7 @@ type Flows struct {
 	limits   Limits
 	all      []Flow
 	refusing atomic.Int64
+	crowded  atomic.Int64
 }
 
 // NewFlows makes flows in which nothing is under way.
@@ -51,6 +52,10 @@ func (f *Flows) Closed(now time.Duration) *RefusedError {
 	return worst
 }
 
+// Crowded is how many flows have at least half of what they may have under way. It is as old as the last look
+// at each.
+func (f *Flows) Crowded() int { return int(f.crowded.Load()) }
+
 // Oldest is the greatest age of all flows, and its partition.
 func (f *Flows) Oldest(now time.Duration) (age time.Duration, partition int) {
 	for p := range f.all {
@@ -76,6 +81,7 @@ type Flow struct {
 	rate    float64
 	looked  time.Duration
 	refuses bool
+	crowded bool
 }
 
 // mark says that stored events had been stored up to a sequence, the first of them at a time.
@@ -208,19 +214,23 @@ func (f *Flow) Crowded() bool {
 // free, and the lag is half of what it may be.
 func (f *Flow) judge(now time.Duration) {
 	under, window, age, lag := f.under(), f.window(), f.age(now), f.lane.limits.Lag
+	turn(&f.crowded, 2*under >= window, &f.lane.crowded)
 	refuses := under >= window || age > lag
 	if f.refuses {
 		refuses = 4*under > 3*window || 2*age > lag
 	}
-	if refuses == f.refuses {
-		return
+	turn(&f.refuses, refuses, &f.lane.refusing)
+}
+
+// turn sets a state and counts those who are in it.
+func turn(state *bool, to bool, count *atomic.Int64) {
+	switch {
+	case to && !*state:
+		count.Add(1)
+	case !to && *state:
+		count.Add(-1)
 	}
-	f.refuses = refuses
-	if refuses {
-		f.lane.refusing.Add(1)
-	} else {
-		f.lane.refusing.Add(-1)
-	}
+	*state = to
 }
 
 func (f *Flow) refusal(now time.Duration) *RefusedError {
