@@ -95,9 +95,12 @@ func (p *partition) recover(ctx context.Context) error {
 		return fmt.Errorf("read meta of %s: %w", p.chainName, err)
 	}
 	meta := view.Metas[name]
-	if meta.Applied > p.last || meta.Applied > 0 && meta.Generation != p.cfg.Generation.Number {
+	if meta.Applied > 0 && meta.Generation != p.cfg.Generation.Number {
 		return &HaltError{Subject: p.chainName, Why: fmt.Sprintf(
-			"the state store is at record %d of generation %d, the chain ends at %d: the log lost data", meta.Applied, meta.Generation, p.last)}
+			"the state store is of generation %d, this process of %d", meta.Generation, p.cfg.Generation.Number)}
+	}
+	if meta.Applied > p.last {
+		return p.ahead(ctx, meta)
 	}
 	p.applied = meta.Applied
 	p.senders = meta.Senders
