@@ -18,7 +18,7 @@ import (
 // ReadDefinitions reads the rules for contact from the YAML files of a workspace, by a reader of its own. It
 // understands what the check needs and leaves the rest to those who compile definitions.
 func ReadDefinitions(workspace fs.FS) (*Definitions, error) {
-	d := &Definitions{Actions: map[string]Action{}, Windows: map[string]time.Duration{}}
+	d := &Definitions{Actions: map[string]Action{}}
 	err := fs.WalkDir(workspace, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || path.Ext(name) != ".yaml" && path.Ext(name) != ".yml" {
 			return err
@@ -69,8 +69,6 @@ func (d *Definitions) document(doc *document) error {
 		return err
 	case "Action":
 		return d.action(doc)
-	case "Channel":
-		return d.channel(doc)
 	case "ContactPolicy":
 		return d.policy(doc)
 	}
@@ -95,18 +93,6 @@ func (d *Definitions) action(doc *document) error {
 	}
 	d.Actions[doc.Metadata.Name] = a
 	return nil
-}
-
-func (d *Definitions) channel(doc *document) error {
-	var spec struct {
-		Window string `yaml:"idempotency_window"`
-	}
-	if err := doc.Spec.Decode(&spec); err != nil || spec.Window == "" {
-		return err
-	}
-	window, err := period(spec.Window)
-	d.Windows[doc.Metadata.Name] = window
-	return err
 }
 
 // policySpec is a ContactPolicy as written.

@@ -111,16 +111,11 @@ spec:
 kind: ContactPolicy
 metadata: {name: all}
 spec: {consent: not_required}
----
-kind: Channel
-metadata: {name: push}
-spec: {adapter: webhook, idempotency_window: PT1H}
 `)},
 		"README.md": {Data: []byte("kind: [")},
 	})
 	want := &Definitions{
 		Zone: "Europe/Berlin", Actions: map[string]Action{"offer": {Obeys: true}, "sorry": {Obeys: true}},
-		Windows: map[string]time.Duration{"push": time.Hour},
 		Policies: []Policy{
 			{
 				Name: "cadence", Selects: true, Purposes: []string{"marketing"}, Channels: []string{"email"}, Consent: "required", Gap: 4 * time.Hour,

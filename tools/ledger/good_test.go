@@ -44,7 +44,6 @@ func worldDefinitions() *Definitions {
 			Gap: 5 * time.Minute, Quiet: &Quiet{From: 20 * 60, To: 8 * 60}, Consent: "required",
 		}},
 		Actions: map[string]Action{"offer": {Obeys: true, Counts: true}},
-		Windows: map[string]time.Duration{"push": time.Hour},
 	}
 }
 

@@ -39,6 +39,9 @@ type History struct {
 	Received []Request
 	// Channels are those of which Received has every request; nil: all.
 	Channels []string
+	// Windows are how long providers keep idempotency keys, by channel. A channel that is missing keeps none:
+	// a proposal is sent at most once there, whatever key it carries.
+	Windows map[string]time.Duration
 	// Read is when Sent and Received were read, before the log was. Unless the mesh is settled, what happened
 	// after that is not looked for in them. Zero: they know all that the log knows.
 	Read time.Time
@@ -144,9 +147,6 @@ type Definitions struct {
 	Policies []Policy
 	// Actions by name. For one that is missing its purpose decides: marketing obeys caps and counts.
 	Actions map[string]Action
-	// Windows are how long a provider keeps idempotency keys, by channel. A channel that is missing keeps
-	// none: every proposal is sent at most once.
-	Windows map[string]time.Duration
 }
 
 // Action says how contacts of an action stand to caps.

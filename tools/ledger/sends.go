@@ -3,7 +3,6 @@ package ledger
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 )
@@ -80,7 +79,7 @@ func (c *checker) checkOnce(p *proposal) {
 	}
 	first := p.requests[0]
 	possible, messages := 0, map[string]bool{}
-	window := c.definitionsOf(p).window(cmp.Or(first.Channel, p.channel()))
+	window := c.h.Windows[cmp.Or(first.Channel, p.channel())]
 	for _, r := range p.requests {
 		if r.Key != first.Key {
 			c.breaksf(SendKey, r.Channel, p.id, "it was sent with the keys %q and %q", first.Key, r.Key)
@@ -135,22 +134,6 @@ func (c *checker) checkAccount(p *proposal) {
 	case end != decisionv1.Resolution_RESOLUTION_SENT && doubt:
 		c.breaksf(ProposalAccount, "", p.id, "it ended as %v, and a provider may have accepted it", end)
 	}
-}
-
-// window is how long a channel's provider keeps idempotency keys; 0 if it does not.
-func (d *Definitions) window(channel string) time.Duration {
-	if d == nil {
-		return 0
-	}
-	return d.Windows[channel]
-}
-
-// definitionsOf are the rules that governed a proposal's last approval.
-func (c *checker) definitionsOf(p *proposal) *Definitions {
-	if n := len(p.approvals); n > 0 {
-		return c.definitions(string(p.approvals[n-1].record.revision))
-	}
-	return c.definitions("")
 }
 
 // definitions are the rules of a revision; nil if they are not known.

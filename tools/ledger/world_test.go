@@ -271,6 +271,7 @@ func (w *world) history() *History {
 	h := &History{
 		Generation: 1, Partitions: worldPartitions, Log: map[string][]log.Message{}, Sent: w.sent, Received: w.received, AllSent: true,
 		Definitions: map[string]*Definitions{"": worldDefinitions()}, Settled: true, Now: w.now, Skew: time.Second,
+		Windows: map[string]time.Duration{"push": time.Hour},
 	}
 	add := func(subject string, sequence uint64, data []byte) {
 		h.Log[subject] = append(h.Log[subject], log.Message{Subject: subject, Sequence: sequence, Data: data, Time: w.now})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,6 +31,7 @@ know to be acknowledged and what providers received.`,
 // verification is one run of ledger verify.
 type verification struct {
 	accepted, received, channels []string
+	windows                      []string
 	definitions, redis           string
 	allSent, settled, trimmed    bool
 	bound, skew                  time.Duration
@@ -66,6 +68,7 @@ The lines that channels with the file adapter write are understood as they are.`
 	f.BoolVar(&v.allSent, "all-sent", false, "these files name every event that anybody sent, acknowledged or not")
 	f.StringSliceVar(&v.received, "received", nil, "files of providers: the requests that they received")
 	f.StringSliceVar(&v.channels, "channels", nil, "the channels of which these files have every request; without it all")
+	f.StringSliceVar(&v.windows, "window", nil, "channels whose provider keeps idempotency keys, and how long: push=1h")
 	f.StringVar(&v.definitions, "definitions", "", "directory of the definitions that were in force")
 	f.StringVar(&v.redis, "redis", "", "Redis with the states: host:port, host:port,… for a cluster, or a unix socket")
 	f.BoolVar(&v.settled, "settled", false, "the mesh has done all that it had to do: whatever is left open is wrong")
@@ -79,6 +82,10 @@ The lines that channels with the file adapter write are understood as they are.`
 // load reads everything that the check is given: the files first, since a mesh that works goes on meanwhile,
 // and what it does after that is not looked for in them.
 func (v *verification) load(ctx context.Context, site log.Site, gen log.Generation, now time.Time) (*ledger.History, error) {
+	windows, err := v.keep()
+	if err != nil {
+		return nil, err
+	}
 	files, err := v.files()
 	if err != nil {
 		return nil, err
@@ -96,10 +103,24 @@ func (v *verification) load(ctx context.Context, site log.Site, gen log.Generati
 	if err != nil {
 		return nil, err
 	}
-	h.Sent, h.Received, h.Definitions, h.Read = files.Sent, files.Received, files.Definitions, now
+	h.Sent, h.Received, h.Definitions, h.Windows, h.Read = files.Sent, files.Received, files.Definitions, windows, now
 	h.Settled, h.Trimmed, h.AllSent, h.Channels = v.settled, v.trimmed, v.allSent, v.channels
 	h.Bound, h.Skew = v.bound, v.skew
 	return h, nil
+}
+
+// keep reads how long providers keep idempotency keys.
+func (v *verification) keep() (map[string]time.Duration, error) {
+	out := map[string]time.Duration{}
+	for _, text := range v.windows {
+		channel, long, _ := strings.Cut(text, "=")
+		window, err := time.ParseDuration(long)
+		if err != nil || channel == "" || window <= 0 {
+			return nil, usage("--window %q: want a channel and a time, such as push=1h", text)
+		}
+		out[channel] = window
+	}
+	return out, nil
 }
 
 // files reads what stands in files.

@@ -80,5 +80,7 @@ func TestLedgerVerifyErrors(t *testing.T) {
 			t.Errorf("%v: a report was printed:\n%s", args, r.out)
 		}
 	}
+	b.run(t, "ledger", "verify", "--window", "push=soon").want(t, 2, "", "push=1h")
+	b.run(t, "ledger", "verify", "--window", "push=1h").want(t, 0, "ledger:", "")
 	b.run(t, "ledger").want(t, 2, "", "want verify")
 }
