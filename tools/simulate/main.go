@@ -28,6 +28,7 @@ type settings struct {
 	workers      int
 	replay       string
 	loud, trace  bool
+	about        string
 	mutants      string
 	mutantSeeds  uint64
 	stopAt       int
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&s.workers, "workers", runtime.NumCPU(), "how many worlds at once")
 	flag.StringVar(&s.replay, "replay", "", "run one case: a seed, or a file with a printed case")
 	flag.BoolVar(&s.loud, "loud", false, "with -replay: let the services log")
+	flag.StringVar(&s.about, "about", "", "with -replay: print what the chains say about a proposal or a customer")
 	flag.BoolVar(&s.trace, "trace", false, "with -replay: print every step")
 	flag.StringVar(&s.mutants, "mutants", "", "also find planted bugs: all, or names separated by commas")
 	flag.Uint64Var(&s.mutantSeeds, "mutant-seeds", 3000, "how many seeds to try on each")
@@ -120,7 +122,7 @@ func replay(b *shop.Bundles, s settings) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	o := shop.Options{}
+	o := shop.Options{About: s.about}
 	if s.loud {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stdout, nil))
 	}

@@ -84,6 +84,9 @@ func (m *mesh) check() {
 		return
 	}
 	report := ledger.Verify(h)
+	if m.about != "" {
+		fmt.Print(about(h, m.about))
+	}
 	for _, v := range report.Violations {
 		m.world.Violate(string(v.Rule), v.String())
 	}
@@ -103,7 +106,7 @@ func (m *mesh) history() (*ledger.History, error) {
 		h.Received = append(h.Received, *r)
 	}
 	h.Definitions, h.Zones = m.rules, m.zones
-	h.Settled, h.Now, h.Skew = true, m.world.Now(), 0
+	h.Settled, h.Now, h.Skew = true, m.world.Now(), m.skew()
 	return h, nil
 }
 

@@ -37,7 +37,7 @@ func profile(seed uint64) schedule.Profile {
 					"prf.", "act.", "vdc.", "snd.", "evt.control.", "evt.live.", "evt.bulk.", "box.", "dlq.",
 				},
 				schedule.Feed:    {"prf.", "act.", "vdc.", "snd.", "evt.control.", "evt.", "box."},
-				schedule.KV:      {"relay/", "bundle/", "catalog/", ""},
+				schedule.KV:      {"relay/", "bundle/", "catalog/", "profile-g1.", "suppression-g1.", "dispatch-g1.", "decision-g1.", ""},
 				schedule.State:   {"0", "1", "0/profile", "1/decision", "0/suppression", "1/dispatch"},
 				schedule.RPC:     {"ingest-0", "ingest-1", "suppression-", "decision-"},
 				schedule.Outside: {"email", "sms", "desk"},

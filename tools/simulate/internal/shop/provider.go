@@ -147,7 +147,7 @@ func (d *providers) arrive(m channel.Message) manner {
 		r.Message = fmt.Sprintf("%s/%d", m.Proposal, len(d.received))
 	}
 	d.received = append(d.received, r)
-	d.world.Reach("provider."+how.String())
+	d.world.Reach("provider." + how.String())
 	switch how { //nolint:exhaustive // the others never report
 	case afterthoughts:
 		d.receipts = append(d.receipts, receipt{m.Token, eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED, 3, 300 * time.Millisecond})

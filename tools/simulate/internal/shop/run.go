@@ -38,20 +38,24 @@ type Options struct {
 	Trace func(line string)
 	// Logger of the services; nil: they are silent.
 	Logger *slog.Logger
-	// Skip leaves out what a run needs not, when only its end is of interest.
+	// Watchdog is the real time that a step may take; 0 means the engine's default.
 	Watchdog time.Duration
+	// About prints, at the end, what all chains say about it: a proposal, a customer's id; empty: nothing.
+	About string
 }
 
 // mesh is one run.
 type mesh struct {
 	*Bundles
-	world   *simulate.World
-	gen     log.Generation
-	seed    uint64
-	logger  *slog.Logger
-	clients []*client
-	desk    *providers
-	sent    []*ledger.Sent
+	world    *simulate.World
+	gen      log.Generation
+	seed     uint64
+	schedule schedule.Schedule
+	logger   *slog.Logger
+	about    string
+	clients  []*client
+	desk     *providers
+	sent     []*ledger.Sent
 }
 
 // Run runs one seed with its schedule.
@@ -59,7 +63,7 @@ func (b *Bundles) Run(seed uint64, s schedule.Schedule, o Options) simulate.Resu
 	w := simulate.New(simulate.Config{
 		Seed: seed, Schedule: s, Trace: o.Trace, Begin: begin(seed), Time: time.Hour, Watchdog: o.Watchdog,
 	})
-	m := &mesh{Bundles: b, world: w, seed: seed, logger: o.Logger}
+	m := &mesh{Bundles: b, world: w, seed: seed, schedule: s, logger: o.Logger, about: o.About}
 	if m.logger == nil {
 		m.logger = slog.New(slog.DiscardHandler)
 	}
@@ -115,16 +119,42 @@ func (m *mesh) scenario(ctx context.Context, p *simulate.Process) error {
 		return fmt.Errorf("the clients are not done after %s: %s", m.world.Elapsed(), m.waiting())
 	}
 	m.world.Calm()
-	if !p.Until(ctx, 10*time.Minute, 500*time.Millisecond, m.quiet()) {
+	m.setClocks()
+	if !p.Until(ctx, 30*time.Minute, 500*time.Millisecond, m.quiet()) {
 		return fmt.Errorf("the mesh does not come to rest: %s", m.unrest())
 	}
 	m.check()
 	return nil
 }
 
+// setClocks makes every clock right again, as an operator would: while one is wrong nothing is sent there.
+func (m *mesh) setClocks() {
+	for _, name := range nodes() {
+		n := m.world.Node(name, simulate.NodeConfig{})
+		n.Drift(0)
+		if p := n.Process(); p != nil {
+			n.StepClock(m.world.Now().Sub(p.Clock().Now()))
+		}
+	}
+}
+
+// skew is by how much the clocks of the run may have been apart.
+func (m *mesh) skew() time.Duration {
+	total := time.Duration(0)
+	for _, f := range m.schedule.Faults {
+		switch f.What { //nolint:exhaustive // the rest leaves clocks alone
+		case schedule.ClockStep:
+			total += f.For.Abs()
+		case schedule.ClockDrift:
+			total += 200 * time.Millisecond // in as many seconds as clients are at work
+		}
+	}
+	return total
+}
+
 // quiet returns a question: has nothing been stored for a while, and is nothing due soon?
 func (m *mesh) quiet() func() bool {
-	const still, soon = 13 * time.Second, 3 * time.Minute
+	const still, soon = 13 * time.Second, 6 * time.Minute
 	var before uint64
 	since := m.world.Elapsed()
 	return func() bool {

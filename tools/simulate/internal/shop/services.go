@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 
+	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/simulate"
@@ -46,22 +48,38 @@ func (m *mesh) startServices() {
 	for _, name := range nodes() {
 		service, _, _ := strings.Cut(name, "-")
 		m.world.Node(name, simulate.NodeConfig{Interceptor: translated}).Start(func(p *simulate.Process) error {
-			c, err := m.build(p, service)
-			if err != nil {
-				return fmt.Errorf("build %s: %w", name, err)
-			}
-			return c.Run(p.Context()) //nolint:wrapcheck // the process says it
+			return m.runService(p, service)
 		})
 	}
 }
 
-// build makes a service with the constructor that its own main function uses.
-func (m *mesh) build(p *simulate.Process, service string) (run.Component, error) {
+// runService builds and runs a service until its process is told to stop.
+func (m *mesh) runService(p *simulate.Process, service string) error {
 	deps := m.deps(p)
+	if service == "ingest" {
+		c, err := m.build(p, service, deps)
+		if err != nil {
+			return fmt.Errorf("build %s: %w", p.Name(), err)
+		}
+		return c.Run(p.Context()) //nolint:wrapcheck // the process says it
+	}
+	g, err := m.share(p, service, &deps)
+	if err != nil {
+		return err
+	}
+	c, err := m.build(p, service, deps)
+	if err != nil {
+		return fmt.Errorf("build %s: %w", p.Name(), err)
+	}
+	return together(p, g, c)
+}
+
+// build makes a service with the constructor that its own main function uses.
+func (m *mesh) build(p *simulate.Process, service string, deps run.Deps) (run.Component, error) {
 	switch service {
 	case "ingest":
 		cfg := ingestsvc.Default()
-		cfg.HTTP = ""
+		cfg.HTTP, cfg.SampleEvery = "", config.Duration(5*time.Second)
 		return ingestsvc.New(p.Context(), cfg, deps)
 	case "profile":
 		cfg := profilesvc.Default()
@@ -89,8 +107,8 @@ func (m *mesh) deps(p *simulate.Process) run.Deps {
 	return run.Deps{
 		Logger: m.logger.With("at", p.Name()), Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
 		Broker: p.Broker(), KV: p.KV(), Store: p.Store(), Generation: m.gen, Runner: stage.NewFreeRunner(), Clock: p.Clock(),
-		GRPC: p.Registrar(), Ready: func(string, bool) {}, Ownership: m.ownership(name), Points: p.Points(), Replica: name,
-		Locate: m.locate(name), Dial: func(address string) (run.Conn, error) { return conn{p.Dial(address)}, nil },
+		GRPC: p.Registrar(), Ready: func(string, bool) {}, Points: p.Points(), Replica: name,
+		Dial: func(address string) (run.Conn, error) { return conn{p.Dial(address)}, nil },
 	}
 }
 
@@ -99,23 +117,6 @@ type conn struct{ grpc.ClientConnInterface }
 
 // Close implements run.Conn.
 func (conn) Close() error { return nil }
-
-// ownership is fixed: the first replica owns partition 0, the second partition 1, unless the first is gone.
-func (m *mesh) ownership(name string) stage.Ownership {
-	_, n, _ := strings.Cut(name, "-")
-	return stage.Always(func(partition int) bool { return fmt.Sprint(partition%replicas) == n })
-}
-
-func (m *mesh) locate(name string) func(int) string {
-	service, _, _ := strings.Cut(name, "-")
-	return func(partition int) string {
-		if at := replica(service, partition%replicas); at != name {
-			return at
-		}
-		return ""
-	}
-}
-
 
 // translated gives errors the status that a server of package rpc gives them.
 func translated(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
