@@ -41,6 +41,8 @@ type Config struct {
 	LogLevel string `yaml:"log_level" help:"debug, info, warn or error"`
 	// StopWithin bounds stopping.
 	StopWithin config.Duration `yaml:"stop_within" help:"how long stopping may take"`
+	// Retention is about snapshots and what of the log is kept.
+	Retention Retention `yaml:"retention"`
 	// Failpoints are places at which the process kills itself, each with its probability. For tests only.
 	Failpoints []string `yaml:"failpoints" help:"for tests: places at which the process kills itself, such as stage.appended=0.001"`
 }
@@ -54,7 +56,7 @@ func Default() Config {
 		NATS: "nats://127.0.0.1:4222", Redis: "127.0.0.1:6379", Partitions: auto,
 		MembershipTTL: config.Duration(membership.DefaultTTL), MembershipHold: config.Duration(membership.DefaultHold),
 		GRPC: ":7400", Admin: ":7401", Prometheus: true, LogLevel: "info",
-		StopWithin: config.Duration(20 * time.Second),
+		StopWithin: config.Duration(20 * time.Second), Retention: DefaultRetention(),
 	}
 }
 
@@ -73,6 +75,7 @@ func (c Config) Validate() error {
 	if _, err := parseFailpoints(c.Failpoints); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, c.Retention.Validate())
 	if c.NATS == "" {
 		errs = append(errs, errors.New("nats: is missing"))
 	}

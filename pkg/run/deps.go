@@ -13,6 +13,7 @@ import (
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/snapshot"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 )
@@ -25,6 +26,10 @@ type Deps struct {
 	// Broker and KV are the log.
 	Broker log.Broker
 	KV     log.KV
+	// Objects keep snapshots; nil: none are taken, and the log is kept whole.
+	Objects log.Objects
+	// Retention says how often snapshots are taken and what of the log is kept.
+	Retention snapshot.Settings
 	// Store keeps the states; nil for ingest, which needs none.
 	Store state.Store
 	// Generation fixes partitions and secrets.

@@ -10,6 +10,7 @@ import (
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/snapshot"
 	"refrain.dev/pkg/state"
 )
 
@@ -27,6 +28,8 @@ type Config struct {
 	Batch int
 	// Final is set for a stage whose states nobody asks for at a position: it records no progress without facts.
 	Final bool
+	// Retention says how often snapshots are taken and what of the log is kept.
+	Retention snapshot.Settings
 	// StopWithin bounds the graceful drain; default 10 s.
 	StopWithin time.Duration
 }
@@ -35,11 +38,13 @@ type Config struct {
 type Ports struct {
 	Broker log.Broker
 	KV     log.KV
-	Store  state.Store
-	Clock  clock.Clock
-	Logger *slog.Logger
-	Tracer trace.TracerProvider
-	Meter  metric.MeterProvider
+	// Objects keep snapshots; nil: none are taken, and the log is kept whole.
+	Objects log.Objects
+	Store   state.Store
+	Clock   clock.Clock
+	Logger  *slog.Logger
+	Tracer  trace.TracerProvider
+	Meter   metric.MeterProvider
 	// Caller makes the fold's calls; nil if it makes none.
 	Caller Caller
 	// Preparer makes a revision ready; nil if nothing has to be.

@@ -46,7 +46,7 @@ func TestAnIdleOwnerRepairsItsStates(t *testing.T) {
 func TestWholeStoreBringsBackWhatIsLost(t *testing.T) {
 	m := newMesh(t, 1, 4)
 	inner := m.store
-	m.store = newWholeStore(inner, m.broker)
+	m.store = newWholeStore(inner, m.broker, nil, nil)
 	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	later := m.add("ann", 1)
 	later.e.Later = time.Hour

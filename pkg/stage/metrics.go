@@ -20,6 +20,7 @@ type metrics struct {
 	deadLetters metric.Int64Counter
 	repairs     metric.Int64Counter
 	copied      metric.Int64Counter
+	restores    metric.Int64Counter
 	storeErrors metric.Int64Counter
 	halts       metric.Int64Counter
 	badCatalogs metric.Int64Counter
@@ -38,8 +39,9 @@ func newMetrics(stage string, provider metric.MeterProvider) *metrics {
 		stage: metric.WithAttributeSet(attribute.NewSet(attribute.String("stage", stage))), name: stage,
 		inputs: count("inputs_total", "inputs decided"), records: count("records_total", "records appended"),
 		cells: count("cells_total", "cells written"), deadLetters: count("dead_letters_total", "inputs given up"),
-		repairs: count("repairs_total", "times the state store was not where the chain was"),
-		copied:  count("recovered_records_total", "records copied into the state store"), storeErrors: count("store_errors_total", "failed writes to the state store, repeated"),
+		repairs:  count("repairs_total", "times the state store was not where the chain was"),
+		restores: count("restores_total", "snapshots restored into the state store"),
+		copied:   count("recovered_records_total", "records copied into the state store"), storeErrors: count("store_errors_total", "failed writes to the state store, repeated"),
 		halts:       count("halts_total", "partitions that must not go on"),
 		badCatalogs: count("bad_catalogs_total", "catalogs that failed many inputs right after they were applied"), append: h,
 	}
@@ -65,6 +67,8 @@ func (s *Stage) watchLag() (stop func()) {
 	}
 	return func() { _ = reg.Unregister() }
 }
+
+func (m *metrics) restored(ctx context.Context) { m.restores.Add(ctx, 1, m.stage) }
 
 func (m *metrics) batch(ctx context.Context, b *batch) {
 	m.inputs.Add(ctx, int64(b.inputs), m.stage)

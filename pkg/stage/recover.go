@@ -86,8 +86,8 @@ func (p *partition) adoptTail(tail *stagev1.Record, seq uint64) {
 	}
 }
 
-// recover brings the store to the chain's last record: behind or empty, records are copied into it in
-// order; ahead, the log lost data.
+// recover brings the store to the chain's last record: behind or empty, a snapshot is restored where that is
+// needed or cheaper, and the records after it are copied, in order; ahead, the log lost data.
 func (p *partition) recover(ctx context.Context) error {
 	name := p.cfg.Spec.Name
 	view, err := p.ports.Store.Read(ctx, p.number, state.Query{Metas: []string{name}})
@@ -109,6 +109,13 @@ func (p *partition) recover(ctx context.Context) error {
 	}
 	if p.applied == p.last {
 		return nil
+	}
+	whole, err := p.rebuilder().prepare(ctx, p.shard, meta, p.last)
+	if err != nil {
+		return err
+	}
+	if p.applied, p.senders = whole.Applied, whole.Senders; p.senders == nil {
+		p.senders = map[string]state.Position{}
 	}
 	return p.copyRecords(ctx)
 }

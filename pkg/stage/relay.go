@@ -14,6 +14,7 @@ import (
 
 	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/snapshot"
 )
 
 // saveEvery is after how many records the relay's position is saved; lost, it costs repeats only.
@@ -42,7 +43,7 @@ type outgoing struct {
 	round uint32
 }
 
-func relayKey(chain string) string { return "relay/" + chain }
+func relayKey(chain string) string { return snapshot.RelayKey(chain) }
 
 // openRelay continues where the relay of the partition's chain stood: addressed facts of the records
 // after its saved position are delivered (again).

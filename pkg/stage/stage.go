@@ -10,6 +10,7 @@ import (
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/snapshot"
 )
 
 // Stage is one stage with the partitions that this process owns. It is made by New, run by a Runner, and
@@ -20,6 +21,7 @@ type Stage struct {
 	ports   Ports
 	metrics *metrics
 	tracer  trace.Tracer
+	library *snapshot.Library // nil if no snapshots are kept
 
 	notify func() // told of everything that arrives at a door; set before start
 
@@ -43,10 +45,14 @@ func New(cfg Config, fold Fold, ports Ports) *Stage {
 	if cfg.Ownership == nil {
 		cfg.Ownership = Always(func(int) bool { return true })
 	}
-	return &Stage{
+	s := &Stage{
 		cfg: cfg, fold: fold, ports: ports, metrics: newMetrics(cfg.Spec.Name, ports.Meter),
 		tracer: ports.Tracer.Tracer("refrain.dev/pkg/stage"), parts: map[int]*partition{},
 	}
+	if ports.Objects != nil {
+		s.library = snapshot.NewLibrary(ports.Objects, ports.KV, cfg.Generation.Number)
+	}
+	return s
 }
 
 // Name is the stage's name.

@@ -51,6 +51,9 @@ func (t *tenancy) run(ctx context.Context) error {
 	for _, p := range t.owned() { // taken over under the replay clock
 		t.hold(ctx, p)
 	}
+	if k := t.keeper(); k != nil {
+		t.running.Go(func() error { k.Run(ctx); return nil })
+	}
 	for ctx.Err() == nil {
 		changed := t.cfg.Ownership.Changed()
 		t.giveBack()

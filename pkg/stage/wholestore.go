@@ -10,6 +10,7 @@ import (
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/snapshot"
 	"refrain.dev/pkg/state"
 )
 
@@ -19,7 +20,9 @@ import (
 // to one stage only, which reads the rows of another, and facts may not depend on when a loss is noticed.
 type wholeStore struct {
 	state.Store
-	broker log.Broker
+	broker  log.Broker
+	library *snapshot.Library // nil if no snapshots are kept
+	ended   <-chan struct{}   // closed when the replay clock has ended: then it is seen through
 
 	mu      sync.Mutex
 	applied map[state.Shard]uint64 // the last record written
@@ -27,8 +30,8 @@ type wholeStore struct {
 	mending sync.Mutex
 }
 
-func newWholeStore(store state.Store, broker log.Broker) *wholeStore {
-	return &wholeStore{Store: store, broker: broker, applied: map[state.Shard]uint64{}}
+func newWholeStore(store state.Store, broker log.Broker, library *snapshot.Library, ended <-chan struct{}) *wholeStore {
+	return &wholeStore{Store: store, broker: broker, library: library, ended: ended, applied: map[state.Shard]uint64{}}
 }
 
 // Apply implements state.Store.
@@ -95,6 +98,11 @@ func (w *wholeStore) wanted(partition int, stages []string) map[state.Shard]uint
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	want := map[state.Shard]uint64{}
+	select {
+	case <-w.ended:
+		return want
+	default:
+	}
 	for _, stage := range stages {
 		shard := state.Shard{Stage: stage, Partition: partition}
 		want[shard] = w.applied[shard]
@@ -107,6 +115,12 @@ func (w *wholeStore) mend(ctx context.Context, shard state.Shard, from, to uint6
 	w.mending.Lock()
 	defer w.mending.Unlock()
 	subject := log.Subject(log.Stage(shard.Stage).Chain, shard.Partition)
+	r := &rebuilder{broker: w.broker, store: w.Store, clock: clock.Wall{}, library: w.library, warn: func(string, ...any) {}}
+	whole, err := r.prepare(ctx, shard, state.Meta{Applied: from}, to)
+	if err != nil {
+		return fmt.Errorf("mend states from %s: %w", subject, err)
+	}
+	from = whole.Applied
 	feed, err := w.broker.Feed(ctx, map[string]uint64{subject: from})
 	if err != nil {
 		return fmt.Errorf("mend states from %s: %w", subject, err)
@@ -135,5 +149,8 @@ func (w *wholeStore) mend(ctx context.Context, shard state.Shard, from, to uint6
 }
 
 // Store is the state store to use under the replay clock, over the one given: what it loses is brought back
-// before anybody reads it.
-func (r *Replay) Store(store state.Store) state.Store { return newWholeStore(store, r.tracker) }
+// before anybody reads it, from the chains and, where they have been trimmed, from snapshots; library is nil if
+// none are kept.
+func (r *Replay) Store(store state.Store, library *snapshot.Library) state.Store {
+	return newWholeStore(store, r.tracker, library, r.switched)
+}

@@ -40,7 +40,7 @@ func proofPackages() []string { return []string{"policytest", "simulate"} }
 
 // plumbingPackages know no domain word.
 func plumbingPackages() []string {
-	return []string{"clock", "config", "embed", "failpoint", "log", "membership", "rpc", "run", "source", "stage", "state", "telemetry"}
+	return []string{"clock", "config", "embed", "failpoint", "log", "membership", "rpc", "run", "snapshot", "source", "stage", "state", "telemetry"}
 }
 
 // ledgerReads is what tools/ledger may import beside contracts: the ports by which it reads.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"refrain.dev/pkg/config"
+	"refrain.dev/pkg/run"
 	"refrain.dev/services/decision/decisionsvc"
 	"refrain.dev/services/dispatch/dispatchsvc"
 	"refrain.dev/services/ingest/ingestsvc"
@@ -52,6 +53,9 @@ type Config struct {
 	// StopWithin bounds stopping.
 	StopWithin config.Duration `yaml:"stop_within" help:"how long stopping may take"`
 
+	// Retention is about snapshots and what of the log is kept.
+	Retention run.Retention `yaml:"retention"`
+
 	Ingest      ingestsvc.Config      `yaml:"ingest"`
 	Profile     profilesvc.Config     `yaml:"profile"`
 	Decision    decisionsvc.Config    `yaml:"decision"`
@@ -66,7 +70,8 @@ func Default() Config {
 	return Config{
 		Dir: ".run/mesh", Clock: ClockWall, NATSPort: 4222, Redis: RedisAuto, Partitions: 8,
 		GRPC: "127.0.0.1:9090", Admin: "127.0.0.1:9091", LogLevel: "info", StopWithin: config.Duration(20 * time.Second),
-		Ingest: ingest, Profile: profilesvc.Default(), Decision: decisionsvc.Default(),
+		Retention: run.DefaultRetention(),
+		Ingest:    ingest, Profile: profilesvc.Default(), Decision: decisionsvc.Default(),
 		Suppression: suppressionsvc.Default(), Dispatch: dispatchsvc.Default(),
 	}
 }
@@ -86,7 +91,7 @@ func (c Config) Validate() error {
 	if c.Redis == "" {
 		errs = append(errs, errors.New("redis: is missing; want auto, memory or an address"))
 	}
-	for _, v := range []config.Validator{c.Ingest, c.Profile, c.Decision, c.Suppression, c.Dispatch} {
+	for _, v := range []config.Validator{c.Retention, c.Ingest, c.Profile, c.Decision, c.Suppression, c.Dispatch} {
 		errs = append(errs, v.Validate())
 	}
 	return errors.Join(errs...)

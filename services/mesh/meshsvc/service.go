@@ -23,6 +23,7 @@ import (
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/snapshot"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 	"refrain.dev/pkg/telemetry"
@@ -157,6 +158,7 @@ func trimScheme(url string) string {
 // chooseClock makes the replay clock, unless it was ended for good.
 func (m *Mesh) chooseClock(ctx context.Context) error {
 	m.deps.Broker, m.deps.KV = m.site, m.site.KV()
+	m.deps.Objects, m.deps.Retention = m.site.Objects(), m.cfg.Retention.Settings()
 	m.deps.Runner, m.deps.Clock = stage.NewFreeRunner(), clock.Wall{}
 	if m.cfg.Clock != ClockReplay {
 		return nil
@@ -177,7 +179,7 @@ func (m *Mesh) chooseClock(ctx context.Context) error {
 	// Under the replay clock events wait for their instant; that is no lag.
 	m.cfg.Ingest.MaxLag = config.Duration(10 * 365 * 24 * time.Hour)
 	m.deps.Broker, m.deps.Runner, m.deps.Clock, m.deps.Stamper = replay.Broker(), replay, replay, replay
-	m.deps.Store = replay.Store(m.deps.Store)
+	m.deps.Store = replay.Store(m.deps.Store, snapshot.NewLibrary(m.deps.Objects, m.deps.KV, m.deps.Generation.Number))
 	return nil
 }
 

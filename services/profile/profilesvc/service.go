@@ -30,8 +30,9 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	}
 	s := stage.New(stage.Config{
 		Spec: log.Stage(stageName), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
+		Retention: deps.Retention,
 	}, &fold{hasher: hasher, rules: rules}, stage.Ports{
-		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
+		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: rules, Ready: func() { deps.Ready(stageName, true) },
 	})
 	profilev1.RegisterProfileServiceServer(deps.GRPC, &server{

@@ -34,11 +34,12 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	catalogs, zones := newCatalogs(deps, cfg.Catalogs), &window.Zones{}
 	s := stage.New(stage.Config{
 		Spec: log.Stage(stageName), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
+		Retention: deps.Retention,
 	}, counted{
 		fold:   &fold{catalogs: catalogs, zones: zones, lease: time.Duration(cfg.Lease)},
 		judged: func(facts []*contactv1.Fact) { m.judged(lasting, facts) },
 	}, stage.Ports{
-		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
+		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: catalogs,
 		Ready: func() { deps.Ready(stageName, true) },
 	})

@@ -421,7 +421,9 @@ type SnapshotPart struct {
 	// The name of its first entry.
 	First []byte `protobuf:"bytes,6,opt,name=first,proto3" json:"first,omitempty"`
 	// The name of its last entry.
-	Last          []byte `protobuf:"bytes,7,opt,name=last,proto3" json:"last,omitempty"`
+	Last []byte `protobuf:"bytes,7,opt,name=last,proto3" json:"last,omitempty"`
+	// In how many writes its entries are restored: a long list or set takes several.
+	Writes        uint32 `protobuf:"varint,8,opt,name=writes,proto3" json:"writes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -503,6 +505,13 @@ func (x *SnapshotPart) GetLast() []byte {
 		return x.Last
 	}
 	return nil
+}
+
+func (x *SnapshotPart) GetWrites() uint32 {
+	if x != nil {
+		return x.Writes
+	}
+	return 0
 }
 
 // SnapshotIndex is an object that lists the parts of one snapshot, with the meta of the shard at that
@@ -1036,7 +1045,7 @@ const file_refrain_stage_v1_snapshot_proto_rawDesc = "" +
 	"\fSnapshotList\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\fR\x06values\"'\n" +
 	"\vSnapshotSet\x12\x18\n" +
-	"\amembers\x18\x01 \x03(\fR\amembers\"\xaa\x01\n" +
+	"\amembers\x18\x01 \x03(\fR\amembers\"\xc2\x01\n" +
 	"\fSnapshotPart\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12\x12\n" +
@@ -1044,7 +1053,8 @@ const file_refrain_stage_v1_snapshot_proto_rawDesc = "" +
 	"\aentries\x18\x04 \x01(\rR\aentries\x12\x12\n" +
 	"\x04rows\x18\x05 \x01(\rR\x04rows\x12\x14\n" +
 	"\x05first\x18\x06 \x01(\fR\x05first\x12\x12\n" +
-	"\x04last\x18\a \x01(\fR\x04last\"\xe1\x02\n" +
+	"\x04last\x18\a \x01(\fR\x04last\x12\x16\n" +
+	"\x06writes\x18\b \x01(\rR\x06writes\"\xe1\x02\n" +
 	"\rSnapshotIndex\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05chain\x18\x02 \x01(\tR\x05chain\x12\x1e\n" +

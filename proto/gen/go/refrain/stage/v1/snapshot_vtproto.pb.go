@@ -154,6 +154,7 @@ func (m *SnapshotPart) CloneVT() *SnapshotPart {
 	r.Size = m.Size
 	r.Entries = m.Entries
 	r.Rows = m.Rows
+	r.Writes = m.Writes
 	if rhs := m.Sha256; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -548,6 +549,9 @@ func (this *SnapshotPart) EqualVT(that *SnapshotPart) bool {
 		return false
 	}
 	if string(this.Last) != string(that.Last) {
+		return false
+	}
+	if this.Writes != that.Writes {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -1108,6 +1112,11 @@ func (m *SnapshotPart) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Writes != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Writes))
+		i--
+		dAtA[i] = 0x40
 	}
 	if len(m.Last) > 0 {
 		i -= len(m.Last)
@@ -1728,6 +1737,9 @@ func (m *SnapshotPart) SizeVT() (n int) {
 	l = len(m.Last)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Writes != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Writes))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -2651,6 +2663,25 @@ func (m *SnapshotPart) UnmarshalVT(dAtA []byte) error {
 				m.Last = []byte{}
 			}
 			iNdEx = postIndex
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Writes", wireType)
+			}
+			m.Writes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Writes |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

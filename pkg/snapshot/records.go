@@ -1,0 +1,81 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
+)
+
+// Decode turns a record into what a store writes: the stage's own way, the same for a live record.
+type Decode func(rec *stagev1.Record, sequence uint64) (state.Batch, error)
+
+// ErrGap says that records after a position are gone, or that the chain is another one.
+var ErrGap = errors.New("records are missing")
+
+// records reads a chain.
+type records struct {
+	broker log.Broker
+	clock  clock.Clock
+	decode Decode
+}
+
+// collect adds the records of a chain after the delta's position to it, up to a sequence or until it holds
+// most bytes. It checks that each follows the one before.
+func (r *records) collect(ctx context.Context, chain string, d *Delta, upto uint64, most int) error {
+	at := d.Meta().Applied
+	if at >= upto {
+		return nil
+	}
+	feed, err := r.broker.Feed(ctx, map[string]uint64{chain: at})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", chain, err)
+	}
+	defer feed.Close()
+	tail := feed.Tail(chain)
+	for at < upto && d.Size() < most {
+		msg, err := next(ctx, r.clock, tail)
+		if errors.Is(err, log.ErrGone) {
+			return fault.As(fault.Conflict, fmt.Errorf("read %s after %d: %w: %w", chain, at, ErrGap, err))
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", chain, err)
+		}
+		rec := &stagev1.Record{}
+		if err := rec.UnmarshalVT(msg.Data); err != nil {
+			return fault.New(fault.Internal, "read %s: record %d cannot be read: %w", chain, msg.Sequence, err)
+		}
+		if rec.GetPrev() != at {
+			return fault.As(fault.Conflict, fmt.Errorf("read %s: %w: record %d follows %d, not %d", chain, ErrGap, msg.Sequence, rec.GetPrev(), at))
+		}
+		b, err := r.decode(rec, msg.Sequence)
+		if err != nil {
+			return fault.New(fault.Internal, "read %s: record %d: %w", chain, msg.Sequence, err)
+		}
+		d.Add(b)
+		at = msg.Sequence
+	}
+	return nil
+}
+
+// next waits for a tail's next message.
+func next(ctx context.Context, c clock.Clock, tail log.Tail) (log.Message, error) {
+	for {
+		if msg, ok := tail.Peek(); ok {
+			tail.Pop()
+			return msg, nil
+		}
+		if err := tail.Err(); err != nil {
+			return log.Message{}, err
+		}
+		if _, err := c.Wait(ctx, clock.Forever, tail.Wake()); err != nil {
+			return log.Message{}, err
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/failpoint"
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+)
+
+// trimmer removes what nobody needs any more from the log, by purges that never touch a subject's last message.
+type trimmer struct {
+	broker   log.Broker
+	kv       log.KV
+	library  *Library
+	points   failpoint.Points
+	spec     log.StageSpec
+	settings Settings
+	now      func() time.Time
+}
+
+// RelayKey is where the relay of a chain keeps its position.
+func RelayKey(chain string) string { return "relay/" + chain }
+
+// chain purges the partition's chain: below the snapshot at the margin and every reader's position, all of
+// which stay, and only what is older than the history that is kept. It does nothing if it cannot read one of
+// them.
+func (t *trimmer) chain(ctx context.Context, partition int) error {
+	chain := log.Subject(t.spec.Chain, partition)
+	below, err := t.chainLimit(ctx, partition)
+	if err != nil {
+		return fmt.Errorf("trim %s: %w", chain, err)
+	}
+	return t.purge(ctx, chain, below, t.now().Add(-t.settings.History))
+}
+
+func (t *trimmer) chainLimit(ctx context.Context, partition int) (uint64, error) {
+	chain := log.Subject(t.spec.Chain, partition)
+	listed, err := t.library.List(ctx, chain)
+	if err != nil {
+		return 0, err
+	}
+	if len(listed) < t.settings.Margin {
+		return 0, nil
+	}
+	limit := listed[t.settings.Margin-1].GetSequence()
+	relayed, err := t.relayed(ctx, chain)
+	if err != nil {
+		return 0, err
+	}
+	limit = min(limit, relayed)
+	for _, reader := range readersOf(t.spec.Chain) {
+		covers, err := t.covers(ctx, log.Subject(reader.Chain, partition))
+		if err != nil {
+			return 0, err
+		}
+		limit = min(limit, covers[t.spec.Chain])
+	}
+	return limit, nil
+}
+
+// readersOf are the stages that read a chain.
+func readersOf(chain string) []log.StageSpec {
+	return slices.DeleteFunc(log.Stages(), func(s log.StageSpec) bool {
+		return s.After != chain && !slices.Contains(s.Before, chain)
+	})
+}
+
+// covers is how far each input is covered by the last record of a chain.
+func (t *trimmer) covers(ctx context.Context, chain string) (map[string]uint64, error) {
+	msg, err := t.broker.Last(ctx, chain)
+	if err != nil {
+		return nil, fmt.Errorf("read the end of %s: %w", chain, err)
+	}
+	rec := &stagev1.Record{}
+	if err := rec.UnmarshalVT(msg.Data); err != nil {
+		return nil, fault.New(fault.Internal, "read the end of %s: record %d: %w", chain, msg.Sequence, err)
+	}
+	out := map[string]uint64{}
+	for _, c := range rec.GetCovers() {
+		out[c.GetInput()] = c.GetSequence()
+	}
+	return out, nil
+}
+
+// relayed is up to where the letters of a chain are known to be delivered.
+func (t *trimmer) relayed(ctx context.Context, chain string) (uint64, error) {
+	value, _, err := t.kv.Get(ctx, RelayKey(chain))
+	switch {
+	case errors.Is(err, log.ErrNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("read the relay's position: %w", err)
+	case len(value) != 8:
+		return 0, fault.New(fault.Internal, "read the relay's position: it has %d bytes", len(value))
+	}
+	return binary.BigEndian.Uint64(value), nil
+}
+
+// inputs purges what only this stage reads: its lanes of EVENTS, its mailbox and its redrive subject, below
+// what its chain's last record covers, and only what is older than the horizon of dedupe.
+func (t *trimmer) inputs(ctx context.Context, partition int) error {
+	covers, err := t.covers(ctx, log.Subject(t.spec.Chain, partition))
+	if err != nil {
+		return fmt.Errorf("trim inputs: %w", err)
+	}
+	var names []string
+	for _, lane := range log.Lanes() {
+		if name := log.Lane(lane); slices.Contains(t.spec.Before, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range append(names, log.Box(t.spec.Name), log.Redrive(t.spec.Name)) {
+		if err := t.purge(ctx, log.Subject(name, partition), covers[name], t.now().Add(-t.settings.Inputs)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// purge removes the messages of a subject below a sequence that were stored before a time.
+func (t *trimmer) purge(ctx context.Context, subject string, below uint64, before time.Time) error {
+	below, err := t.aged(ctx, subject, below, before)
+	if err != nil || below == 0 {
+		return err
+	}
+	if err := t.broker.Purge(ctx, subject, below); err != nil {
+		return fmt.Errorf("trim %s: %w", subject, err)
+	}
+	t.points.At("snapshot.trimmed")
+	return nil
+}
+
+// aged returns the sequence of the first message of a subject that is not older than a time, but not more than
+// below; 0 if there is nothing to remove. Messages are stored in the order of their times, about.
+func (t *trimmer) aged(ctx context.Context, subject string, below uint64, before time.Time) (uint64, error) {
+	young := func(after uint64) (uint64, bool, error) { // of the first message after a sequence
+		msg, err := t.broker.Next(ctx, subject, after)
+		if errors.Is(err, log.ErrNotFound) {
+			return below, true, nil
+		}
+		if err != nil {
+			return 0, false, fmt.Errorf("trim %s: %w", subject, err)
+		}
+		return msg.Sequence, msg.Sequence >= below || !msg.Time.Before(before), nil
+	}
+	first, stop, err := young(0)
+	if err != nil || stop {
+		return 0, err
+	}
+	low, high := first, below // the message at low is old, what begins at high is not to be removed
+	for low+1 < high {
+		middle := low + (high-low)/2
+		at, stop, err := young(middle - 1)
+		switch {
+		case err != nil:
+			return 0, err
+		case stop:
+			high = middle
+		default:
+			low = at
+		}
+	}
+	return high, nil
+}
