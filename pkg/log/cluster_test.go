@@ -3,12 +3,10 @@
 package log_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"refrain.dev/pkg/embed/cluster"
 	"refrain.dev/pkg/embed/embedtest"
@@ -49,24 +47,4 @@ func connectCluster(t *testing.T, c *cluster.Cluster, opts ...nats.Option) *nats
 	}
 	t.Cleanup(nc.Close)
 	return nc
-}
-
-// wipe removes all streams.
-func wipe(t *testing.T, nc *nats.Conn) {
-	t.Helper()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), healWithin)
-	defer cancel()
-	names := js.StreamNames(ctx)
-	for name := range names.Name() {
-		if err := js.DeleteStream(ctx, name); err != nil {
-			t.Fatalf("remove stream %s: %v", name, err)
-		}
-	}
-	if err := names.Err(); err != nil {
-		t.Fatalf("list streams: %v", err)
-	}
 }

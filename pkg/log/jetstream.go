@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +58,9 @@ func (j *JetStream) publish(ctx context.Context, what string, msg *nats.Msg, opt
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("%s: %w", what, err)
 	}
+	if err := checkSubject(msg.Subject); err != nil {
+		return 0, fmt.Errorf("%s: %w", what, err)
+	}
 	tctx, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
 	ack, err := j.js.PublishMsg(tctx, msg, append(opts, jetstream.WithRetryAttempts(0))...)
@@ -77,10 +79,10 @@ func (j *JetStream) Last(ctx context.Context, subject string) (Message, error) {
 
 // Get implements Broker.
 func (j *JetStream) Get(ctx context.Context, subject string, sequence uint64) (Message, error) {
-	if sequence == 0 {
-		return Message{}, fault.As(fault.NotFound, fmt.Errorf("get %s 0: %w", subject, ErrNotFound))
-	}
 	return j.read(ctx, "get", subject, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		if sequence == 0 { // to the server that would be a question for something else
+			return nil, jetstream.ErrMsgNotFound
+		}
 		return s.GetMsg(ctx, sequence)
 	})
 }
@@ -148,6 +150,9 @@ func (j *JetStream) Usage(ctx context.Context, subject string) (Usage, error) {
 }
 
 func (j *JetStream) info(ctx context.Context, subject string) (*jetstream.StreamInfo, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	tctx, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
 	s, err := j.streamOf(tctx, subject)
@@ -160,15 +165,15 @@ func (j *JetStream) info(ctx context.Context, subject string) (*jetstream.Stream
 
 // streamOf returns the handle of the stream that stores subject; it asks the server once per stream.
 func (j *JetStream) streamOf(ctx context.Context, subject string) (jetstream.Stream, error) {
+	if err := checkSubject(subject); err != nil {
+		return nil, err
+	}
 	if s, ok := j.known(subject); ok {
 		return s, nil
 	}
-	if strings.ContainsAny(subject, "*> ") || subject == "" {
-		return nil, fault.New(fault.Invalid, "%q is not a subject that can be stored", subject)
-	}
 	name, err := j.js.StreamNameBySubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, fault.New(fault.Unavailable, "no stream stores %s", subject)
+		return nil, errNoStream(subject)
 	}
 	if err != nil {
 		return nil, translate(err)

@@ -18,6 +18,7 @@ const (
 	codeBadRequest       jetstream.ErrorCode = 10003
 	codeInsufficient     jetstream.ErrorCode = 10023
 	codeStorage          jetstream.ErrorCode = 10047
+	codeOverlap          jetstream.ErrorCode = 10065
 	codeStoreFailed      jetstream.ErrorCode = 10077
 	codePending          jetstream.ErrorCode = 10164
 	codeTooMany          jetstream.ErrorCode = 10167
@@ -65,6 +66,8 @@ func translateCode(api *jetstream.APIError) error {
 		}
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum, codeBadRequest:
 		return fault.As(fault.Invalid, api)
+	case codeOverlap:
+		return fault.As(fault.Conflict, api)
 	case jetstream.JSErrCodeMessageNotFound:
 		return fault.As(fault.NotFound, ErrNotFound)
 	case jetstream.JSErrCodeStreamNotFound:

@@ -32,6 +32,7 @@ func TestTranslate(t *testing.T) {
 		{"unreadable conflict", api(400, 10071, "wrong last sequence"), ErrUnknown, fault.Unavailable},
 		{"no message", api(404, 10037, "no message found"), ErrNotFound, fault.NotFound},
 		{"no message, as the library says it", jetstream.ErrMsgNotFound, ErrNotFound, fault.NotFound},
+		{"subjects of another stream", api(400, 10065, "subjects overlap with an existing stream"), nil, fault.Conflict},
 		{"time-out", context.DeadlineExceeded, ErrUnknown, fault.Unavailable},
 		{"no responders", jetstream.ErrNoStreamResponse, ErrUnknown, fault.Unavailable},
 		{"connection lost", nats.ErrConnectionClosed, ErrUnknown, fault.Unavailable},
@@ -39,7 +40,7 @@ func TestTranslate(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := translate(test.err)
-			if !errors.Is(got, test.want) || fault.Of(got) != test.kind {
+			if test.want != nil && !errors.Is(got, test.want) || got == nil || fault.Of(got) != test.kind {
 				t.Errorf("got %v of kind %s, want %v of kind %s", got, fault.Of(got), test.want, test.kind)
 			}
 		})

@@ -59,6 +59,9 @@ type jsFeed struct {
 
 // Feed implements Broker.
 func (j *JetStream) Feed(ctx context.Context, from map[string]uint64) (Feed, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	f := &jsFeed{j: j, tails: make(map[string]*jsTail, len(from)), room: make(chan struct{}, 1), ctx: life, cancel: cancel}
 	if err := f.open(ctx, from); err != nil {

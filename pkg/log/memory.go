@@ -36,7 +36,8 @@ type memStream struct {
 	cfg      StreamConfig
 	last     uint64
 	bytes    uint64
-	messages []Message // all that are left, by sequence
+	messages []Message      // all that are left, by sequence
+	headers  map[uint64]int // by sequence, the bytes of the headers that a message came with
 	subjects map[string][]Message
 	purged   map[string]uint64 // by subject, the greatest sequence that was purged
 	tails    map[string][]*memTail
@@ -127,12 +128,27 @@ func (m *Memory) landDue() {
 }
 
 func (m *Memory) stream(subject string) (*memStream, error) {
+	if err := checkSubject(subject); err != nil {
+		return nil, err
+	}
 	s, ok := m.bySubj[subject]
 	if !ok {
 		s, ok = m.bySubj[wildcard(subject)]
 	}
 	if !ok {
-		return nil, fault.New(fault.Unavailable, "no stream stores %s", subject)
+		return nil, errNoStream(subject)
+	}
+	return s, nil
+}
+
+// stored is stream for somebody who writes: a broker without a stream for it gives no answer.
+func (m *Memory) stored(subject string) (*memStream, error) {
+	if err := checkSubject(subject); err != nil {
+		return nil, err
+	}
+	s, err := m.stream(subject)
+	if err != nil {
+		return nil, fault.As(fault.Unavailable, fmt.Errorf("%w: %w", ErrUnknown, err))
 	}
 	return s, nil
 }
@@ -144,14 +160,19 @@ func (m *Memory) Append(ctx context.Context, subject string, expect uint64, data
 	}
 	data = bytes.Clone(data)
 	err = m.do(ctx, Op{Name: "append", Subject: subject, Expect: expect, Data: data}, true, func() error {
-		s, err := m.stream(subject)
+		s, err := m.stored(subject)
 		if err != nil {
+			return err
+		}
+		in := Message{Subject: subject, Data: data}
+		header := headerBytes(expectSubject, expect)
+		if err := s.fits(in, header); err != nil {
 			return err
 		}
 		if last := s.lastOf(subject); last != expect {
 			return &ConflictError{Last: last}
 		}
-		sequence, err = s.store(subject, data, m.now())
+		sequence, err = s.store(in, header, m.now())
 		return err
 	})
 	return sequenceUnless(err, sequence), err
@@ -161,11 +182,11 @@ func (m *Memory) Append(ctx context.Context, subject string, expect uint64, data
 func (m *Memory) Publish(ctx context.Context, subject string, data []byte) (sequence uint64, err error) {
 	data = bytes.Clone(data)
 	err = m.do(ctx, Op{Name: "publish", Subject: subject, Data: data}, true, func() error {
-		s, err := m.stream(subject)
+		s, err := m.stored(subject)
 		if err != nil {
 			return err
 		}
-		sequence, err = s.store(subject, data, m.now())
+		sequence, err = s.store(Message{Subject: subject, Data: data}, 0, m.now())
 		return err
 	})
 	return sequenceUnless(err, sequence), err
@@ -276,8 +297,33 @@ func (msg Message) clone() Message {
 	return msg
 }
 
-// size is what a message costs in a stream: about what JetStream's file store counts.
-func (msg Message) size() uint64 { return uint64(len(msg.Subject) + len(msg.Data) + 30) }
+// The headers that say what an append expects. The server counts and keeps them.
+const (
+	expectSubject = "Nats-Expected-Last-Subject-Sequence"
+	expectStream  = "Nats-Expected-Last-Sequence"
+)
+
+// headerBytes is the size of one header with a number.
+func headerBytes(name string, value uint64) int {
+	return len(fmt.Sprintf("NATS/1.0\r\n%s: %d\r\n\r\n", name, value))
+}
+
+// size is what a message costs in a stream: exactly what JetStream's file store counts.
+func (s *memStream) size(msg Message) uint64 {
+	size := len(msg.Subject) + len(msg.Data) + 30
+	if header := s.headers[msg.Sequence]; header > 0 {
+		size += header + 4
+	}
+	return uint64(size) //nolint:gosec // not negative
+}
+
+// fits refuses what is larger than a message of the stream may be.
+func (s *memStream) fits(msg Message, header int) error {
+	if size := header + len(msg.Data); s.cfg.MaxMessage > 0 && size > int(s.cfg.MaxMessage) {
+		return fault.New(fault.Invalid, "message of %d bytes is larger than a stream takes", size)
+	}
+	return nil
+}
 
 func (s *memStream) lastOf(subject string) uint64 {
 	of := s.subjects[subject]
@@ -287,26 +333,27 @@ func (s *memStream) lastOf(subject string) uint64 {
 	return of[len(of)-1].Sequence
 }
 
-func (s *memStream) store(subject string, data []byte, now time.Time) (uint64, error) {
-	msg := Message{Subject: subject, Sequence: s.last + 1, Data: data, Time: now}
-	if s.cfg.MaxMessage > 0 && len(data) > int(s.cfg.MaxMessage) {
-		return 0, errTooLarge(len(data))
+// store stores a message that came with so many bytes of headers, if there is room for it.
+func (s *memStream) store(msg Message, header int, now time.Time) (uint64, error) {
+	if err := s.fits(msg, header); err != nil {
+		return 0, err
 	}
-	if s.cfg.MaxBytes > 0 && s.bytes+msg.size() > uint64(s.cfg.MaxBytes) {
+	msg.Sequence, msg.Time = s.last+1, now
+	if header > 0 {
+		s.headers[msg.Sequence] = header
+	}
+	if s.cfg.MaxBytes > 0 && s.bytes+s.size(msg) > uint64(s.cfg.MaxBytes) {
+		delete(s.headers, msg.Sequence)
 		return 0, fault.As(fault.Unavailable, ErrFull)
 	}
 	s.last++
-	s.bytes += msg.size()
+	s.bytes += s.size(msg)
 	s.messages = append(s.messages, msg)
-	s.subjects[subject] = append(s.subjects[subject], msg)
-	for _, t := range s.tails[subject] {
+	s.subjects[msg.Subject] = append(s.subjects[msg.Subject], msg)
+	for _, t := range s.tails[msg.Subject] {
 		signal(t.wake)
 	}
 	return msg.Sequence, nil
-}
-
-func errTooLarge(size int) error {
-	return fault.New(fault.Invalid, "message of %d bytes is larger than a stream takes", size)
 }
 
 func (s *memStream) drop(gone func(Message) bool) {
@@ -314,7 +361,8 @@ func (s *memStream) drop(gone func(Message) bool) {
 	subjects := map[string]struct{}{}
 	for _, msg := range s.messages {
 		if gone(msg) {
-			s.bytes -= msg.size()
+			s.bytes -= s.size(msg)
+			delete(s.headers, msg.Sequence)
 			subjects[msg.Subject] = struct{}{}
 			s.purged[msg.Subject] = msg.Sequence
 			continue

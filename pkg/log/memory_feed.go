@@ -19,6 +19,7 @@ type memTail struct {
 	stream  *memStream
 	subject string
 	wake    chan struct{}
+	opened  uint64 // the greatest sequence that had been purged when the tail was opened
 
 	mu       sync.Mutex
 	position uint64
@@ -45,7 +46,7 @@ func (m *Memory) Feed(ctx context.Context, from map[string]uint64) (Feed, error)
 		}
 		of = s
 		position := from[subject]
-		t := &memTail{memory: m, stream: s, subject: subject, wake: make(chan struct{}, 1), position: position}
+		t := &memTail{memory: m, stream: s, subject: subject, wake: make(chan struct{}, 1), position: position, opened: s.purged[subject]}
 		t.err = s.readable(subject, position)
 		f.tails[subject] = t
 		signal(t.wake)
@@ -158,7 +159,7 @@ func (t *memTail) Peek() (Message, bool) {
 	if i == len(of) {
 		return Message{}, false
 	}
-	if purged := t.stream.purged[t.subject]; purged > t.position {
+	if purged := t.stream.purged[t.subject]; purged > max(t.position, t.opened) {
 		t.err = fmt.Errorf("%w: all up to %d were purged, the position is %d", ErrGone, purged, t.position)
 		return Message{}, false
 	}

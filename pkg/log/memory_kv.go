@@ -30,6 +30,9 @@ func (m *Memory) KV() KV { return memKV{m} }
 
 // Get implements KV.
 func (k memKV) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
+	if err := checkKV(key, nil); err != nil {
+		return nil, 0, err
+	}
 	err = k.m.do(ctx, Op{Name: "kv.get", Subject: key}, false, func() error {
 		e, ok := k.m.kv[key]
 		if !ok {
@@ -109,11 +112,15 @@ func (m *Memory) CreateStream(_ context.Context, cfg StreamConfig) error {
 		return nil
 	}
 	for _, subject := range cfg.Subjects {
-		if other, ok := m.bySubj[subject]; ok {
-			return fault.New(fault.Conflict, "create stream %s: %s is stored by %s", cfg.Name, subject, other.cfg.Name)
+		for stored, other := range m.bySubj {
+			if overlap(subject, stored) {
+				return fault.New(fault.Conflict, "create stream %s: %s is stored by %s", cfg.Name, subject, other.cfg.Name)
+			}
 		}
 	}
-	s := &memStream{cfg: cfg, subjects: map[string][]Message{}, purged: map[string]uint64{}, tails: map[string][]*memTail{}}
+	s := &memStream{
+		cfg: cfg, subjects: map[string][]Message{}, headers: map[uint64]int{}, purged: map[string]uint64{}, tails: map[string][]*memTail{},
+	}
 	s.cfg.Subjects = slices.Clone(cfg.Subjects)
 	m.streams[cfg.Name] = s
 	for _, subject := range cfg.Subjects {
@@ -154,14 +161,18 @@ func (m *Memory) DeleteStream(_ context.Context, name string) error {
 func (m *Memory) Begin(ctx context.Context, subject string, position uint64, data []byte) error {
 	data = bytes.Clone(data)
 	return m.do(ctx, Op{Name: "begin", Subject: subject, Data: data}, true, func() error {
-		s, err := m.stream(subject)
+		s, err := m.stored(subject)
 		if err != nil {
+			return err
+		}
+		in, header := Message{Subject: subject, Data: data}, headerBytes(expectStream, position-1)
+		if err := s.fits(in, header); err != nil {
 			return err
 		}
 		if s.last != position-1 {
 			return &ConflictError{Last: s.last}
 		}
-		_, err = s.store(subject, data, m.now())
+		_, err = s.store(in, header, m.now())
 		return err
 	})
 }

@@ -28,7 +28,8 @@ func (m *Memory) Lose(stream string, n int) int {
 		s.messages = s.messages[:len(s.messages)-1]
 		of := s.subjects[last.Subject]
 		s.subjects[last.Subject] = of[:len(of)-1]
-		s.bytes -= last.size()
+		s.bytes -= s.size(last)
+		delete(s.headers, last.Sequence)
 		s.last = last.Sequence - 1
 	}
 	s.signalAll()
@@ -46,6 +47,7 @@ func (m *Memory) Recreate(stream string) int {
 	n := len(s.messages)
 	s.messages, s.bytes, s.last = nil, 0, 0
 	clear(s.subjects)
+	clear(s.headers)
 	clear(s.purged)
 	s.signalAll()
 	return n

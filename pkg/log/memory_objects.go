@@ -56,6 +56,9 @@ func (o memObjects) Get(ctx context.Context, name string) (data []byte, err erro
 
 // Delete implements Objects.
 func (o memObjects) Delete(ctx context.Context, name string) error {
+	if err := checkObject(name, nil); err != nil {
+		return err
+	}
 	return o.m.do(ctx, Op{Name: "object.delete", Subject: name}, true, func() error {
 		delete(o.m.objects, name)
 		return nil

@@ -104,6 +104,29 @@ func (g Generation) StreamConfigs(maxBytes int64) []StreamConfig {
 
 const anyPartition = ".*"
 
+// checkSubject refuses what is not one subject that can be stored.
+func checkSubject(subject string) error {
+	if strings.ContainsAny(subject, "*> ") || subject == "" {
+		return fault.New(fault.Invalid, "%q is not a subject that can be stored", subject)
+	}
+	return nil
+}
+
+// overlap says whether a message could be stored under both subjects, of which the last token may be a
+// wildcard.
+func overlap(a, b string) bool {
+	cut := func(s string) (string, string) {
+		return s[:strings.LastIndexByte(s, '.')+1], s[strings.LastIndexByte(s, '.')+1:]
+	}
+	prefixA, lastA := cut(a)
+	prefixB, lastB := cut(b)
+	return prefixA == prefixB && (lastA == lastB || lastA == "*" || lastB == "*")
+}
+
+func errNoStream(subject string) error {
+	return fault.New(fault.Unavailable, "no stream stores %s", subject)
+}
+
 // wildcard is the subject under which a stream may store subject along with all other partitions.
 func wildcard(subject string) string {
 	if strings.HasPrefix(subject, kvSubjects) {
