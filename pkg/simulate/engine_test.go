@@ -12,6 +12,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// quickly is n, or fewer where tests are to be quick.
+func quickly(n, fewer uint64) uint64 {
+	if testing.Short() {
+		return fewer
+	}
+	return n
+}
+
 func generated(seed uint64, b bug) setup {
 	return setup{seed: seed, bug: b, sched: schedule.Schedule{Faults: schedule.Generate(seed, profile()), Operations: operations(3, 10)}}
 }
@@ -19,7 +27,7 @@ func generated(seed uint64, b bug) setup {
 // The right service survives whatever goes wrong, and enough goes wrong.
 func TestSweepOfTheRightService(t *testing.T) {
 	report := sweep.Run(t.Context(), sweep.Config{
-		First: 1, Count: 1000, Workers: 2,
+		First: 1, Count: quickly(1000, 600), Workers: 2,
 		Required: []string{
 			"fault.crash", "fault.pause", "fault.stop", "fault.clock-step", "fault.clock-drift",
 			"fault.lost.log", "fault.lost.rpc", "fault.applied.log", "fault.applied.state", "fault.late.log", "landed late.log",
@@ -41,7 +49,7 @@ func TestSweepOfTheRightService(t *testing.T) {
 // The same seed and schedule give the same run.
 func TestRunsRepeat(t *testing.T) {
 	hashes := map[uint64]bool{}
-	for seed := range uint64(60) {
+	for seed := range quickly(60, 20) {
 		a, b := run(generated(seed, none)), run(generated(seed, none))
 		hashes[a.Hash] = true
 		if a.Hash == b.Hash && a.Steps == b.Steps {
@@ -54,7 +62,7 @@ func TestRunsRepeat(t *testing.T) {
 		})
 		t.Fatalf("seed %d: line %d differs:\n%s\n%s", seed, n, first, second)
 	}
-	if len(hashes) < 60 {
+	if len(hashes) < int(quickly(60, 20)) {
 		t.Errorf("only %d different runs", len(hashes))
 	}
 }
@@ -80,12 +88,12 @@ func TestPlantedBugIsFoundAndShrunk(t *testing.T) {
 			t.Errorf("bug %d was not found", b.bug)
 			continue
 		}
-		shrinker := schedule.Shrinker{Runs: 600, Fails: func(c schedule.Case) string {
+		shrinker := schedule.Shrinker{Runs: int(quickly(600, 250)), Fails: func(c schedule.Case) string {
 			return run(setup{seed: c.Seed, bug: b.bug, sched: c.Schedule}).Rule()
 		}}
 		small, runs := shrinker.Shrink(schedule.Case{Seed: found.Seed, Schedule: found.Schedule}, found.Rule())
 		t.Logf("bug %d, seed %d, %d runs: from\n%sto\n%s", b.bug, found.Seed, runs, found.Schedule, small)
-		if len(small.Schedule.Faults) > b.most || len(small.Schedule.Operations) > 8 {
+		if len(small.Schedule.Faults) > b.most || len(small.Schedule.Operations) > int(quickly(8, 20)) {
 			t.Errorf("bug %d: %d faults and %d operations are left", b.bug, len(small.Schedule.Faults), len(small.Schedule.Operations))
 		}
 		again, err := schedule.ParseCase(small.String())

@@ -238,7 +238,7 @@ func stageCase(seed uint64) schedule.Case {
 // Real stages run in coroutines, unchanged, and what they do repeats.
 func TestStagesRunUnchanged(t *testing.T) {
 	points := map[string]bool{}
-	for seed := range uint64(20) {
+	for seed := range quickly(20, 5) {
 		a, b := runStages(stageCase(seed), nil), runStages(stageCase(seed), nil)
 		for goal := range a.Goals {
 			if strings.HasPrefix(goal, "point.") {
@@ -256,7 +256,7 @@ func TestStagesRunUnchanged(t *testing.T) {
 
 // Two replicas of every stage that fight over its partitions count everything once, whatever goes wrong.
 func TestStagesCountOnce(t *testing.T) {
-	r := sweep.Run(t.Context(), sweep.Config{First: 1, Count: 100, Workers: 2}, func(seed uint64) simulate.Result {
+	r := sweep.Run(t.Context(), sweep.Config{First: 1, Count: quickly(100, 20), Workers: 2}, func(seed uint64) simulate.Result {
 		return runStages(stageCase(seed), nil)
 	})
 	t.Log(r)
