@@ -680,6 +680,11 @@ func TestNothingElseIsWrong(t *testing.T) {
 			w.decide(suppression, 0, is{key: ann, state: []byte("basis")})
 			w.send(hello("p7"))
 		}},
+		"the mesh's own receipt, which nobody sent": {during: func(w *world) {
+			e := w.event("receipt", "receipt")
+			e.Kind = eventv1.Kind(receiptKind)
+			w.put("evt.control", 0, w.arrival(e))
+		}},
 		"a channel of which nothing is recorded": {known: func(h *History) {
 			h.Channels = []string{"push"}
 			h.Received = slices.DeleteFunc(h.Received, func(r Request) bool { return r.Channel != "push" })
