@@ -23,6 +23,10 @@ type Moment struct {
 	Now time.Time
 	// Epoch names the ownership. Calls made under another one may be lost.
 	Epoch uint64
+	// Revision of the catalog that applies.
+	Revision string
+	// Channels describes the channels of that revision.
+	Channels Channels
 }
 
 // Channel is what the state machine has to know of a channel.
@@ -143,6 +147,8 @@ func Paced(s *dispatchv1.State, proposal string, attempt uint32, m Moment) Step 
 	d.NotBefore = nil
 	d.Reasons = nil
 	d.Epoch = m.Epoch
+	d.Revision = m.Revision
+	d.SettledAt = timestamppb.New(m.Now.Add(m.Channels(d.GetTreatment().GetChannel()).Settle))
 	t.fact(&dispatchv1.Fact{Fact: &dispatchv1.Fact_IntentDeclared{IntentDeclared: &dispatchv1.IntentDeclared{
 		Proposal: d.GetProposal(), Attempt: d.GetAttempt(), Channel: d.GetTreatment().GetChannel(),
 	}}})
@@ -150,7 +156,8 @@ func Paced(s *dispatchv1.State, proposal string, attempt uint32, m Moment) Step 
 	return t.step()
 }
 
-// Report says what became of an attempt, of a look-up, or (UNSENT only) why pacing gave up.
+// Report says what became of an attempt, of a look-up, or (UNSENT only) why pacing gave up. Of a delivery that has
+// ended since, it is recorded if it says more than what was reported.
 func Report(s *dispatchv1.State, proposal string, r Result, m Moment) Step {
 	i := find(s, proposal)
 	if i < 0 {
@@ -159,7 +166,7 @@ func Report(s *dispatchv1.State, proposal string, r Result, m Moment) Step {
 	old := s.GetDeliveries()[i]
 	queued := waits(old, r.Attempt, dispatchv1.Status_STATUS_QUEUED) && r.Status == dispatchv1.Status_STATUS_UNSENT
 	if !queued && !waits(old, r.Attempt, dispatchv1.Status_STATUS_INTENT) {
-		return Step{}
+		return afterwards(s, i, r, m)
 	}
 	t := begin(s)
 	d := t.state.GetDeliveries()[i]
@@ -173,14 +180,14 @@ func Report(s *dispatchv1.State, proposal string, r Result, m Moment) Step {
 
 // Due looks at every open delivery because time has passed: approvals that are over end, pacing that is
 // due or was lost is asked for, and an INTENT whose process is gone is looked up or is UNKNOWN.
-func Due(s *dispatchv1.State, m Moment, channels Channels) Step {
+func Due(s *dispatchv1.State, m Moment) Step {
 	t := begin(s)
 	for _, d := range t.state.GetDeliveries() {
 		switch d.GetStatus() {
 		case dispatchv1.Status_STATUS_QUEUED:
 			t.queuedDue(d, m)
 		case dispatchv1.Status_STATUS_INTENT:
-			t.intentDue(d, m, channels(d.GetTreatment().GetChannel()))
+			t.intentDue(d, m, m.Channels(d.GetTreatment().GetChannel()))
 		default: // closed deliveries wait for nothing
 		}
 	}
@@ -188,10 +195,10 @@ func Due(s *dispatchv1.State, m Moment, channels Channels) Step {
 }
 
 // Wake is the earliest instant at which Due may have something to do; zero if nothing is open.
-func Wake(s *dispatchv1.State, m Moment, channels Channels) time.Time {
+func Wake(s *dispatchv1.State, m Moment) time.Time {
 	var wake time.Time
 	for _, d := range s.GetDeliveries() {
-		at := wakeOf(d, m, channels)
+		at := wakeOf(d, m)
 		if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
 			wake = at
 		}
@@ -204,7 +211,7 @@ func Closed(s dispatchv1.Status) bool {
 	return s != dispatchv1.Status_STATUS_QUEUED && s != dispatchv1.Status_STATUS_INTENT
 }
 
-func wakeOf(d *dispatchv1.Delivery, m Moment, channels Channels) time.Time {
+func wakeOf(d *dispatchv1.Delivery, m Moment) time.Time {
 	switch d.GetStatus() {
 	case dispatchv1.Status_STATUS_QUEUED:
 		at := rearm(d, m, LookAgain)
@@ -216,7 +223,11 @@ func wakeOf(d *dispatchv1.Delivery, m Moment, channels Channels) time.Time {
 		}
 		return at
 	case dispatchv1.Status_STATUS_INTENT:
-		return rearm(d, m, channels(d.GetTreatment().GetChannel()).Watch)
+		at := rearm(d, m, m.Channels(d.GetTreatment().GetChannel()).Watch)
+		if end := d.GetSettledAt().AsTime(); d.GetEpoch() != m.Epoch && end.After(at) {
+			return end
+		}
+		return at
 	default:
 		return time.Time{}
 	}

@@ -25,7 +25,7 @@ func channels(name string) delivery.Channel {
 }
 
 func at(d time.Duration, epoch uint64) delivery.Moment {
-	return delivery.Moment{Now: start.Add(d), Epoch: epoch}
+	return delivery.Moment{Now: start.Add(d), Epoch: epoch, Revision: "r1", Channels: channels}
 }
 
 func approval(proposal, channel string, notAfter time.Duration) *contactv1.VerdictGiven {
@@ -89,7 +89,7 @@ func report(r delivery.Result, m delivery.Moment) input {
 }
 
 func due(m delivery.Moment) input {
-	return func(s *dispatchv1.State) delivery.Step { return delivery.Due(s, m, channels) }
+	return func(s *dispatchv1.State) delivery.Step { return delivery.Due(s, m) }
 }
 
 func withdraw(m delivery.Moment) input {
@@ -259,10 +259,10 @@ func TestClosedDeliveriesAreBounded(t *testing.T) {
 
 func TestWakeOfALostCallIsInThePast(t *testing.T) {
 	s := delivery.Queue(nil, approval("p", "mail", time.Hour), at(0, 1)).State
-	if got, want := delivery.Wake(s, at(time.Minute, 2), channels), start.Add(delivery.LookAgain); !got.Equal(want) {
+	if got, want := delivery.Wake(s, at(time.Minute, 2)), start.Add(delivery.LookAgain); !got.Equal(want) {
 		t.Errorf("wake under a new epoch = %v, want %v", got, want)
 	}
-	if got, want := delivery.Wake(s, at(time.Minute, 1), channels), start.Add(time.Minute+delivery.LookAgain); !got.Equal(want) {
+	if got, want := delivery.Wake(s, at(time.Minute, 1)), start.Add(time.Minute+delivery.LookAgain); !got.Equal(want) {
 		t.Errorf("wake under the same epoch = %v, want %v", got, want)
 	}
 }
@@ -270,24 +270,25 @@ func TestWakeOfALostCallIsInThePast(t *testing.T) {
 // Where calls die with their ownership, a new one asks at once what became of an INTENT; and what was
 // provably never begun is tried again at once, in the same instant.
 func TestCallsThatDieWithTheirOwnership(t *testing.T) {
-	alone := func(name string) delivery.Channel {
-		c := channels(name)
-		c.Settle = 0
-		return c
+	at := func(d time.Duration, epoch uint64) delivery.Moment {
+		m := at(d, epoch)
+		m.Channels = func(name string) delivery.Channel {
+			c := channels(name)
+			c.Settle = 0
+			return c
+		}
+		return m
 	}
-	dueAlone := func(m delivery.Moment) input {
-		return func(s *dispatchv1.State) delivery.Step { return delivery.Due(s, m, alone) }
-	}
-	d, own := one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), dueAlone(at(0, 1)))
+	d, own := one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), due(at(0, 1)))
 	if len(own.Asks) != 0 || d.GetStatus() != dispatchv1.Status_STATUS_INTENT {
 		t.Errorf("our own call: got %v asks, %v; want it left alone", own.Asks, d.GetStatus())
 	}
-	d, lost := one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), dueAlone(at(0, 2)))
+	d, lost := one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), due(at(0, 2)))
 	if len(lost.Asks) != 1 || lost.Asks[0].Kind != delivery.AskLookUp {
 		t.Fatalf("a lost call: got %v for %v, want a look-up", lost.Asks, d)
 	}
 	absent := delivery.Result{Attempt: 1, Status: dispatchv1.Status_STATUS_UNSENT, Transient: true, Again: true}
-	d, _ = one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), dueAlone(at(0, 2)), report(absent, at(0, 2)))
+	d, _ = one(t, queue("file", time.Hour, at(0, 1)), paced(0, at(0, 1)), due(at(0, 2)), report(absent, at(0, 2)))
 	if d.GetStatus() != dispatchv1.Status_STATUS_QUEUED || !d.GetNotBefore().AsTime().Equal(start) {
 		t.Errorf("never begun: got %v, want it queued for the same instant", d)
 	}

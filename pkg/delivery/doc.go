@@ -4,6 +4,7 @@
 //	INTENT(n) --(provably not sent, time left)--> QUEUED, and later INTENT(n+1)
 //	QUEUED --(approval over, withdrawn)--> UNSENT
 //	INTENT of a process that is gone --> looked up where the channel can, else UNKNOWN
+//	UNKNOWN --(a receipt)--> ACCEPTED | REJECTED | UNSENT
 //
 // A proposal has at most one delivery. Between two INTENTs of a proposal there is always proof that the
 // first one was not sent, and a delivery ends once. What may have been sent is never tried again.

@@ -11,6 +11,7 @@ import (
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
 	"refrain.dev/pkg/delivery"
 )
@@ -73,6 +74,10 @@ func (m *machine) fact(t *rapid.T, f *dispatchv1.Fact) {
 		if f.DeliveryReported.GetStatus() != dispatchv1.Status_STATUS_QUEUED {
 			m.final[p] = true
 		}
+	case *dispatchv1.Fact_ReceiptRecorded:
+		if p := f.ReceiptRecorded.GetProposal(); !m.final[p] || m.attempts[p] == 0 {
+			t.Fatalf("a receipt is recorded of %s, which has not ended or never began: %v", p, f)
+		}
 	}
 }
 
@@ -84,7 +89,7 @@ func (m *machine) check(t *rapid.T) {
 		}
 		open = open || !delivery.Closed(d.GetStatus())
 	}
-	if wake := delivery.Wake(m.state, m.moment(), channels); wake.IsZero() == open {
+	if wake := delivery.Wake(m.state, m.moment()); wake.IsZero() == open {
 		t.Fatalf("wake = %v with open deliveries: %v", wake, open)
 	}
 }
@@ -120,8 +125,17 @@ func TestAtMostOneIntentWithoutProofAndOneFinalReport(t *testing.T) {
 				r := delivery.Result{Attempt: attempt.Draw(t, "n"), Status: status.Draw(t, "status"), Transient: rapid.Bool().Draw(t, "transient")}
 				m.apply(t, func(s *dispatchv1.State) delivery.Step { return delivery.Report(s, p, r, m.moment()) })
 			},
+			"found": func(t *rapid.T) {
+				p := proposal.Draw(t, "p")
+				r := delivery.Result{Attempt: attempt.Draw(t, "n"), Status: status.Draw(t, "status"), Transient: rapid.Bool().Draw(t, "transient")}
+				m.apply(t, func(s *dispatchv1.State) delivery.Step { return delivery.Found(s, p, r, m.moment()) })
+			},
+			"provider": func(t *rapid.T) {
+				p, kind := proposal.Draw(t, "p"), eventv1.OutcomeKind(rapid.Int32Range(0, 8).Draw(t, "kind"))
+				m.apply(t, func(s *dispatchv1.State) delivery.Step { return delivery.Reported(s, p, kind, m.moment()) })
+			},
 			"due": func(t *rapid.T) {
-				m.apply(t, func(s *dispatchv1.State) delivery.Step { return delivery.Due(s, m.moment(), channels) })
+				m.apply(t, func(s *dispatchv1.State) delivery.Step { return delivery.Due(s, m.moment()) })
 			},
 			"time":     func(t *rapid.T) { m.now += time.Duration(rapid.IntRange(1, 1200).Draw(t, "s")) * time.Second },
 			"takeover": func(*rapid.T) { m.epoch++ },
@@ -143,15 +157,15 @@ func TestTimersAloneEndEverything(t *testing.T) {
 		now, epoch := start, uint64(1)
 		for range 1000 {
 			epoch++
-			m := delivery.Moment{Now: now, Epoch: epoch}
-			wake := delivery.Wake(state, m, channels)
+			m := delivery.Moment{Now: now, Epoch: epoch, Channels: channels}
+			wake := delivery.Wake(state, m)
 			if wake.IsZero() {
 				return
 			}
 			if wake.After(now) {
 				now = wake
 			}
-			if step := delivery.Due(state, delivery.Moment{Now: now, Epoch: epoch}, channels); step.State != nil {
+			if step := delivery.Due(state, m); step.State != nil {
 				state = step.State
 			}
 		}

@@ -67,7 +67,7 @@ func (t *transition) close(d *dispatchv1.Delivery, r Result, now time.Time) {
 	d.At = timestamppb.New(now)
 	d.ProviderId = r.ProviderID
 	d.Reasons = r.Reasons
-	d.NotBefore, d.Request, d.Epoch = nil, nil, 0
+	d.NotBefore, d.Request, d.Epoch, d.SettledAt = nil, nil, 0, nil
 	t.report(d, r)
 }
 
@@ -89,7 +89,7 @@ func (t *transition) postpone(d *dispatchv1.Delivery, r Result, now time.Time) {
 	d.At = timestamppb.New(now)
 	d.NotBefore = timestamppb.New(next)
 	d.Reasons = r.Reasons
-	d.Epoch = 0
+	d.Epoch, d.SettledAt = 0, nil
 	t.changed = true
 	if called {
 		t.report(d, r)
@@ -110,7 +110,7 @@ func (t *transition) queuedDue(d *dispatchv1.Delivery, m Moment) {
 }
 
 func (t *transition) intentDue(d *dispatchv1.Delivery, m Moment, c Channel) {
-	if d.GetEpoch() == m.Epoch || d.GetAt().AsTime().Add(c.Settle).After(m.Now) {
+	if d.GetEpoch() == m.Epoch || settled(d, c).After(m.Now) {
 		return
 	}
 	if c.LooksUp {
@@ -119,6 +119,15 @@ func (t *transition) intentDue(d *dispatchv1.Delivery, m Moment, c Channel) {
 		return
 	}
 	t.close(d, Result{Status: dispatchv1.Status_STATUS_UNKNOWN, Attempt: d.GetAttempt()}, m.Now)
+}
+
+// settled is when a call of another ownership is certainly over: the channel may have another time-out by now
+// than when the call was declared.
+func settled(d *dispatchv1.Delivery, c Channel) time.Time {
+	if d.GetSettledAt() != nil {
+		return d.GetSettledAt().AsTime()
+	}
+	return d.GetAt().AsTime().Add(c.Settle)
 }
 
 // trim forgets the oldest closed deliveries beyond KeepClosed.

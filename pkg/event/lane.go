@@ -10,9 +10,9 @@ const (
 )
 
 // Lane is the lane of an event whose publisher asked for none: control for what restricts contact
-// (consent either way, one-click, complaints), else live.
+// (consent either way, one-click, complaints) and for what became of a send under way, else live.
 func Lane(e *eventv1.Event) string {
-	if e.GetKind() == eventv1.Kind_KIND_CONSENT {
+	if e.GetKind() == eventv1.Kind_KIND_CONSENT || e.GetKind() == eventv1.Kind_KIND_RECEIPT {
 		return LaneControl
 	}
 	if e.GetOutcome().GetKind() == eventv1.OutcomeKind_OUTCOME_KIND_COMPLAINED {

@@ -77,6 +77,11 @@ func ReceiptKindOf(name string) eventv1.OutcomeKind {
 	return OutcomeKindOf(name)
 }
 
+// IsReceipt says whether only a provider reports an outcome. What it reports of, it has been given.
+func IsReceipt(kind eventv1.OutcomeKind) bool {
+	return slices.Contains(providerOutcomes(), OutcomeName(kind))
+}
+
 // OutcomeName is the word for an outcome kind, as in OutcomeKindOf and ReceiptKindOf; empty for none.
 func OutcomeName(kind eventv1.OutcomeKind) string {
 	words := append(customerOutcomes(), providerOutcomes()...)

@@ -39,7 +39,7 @@ func (p Problem) String() string {
 	return p.Field + ": " + p.Why
 }
 
-// Validate returns everything that is wrong with e as it would be stored; none means acceptable.
+// Validate returns everything that is wrong with e as a publisher's event would be stored; none means acceptable.
 // Identifiers are expected to be normalised; see Kinds.Normalise.
 func Validate(e *eventv1.Event) []Problem {
 	if e == nil {
@@ -53,6 +53,9 @@ func Validate(e *eventv1.Event) []Problem {
 	}
 	if _, known := eventv1.Kind_name[int32(e.GetKind())]; !known || e.GetKind() == eventv1.Kind_KIND_UNSPECIFIED {
 		p.add("kind", "is not one of the kinds")
+	}
+	if e.GetKind() == eventv1.Kind_KIND_RECEIPT || len(e.GetReceipt()) > 0 {
+		p.add("kind", "is the mesh's own; providers report by token, with an outcome")
 	}
 	p.time("at", e.GetAt())
 	p.identifiers(e)

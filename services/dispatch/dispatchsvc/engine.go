@@ -319,6 +319,9 @@ func (e *engine) call(ctx context.Context, p *provider, m channel.Message, seen 
 
 // lookUp asks what became of an attempt. What cannot be found out is UNKNOWN.
 func (e *engine) lookUp(ctx context.Context, j job) delivery.Result {
+	if err := e.catalogs.Prepare(ctx, j.revision); err != nil {
+		e.logger.WarnContext(ctx, "look-up failed", slog.String(telemetry.KeyChannel, j.treatment.GetChannel()), slog.Any(telemetry.KeyError, err))
+	}
 	p, failure := e.provider(ctx, j)
 	if failure == nil {
 		if looker, ok := p.adapter.(channel.Looker); ok {

@@ -31,17 +31,26 @@ type fold struct {
 
 // Needs implements stage.Fold.
 func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
-	if _, _, _, err := identity.ParseKey(in.Key); err != nil {
-		return stage.Needs{}, fault.As(fault.Invalid, err)
+	in, _, err := f.read(in)
+	if err != nil {
+		return stage.Needs{}, err
 	}
 	return stage.Needs{Rows: []string{in.Key}}, nil
 }
 
 // Decide implements stage.Fold.
 func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outcome, error) {
+	in, receipt, err := f.read(in)
+	if err != nil {
+		return stage.Outcome{}, err
+	}
 	p, err := f.begin(in, rows, env)
 	if err != nil {
 		return stage.Outcome{}, err
+	}
+	if receipt != nil {
+		p.received(receipt)
+		return p.outcome()
 	}
 	switch in.Source {
 	case stage.FromBefore, stage.FromRedrive:
@@ -53,7 +62,7 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 	case stage.FromCall:
 		p.answered(in.Request)
 	case stage.FromTimer:
-		p.take(delivery.Due(p.state, p.moment, p.channels))
+		p.take(delivery.Due(p.state, p.moment))
 		p.changed = p.known // re-arms the wake-up even if nothing else is to be done
 	case stage.FromLane, stage.FromAfter, stage.FromBox, stage.FromRPC:
 	}
@@ -62,6 +71,10 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 
 // Gap implements stage.Fold. What an answer was about is not known any more: it may have been sent.
 func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter string) stage.Outcome {
+	in, _, err := f.read(in)
+	if err != nil {
+		return stage.Outcome{}
+	}
 	p, err := f.begin(in, rows, env)
 	if err != nil {
 		return stage.Outcome{}
@@ -79,17 +92,16 @@ func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter st
 
 // play is one input being played against one row.
 type play struct {
-	env      stage.Env
-	key      string
-	at       time.Time
-	moment   delivery.Moment
-	channels delivery.Channels
-	state    *dispatchv1.State
-	known    bool
-	changed  bool
-	facts    []*dispatchv1.Fact
-	calls    []stage.Call
-	notes    []entry
+	env     stage.Env
+	key     string
+	at      time.Time
+	moment  delivery.Moment
+	state   *dispatchv1.State
+	known   bool
+	changed bool
+	facts   []*dispatchv1.Fact
+	calls   []stage.Call
+	notes   []entry
 }
 
 func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*play, error) {
@@ -99,9 +111,8 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*play, err
 	}
 	p := &play{
 		env: env, key: in.Key, at: in.At,
-		moment:   delivery.Moment{Now: env.Now, Epoch: env.Epoch},
-		channels: f.channels(env.Revision),
-		state:    &dispatchv1.State{Tenant: tenant, Customer: customer},
+		moment: delivery.Moment{Now: env.Now, Epoch: env.Epoch, Revision: env.Revision, Channels: f.channels(env.Revision)},
+		state:  &dispatchv1.State{Tenant: tenant, Customer: customer},
 	}
 	if row := rows.Own(in.Key); row != nil {
 		p.known = true
@@ -157,10 +168,11 @@ func (p *play) take(s delivery.Step) {
 	if s.State == nil {
 		return
 	}
+	before := p.state
 	p.state, p.changed = s.State, true
 	p.facts = append(p.facts, s.Facts...)
 	for _, f := range s.Facts {
-		p.noteFact(f)
+		p.noteFact(f, before)
 	}
 	for _, a := range s.Asks {
 		p.calls = append(p.calls, p.call(a))
@@ -174,6 +186,9 @@ func (p *play) call(a delivery.Ask) stage.Call {
 		tenant: p.state.GetTenant(), customer: p.state.GetCustomer(), key: p.key,
 		proposal: d.GetRequest().GetProposal(), treatment: d.GetTreatment(), attempt: d.GetAttempt(),
 		notAfter: d.GetNotAfter().AsTime(), intentAt: p.env.Now, revision: p.env.Revision,
+	}
+	if a.Kind == delivery.AskLookUp && d.GetRevision() != "" {
+		job.revision = d.GetRevision() // the provider that was called is the one to ask
 	}
 	kinds := map[delivery.AskKind]struct {
 		name    string
@@ -210,7 +225,7 @@ func (p *play) outcome() (stage.Outcome, error) {
 		if err != nil {
 			return stage.Outcome{}, fmt.Errorf("encode deliveries: %w", err)
 		}
-		cell.State, cell.Wake = row, delivery.Wake(p.state, p.moment, p.channels)
+		cell.State, cell.Wake = row, delivery.Wake(p.state, p.moment)
 	}
 	for _, f := range p.facts {
 		data, err := f.MarshalVT()

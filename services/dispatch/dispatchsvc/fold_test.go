@@ -1,6 +1,7 @@
 package dispatchsvc
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ type fixedCatalogs struct{ definitions Definitions }
 
 func (f fixedCatalogs) At(string) (Definitions, bool) { return f.definitions, true }
 
+func (f fixedCatalogs) Prepare(context.Context, string) error { return nil }
+
 func channelsOf(list map[string]string) map[string]*definitionv1.Channel {
 	out := map[string]*definitionv1.Channel{}
 	for name, adapter := range list {
@@ -46,6 +49,9 @@ type rig struct {
 	fold  *fold
 	now   time.Time
 	epoch uint64
+
+	revision string
+
 	row   []byte
 	wake  time.Time
 	facts []*dispatchv1.Fact
@@ -55,7 +61,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	return &rig{t: t, now: start, epoch: 1, fold: &fold{catalogs: fixedCatalogs{Definitions{
+	return &rig{t: t, now: start, epoch: 1, revision: "r1", fold: &fold{catalogs: fixedCatalogs{Definitions{
 		Channels: channelsOf(map[string]string{"email": "smtp", "lines": "file"}),
 	}}}}
 }
@@ -69,11 +75,14 @@ func (r *rig) Has(string, string) bool { return false }
 // Foreign implements stage.Rows.
 func (r *rig) Foreign(string, string) ([]byte, bool) { return nil, false }
 
-func (r *rig) env() stage.Env { return stage.Env{Now: r.now, Epoch: r.epoch, Revision: "r1"} }
+func (r *rig) env() stage.Env { return stage.Env{Now: r.now, Epoch: r.epoch, Revision: r.revision} }
 
 func (r *rig) input(in stage.Input) {
 	r.t.Helper()
-	in.Key, in.At = key(), r.now
+	in.At = r.now
+	if in.Source != stage.FromBox {
+		in.Key = key()
+	}
 	if _, err := r.fold.Needs(in); err != nil {
 		r.t.Fatalf("needs: %v", err)
 	}
@@ -274,7 +283,7 @@ func TestAProvablyUnsentDeliveryIsTriedAgain(t *testing.T) {
 	r.call("pace/p/1")
 	r.answer(paceResult{proposal: "p", attempt: 1})
 	r.call("send/p/2")
-	r.answer(sent(1, dispatchv1.Status_STATUS_ACCEPTED, false)) // of an attempt that is over
+	r.answer(sent(1, dispatchv1.Status_STATUS_REJECTED, false)) // of an attempt that is over
 	r.status(dispatchv1.Status_STATUS_INTENT)
 	r.answer(sent(2, dispatchv1.Status_STATUS_ACCEPTED, false))
 	r.status(dispatchv1.Status_STATUS_ACCEPTED)

@@ -18,6 +18,8 @@ import (
 type Catalogs interface {
 	// At returns a revision's definitions; ok is false if it is not loaded.
 	At(revision string) (d Definitions, ok bool)
+	// Prepare loads a revision.
+	Prepare(ctx context.Context, revision string) error
 }
 
 // Definitions is what dispatch takes from one catalog. All functions are pure.

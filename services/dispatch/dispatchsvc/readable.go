@@ -35,6 +35,11 @@ func readable(l *stagev1.DeadLetter) string {
 			return text
 		}
 	}
+	if input == "box.dispatch" {
+		if text, ok := asJSON(payload, &dispatchv1.Receipt{}); ok {
+			return text
+		}
+	}
 	if utf8.Valid(payload) {
 		return string(payload)
 	}

@@ -64,10 +64,12 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	})
 	s := stage.New(stage.Config{
 		Spec: log.Stage(name), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
+		Retention: deps.Retention,
 	}, &fold{catalogs: catalogs, alone: stepped(), others: cfg.Adapters}, stage.Ports{
-		Broker: deps.Broker, KV: deps.KV, Store: deps.Store, Clock: deps.Clock, Logger: logger,
+		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Caller: engine, Preparer: catalogs,
-		Ready: func() { deps.Ready(name, true) },
+		Orphans: orphans{publisher: deps.Broker, clock: deps.Clock},
+		Ready:   func() { deps.Ready(name, true) },
 	})
 	return &Service{stage: s, runner: deps.Runner, engine: engine, providers: pool, logger: logger}, nil
 }

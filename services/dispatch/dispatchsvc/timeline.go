@@ -18,7 +18,7 @@ type entry struct {
 
 func (p *play) note(e entry) { p.notes = append(p.notes, e) }
 
-func (p *play) noteFact(f *dispatchv1.Fact) {
+func (p *play) noteFact(f *dispatchv1.Fact, before *dispatchv1.State) {
 	switch f := f.GetFact().(type) {
 	case *dispatchv1.Fact_DeliveryQueued:
 		q := f.DeliveryQueued
@@ -26,8 +26,22 @@ func (p *play) noteFact(f *dispatchv1.Fact) {
 	case *dispatchv1.Fact_DeliveryReported:
 		r := f.DeliveryReported
 		p.note(entry{what: what(r.GetStatus()), action: r.GetAction(), channel: r.GetChannel(), id: r.GetProposal(), reasons: r.GetReasons()})
+	case *dispatchv1.Fact_ReceiptRecorded:
+		r := f.ReceiptRecorded
+		if r.GetStatus() != statusOf(before, r.GetProposal()) { // the receipt itself is in the profile's timeline
+			p.note(entry{what: what(r.GetStatus()), action: r.GetAction(), channel: r.GetChannel(), id: r.GetProposal(), reasons: r.GetReasons()})
+		}
 	default: // an intent is followed by a report
 	}
+}
+
+func statusOf(s *dispatchv1.State, proposal string) dispatchv1.Status {
+	for _, d := range s.GetDeliveries() {
+		if d.GetProposal() == proposal {
+			return d.GetStatus()
+		}
+	}
+	return dispatchv1.Status_STATUS_UNSPECIFIED
 }
 
 // what names a status; queued again, with the reasons, is what is provably unsent and tried once more.

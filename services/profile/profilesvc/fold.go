@@ -25,11 +25,12 @@ type fold struct {
 
 var _ stage.Fold = (*fold)(nil)
 
-// input is a decoded stage input: an arrival, or a letter.
+// input is a decoded stage input: an arrival, a letter, or a receipt on its way to dispatch.
 type input struct {
 	arrival *profile.Arrival
 	mail    profile.Mail
 	keys    profile.Keys
+	receipt *eventv1.Event
 }
 
 func (f *fold) decode(in stage.Input) (input, error) {
@@ -52,6 +53,9 @@ func (f *fold) decodeEvent(in stage.Input) (input, error) {
 	e := &eventv1.Event{}
 	if err := e.UnmarshalVT(in.Payload); err != nil {
 		return input{}, fault.New(fault.Invalid, "decode event: %w", err)
+	}
+	if e.GetKind() == eventv1.Kind_KIND_RECEIPT {
+		return input{receipt: e}, nil
 	}
 	a := &profile.Arrival{Event: e, ReceivedAt: in.ReceivedAt}
 	if a.ReceivedAt.IsZero() {
@@ -76,6 +80,9 @@ func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
 	if err != nil {
 		return stage.Needs{}, err
 	}
+	if d.receipt != nil {
+		return stage.Needs{}, nil
+	}
 	n := stage.Needs{Rows: []string{d.keys.Profile}}
 	if d.keys.Row != "" {
 		n.Rows = append(n.Rows, d.keys.Row)
@@ -91,6 +98,9 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 	d, err := f.decode(in)
 	if err != nil {
 		return stage.Outcome{}, err
+	}
+	if d.receipt != nil {
+		return passOn(d.receipt, env)
 	}
 	rules, ok := f.rules.At(env.Revision)
 	if !ok {
@@ -114,13 +124,17 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 	if err != nil {
 		return stage.Outcome{}, err
 	}
-	return encode(c, d)
+	out, err := encode(c, d)
+	if err != nil || d.arrival == nil || d.arrival.Seen {
+		return out, err
+	}
+	return withReceipt(out, d.arrival.Event, env)
 }
 
 // Gap implements stage.Fold. An input that cannot be read leaves no gap: nobody knows whom it was about.
 func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter string) stage.Outcome {
 	d, err := f.decode(in)
-	if err != nil {
+	if err != nil || d.receipt != nil {
 		return stage.Outcome{}
 	}
 	rules, ok := f.rules.At(env.Revision)

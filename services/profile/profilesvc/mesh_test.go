@@ -35,7 +35,8 @@ type mesh struct {
 	lists  []map[string][][]byte
 	facts  map[string][]*profilev1.Fact
 	boxes  [][]stage.Addressed
-	held   bool // letters wait
+	others []stage.Addressed // for other stages
+	held   bool              // letters wait
 	clock  func(e *eventv1.Event) time.Time
 	marks  []string // keys of identifier cells with facts: there must be none
 }
@@ -183,6 +184,10 @@ func (m *mesh) take(p int, out stage.Outcome) {
 		}
 	}
 	for _, a := range out.Addressed {
+		if a.Stage != stageName {
+			m.others = append(m.others, a)
+			continue
+		}
 		m.boxes[a.Partition] = append(m.boxes[a.Partition], a)
 	}
 }

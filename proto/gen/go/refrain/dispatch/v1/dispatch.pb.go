@@ -12,9 +12,11 @@ package dispatchv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	v1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	v12 "refrain.dev/proto/gen/go/refrain/event/v1"
 	v11 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	sync "sync"
 	unsafe "unsafe"
@@ -188,7 +190,13 @@ type Delivery struct {
 	// The proposal as chosen, until the delivery is closed.
 	Request *v1.DispatchTreatment `protobuf:"bytes,12,opt,name=request,proto3" json:"request,omitempty"`
 	// When it was queued.
-	QueuedAt      *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=queued_at,json=queuedAt,proto3" json:"queued_at,omitempty"`
+	QueuedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=queued_at,json=queuedAt,proto3" json:"queued_at,omitempty"`
+	// From INTENT on: the catalog revision under which the call was declared.
+	Revision string `protobuf:"bytes,14,opt,name=revision,proto3" json:"revision,omitempty"`
+	// With INTENT: when a call of another epoch is certainly over, by what the channel was then.
+	SettledAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	// What the provider has reported since: the greatest of DELIVERED, BOUNCED and COMPLAINED. Unset: nothing.
+	Receipt       v12.OutcomeKind `protobuf:"varint,16,opt,name=receipt,proto3,enum=refrain.event.v1.OutcomeKind" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -314,6 +322,27 @@ func (x *Delivery) GetQueuedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Delivery) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *Delivery) GetSettledAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SettledAt
+	}
+	return nil
+}
+
+func (x *Delivery) GetReceipt() v12.OutcomeKind {
+	if x != nil {
+		return x.Receipt
+	}
+	return v12.OutcomeKind(0)
+}
+
 // Fact is one line of SENDS. Published by dispatch on snd.<p> inside cells, consumed by suppression;
 // ordered per customer.
 type Fact struct {
@@ -325,6 +354,7 @@ type Fact struct {
 	//	*Fact_DeliveryQueued
 	//	*Fact_IntentDeclared
 	//	*Fact_DeliveryReported
+	//	*Fact_ReceiptRecorded
 	Fact          isFact_Fact `protobuf_oneof:"fact"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -394,6 +424,15 @@ func (x *Fact) GetDeliveryReported() *DeliveryReported {
 	return nil
 }
 
+func (x *Fact) GetReceiptRecorded() *ReceiptRecorded {
+	if x != nil {
+		if x, ok := x.Fact.(*Fact_ReceiptRecorded); ok {
+			return x.ReceiptRecorded
+		}
+	}
+	return nil
+}
+
 type isFact_Fact interface {
 	isFact_Fact()
 }
@@ -413,11 +452,18 @@ type Fact_DeliveryReported struct {
 	DeliveryReported *DeliveryReported `protobuf:"bytes,3,opt,name=delivery_reported,json=deliveryReported,proto3,oneof"`
 }
 
+type Fact_ReceiptRecorded struct {
+	// What was learned of a delivery that had been reported before.
+	ReceiptRecorded *ReceiptRecorded `protobuf:"bytes,4,opt,name=receipt_recorded,json=receiptRecorded,proto3,oneof"`
+}
+
 func (*Fact_DeliveryQueued) isFact_Fact() {}
 
 func (*Fact_IntentDeclared) isFact_Fact() {}
 
 func (*Fact_DeliveryReported) isFact_Fact() {}
+
+func (*Fact_ReceiptRecorded) isFact_Fact() {}
 
 // DeliveryQueued takes an approval over.
 type DeliveryQueued struct {
@@ -656,17 +702,361 @@ func (x *DeliveryReported) GetProfileVersion() uint64 {
 	return 0
 }
 
+// ReceiptRecorded says that more is known of a delivery that had ended: mostly what became of an UNKNOWN. It is
+// never sent again, and what counted as sent goes on to count.
+type ReceiptRecorded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The proposal.
+	Proposal string `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	// The action.
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	// The channel.
+	Channel string `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Where the delivery stands from now on: ACCEPTED, REJECTED or UNSENT; as before if only the receipt is new.
+	Status Status `protobuf:"varint,4,opt,name=status,proto3,enum=refrain.dispatch.v1.Status" json:"status,omitempty"`
+	// What the provider has reported, if it has.
+	Receipt v12.OutcomeKind `protobuf:"varint,5,opt,name=receipt,proto3,enum=refrain.event.v1.OutcomeKind" json:"receipt,omitempty"`
+	// The provider's id.
+	ProviderId string `protobuf:"bytes,6,opt,name=provider_id,json=providerId,proto3" json:"provider_id,omitempty"`
+	// Why it was not sent.
+	Reasons []*v11.Reason `protobuf:"bytes,7,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// The attempt it is about; 0 if the receipt does not say.
+	Attempt       uint32 `protobuf:"varint,8,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiptRecorded) Reset() {
+	*x = ReceiptRecorded{}
+	mi := &file_refrain_dispatch_v1_dispatch_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptRecorded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptRecorded) ProtoMessage() {}
+
+func (x *ReceiptRecorded) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_dispatch_v1_dispatch_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptRecorded.ProtoReflect.Descriptor instead.
+func (*ReceiptRecorded) Descriptor() ([]byte, []int) {
+	return file_refrain_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReceiptRecorded) GetProposal() string {
+	if x != nil {
+		return x.Proposal
+	}
+	return ""
+}
+
+func (x *ReceiptRecorded) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ReceiptRecorded) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *ReceiptRecorded) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNSPECIFIED
+}
+
+func (x *ReceiptRecorded) GetReceipt() v12.OutcomeKind {
+	if x != nil {
+		return x.Receipt
+	}
+	return v12.OutcomeKind(0)
+}
+
+func (x *ReceiptRecorded) GetProviderId() string {
+	if x != nil {
+		return x.ProviderId
+	}
+	return ""
+}
+
+func (x *ReceiptRecorded) GetReasons() []*v11.Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *ReceiptRecorded) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+// Receipt is what somebody has learned of a send: its provider, or a process of ours that had lost the partition
+// when its call ended. Sent by the profile stage to box.dispatch.<p>, where the delivery lives. Repeats and any
+// order are harmless.
+type Receipt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The customer whose delivery it is; 16 bytes.
+	Customer []byte `protobuf:"bytes,2,opt,name=customer,proto3" json:"customer,omitempty"`
+	// The proposal.
+	Proposal string `protobuf:"bytes,3,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	// The event that brought it.
+	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Who reports.
+	//
+	// Types that are valid to be assigned to Report:
+	//
+	//	*Receipt_Provider
+	//	*Receipt_Call
+	Report        isReceipt_Report `protobuf_oneof:"report"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipt) Reset() {
+	*x = Receipt{}
+	mi := &file_refrain_dispatch_v1_dispatch_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipt) ProtoMessage() {}
+
+func (x *Receipt) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_dispatch_v1_dispatch_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
+func (*Receipt) Descriptor() ([]byte, []int) {
+	return file_refrain_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Receipt) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Receipt) GetCustomer() []byte {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+func (x *Receipt) GetProposal() string {
+	if x != nil {
+		return x.Proposal
+	}
+	return ""
+}
+
+func (x *Receipt) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Receipt) GetReport() isReceipt_Report {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *Receipt) GetProvider() v12.OutcomeKind {
+	if x != nil {
+		if x, ok := x.Report.(*Receipt_Provider); ok {
+			return x.Provider
+		}
+	}
+	return v12.OutcomeKind(0)
+}
+
+func (x *Receipt) GetCall() *CallResult {
+	if x != nil {
+		if x, ok := x.Report.(*Receipt_Call); ok {
+			return x.Call
+		}
+	}
+	return nil
+}
+
+type isReceipt_Report interface {
+	isReceipt_Report()
+}
+
+type Receipt_Provider struct {
+	// The provider: DELIVERED, BOUNCED or COMPLAINED. All of them prove that it was sent.
+	Provider v12.OutcomeKind `protobuf:"varint,5,opt,name=provider,proto3,enum=refrain.event.v1.OutcomeKind,oneof"`
+}
+
+type Receipt_Call struct {
+	// The process that made the call.
+	Call *CallResult `protobuf:"bytes,6,opt,name=call,proto3,oneof"`
+}
+
+func (*Receipt_Provider) isReceipt_Report() {}
+
+func (*Receipt_Call) isReceipt_Report() {}
+
+// CallResult is what a call proves.
+type CallResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The attempt it was.
+	Attempt uint32 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// ACCEPTED, REJECTED, UNSENT or UNKNOWN.
+	Status Status `protobuf:"varint,2,opt,name=status,proto3,enum=refrain.dispatch.v1.Status" json:"status,omitempty"`
+	// With UNSENT: another attempt may succeed.
+	Transient bool `protobuf:"varint,3,opt,name=transient,proto3" json:"transient,omitempty"`
+	// With transient: nothing stands against trying at once.
+	Again bool `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"`
+	// With transient: the least time until the next attempt, if the provider named one.
+	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// With ACCEPTED: the provider's id.
+	ProviderId string `protobuf:"bytes,6,opt,name=provider_id,json=providerId,proto3" json:"provider_id,omitempty"`
+	// Why it was not sent.
+	Reasons []*v11.Reason `protobuf:"bytes,7,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// The version of the profile that the last check saw.
+	ProfileVersion uint64 `protobuf:"varint,8,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CallResult) Reset() {
+	*x = CallResult{}
+	mi := &file_refrain_dispatch_v1_dispatch_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallResult) ProtoMessage() {}
+
+func (x *CallResult) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_dispatch_v1_dispatch_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallResult.ProtoReflect.Descriptor instead.
+func (*CallResult) Descriptor() ([]byte, []int) {
+	return file_refrain_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CallResult) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *CallResult) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNSPECIFIED
+}
+
+func (x *CallResult) GetTransient() bool {
+	if x != nil {
+		return x.Transient
+	}
+	return false
+}
+
+func (x *CallResult) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
+func (x *CallResult) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+func (x *CallResult) GetProviderId() string {
+	if x != nil {
+		return x.ProviderId
+	}
+	return ""
+}
+
+func (x *CallResult) GetReasons() []*v11.Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *CallResult) GetProfileVersion() uint64 {
+	if x != nil {
+		return x.ProfileVersion
+	}
+	return 0
+}
+
 var File_refrain_dispatch_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_refrain_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"\"refrain/dispatch/v1/dispatch.proto\x12\x13refrain.dispatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"refrain/decision/v1/decision.proto\x1a\x1erefrain/reason/v1/reason.proto\"z\n" +
+	"\"refrain/dispatch/v1/dispatch.proto\x12\x13refrain.dispatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"refrain/decision/v1/decision.proto\x1a\x1crefrain/event/v1/event.proto\x1a\x1erefrain/reason/v1/reason.proto\"z\n" +
 	"\x05State\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcustomer\x18\x02 \x01(\fR\bcustomer\x12=\n" +
 	"\n" +
 	"deliveries\x18\x03 \x03(\v2\x1d.refrain.dispatch.v1.DeliveryR\n" +
-	"deliveries\"\xd5\x04\n" +
+	"deliveries\"\xe5\x05\n" +
 	"\bDelivery\x12\x1a\n" +
 	"\bproposal\x18\x01 \x01(\tR\bproposal\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12?\n" +
@@ -683,11 +1073,16 @@ const file_refrain_dispatch_v1_dispatch_proto_rawDesc = "" +
 	" \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\x12\x14\n" +
 	"\x05epoch\x18\v \x01(\x04R\x05epoch\x12@\n" +
 	"\arequest\x18\f \x01(\v2&.refrain.decision.v1.DispatchTreatmentR\arequest\x127\n" +
-	"\tqueued_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bqueuedAt\"\x84\x02\n" +
+	"\tqueued_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bqueuedAt\x12\x1a\n" +
+	"\brevision\x18\x0e \x01(\tR\brevision\x129\n" +
+	"\n" +
+	"settled_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x127\n" +
+	"\areceipt\x18\x10 \x01(\x0e2\x1d.refrain.event.v1.OutcomeKindR\areceipt\"\xd7\x02\n" +
 	"\x04Fact\x12N\n" +
 	"\x0fdelivery_queued\x18\x01 \x01(\v2#.refrain.dispatch.v1.DeliveryQueuedH\x00R\x0edeliveryQueued\x12N\n" +
 	"\x0fintent_declared\x18\x02 \x01(\v2#.refrain.dispatch.v1.IntentDeclaredH\x00R\x0eintentDeclared\x12T\n" +
-	"\x11delivery_reported\x18\x03 \x01(\v2%.refrain.dispatch.v1.DeliveryReportedH\x00R\x10deliveryReportedB\x06\n" +
+	"\x11delivery_reported\x18\x03 \x01(\v2%.refrain.dispatch.v1.DeliveryReportedH\x00R\x10deliveryReported\x12Q\n" +
+	"\x10receipt_recorded\x18\x04 \x01(\v2$.refrain.dispatch.v1.ReceiptRecordedH\x00R\x0freceiptRecordedB\x06\n" +
 	"\x04fact\"^\n" +
 	"\x0eDeliveryQueued\x12\x1a\n" +
 	"\bproposal\x18\x01 \x01(\tR\bproposal\x12\x16\n" +
@@ -706,6 +1101,36 @@ const file_refrain_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"providerId\x123\n" +
 	"\areasons\x18\x06 \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\x12\x18\n" +
 	"\aattempt\x18\a \x01(\rR\aattempt\x12'\n" +
+	"\x0fprofile_version\x18\b \x01(\x04R\x0eprofileVersion\"\xbd\x02\n" +
+	"\x0fReceiptRecorded\x12\x1a\n" +
+	"\bproposal\x18\x01 \x01(\tR\bproposal\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
+	"\achannel\x18\x03 \x01(\tR\achannel\x123\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x1b.refrain.dispatch.v1.StatusR\x06status\x127\n" +
+	"\areceipt\x18\x05 \x01(\x0e2\x1d.refrain.event.v1.OutcomeKindR\areceipt\x12\x1f\n" +
+	"\vprovider_id\x18\x06 \x01(\tR\n" +
+	"providerId\x123\n" +
+	"\areasons\x18\a \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\x12\x18\n" +
+	"\aattempt\x18\b \x01(\rR\aattempt\"\xed\x01\n" +
+	"\aReceipt\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
+	"\bcustomer\x18\x02 \x01(\fR\bcustomer\x12\x1a\n" +
+	"\bproposal\x18\x03 \x01(\tR\bproposal\x12\x14\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x12;\n" +
+	"\bprovider\x18\x05 \x01(\x0e2\x1d.refrain.event.v1.OutcomeKindH\x00R\bprovider\x125\n" +
+	"\x04call\x18\x06 \x01(\v2\x1f.refrain.dispatch.v1.CallResultH\x00R\x04callB\b\n" +
+	"\x06report\"\xca\x02\n" +
+	"\n" +
+	"CallResult\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\rR\aattempt\x123\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x1b.refrain.dispatch.v1.StatusR\x06status\x12\x1c\n" +
+	"\ttransient\x18\x03 \x01(\bR\ttransient\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\bR\x05again\x12:\n" +
+	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\x12\x1f\n" +
+	"\vprovider_id\x18\x06 \x01(\tR\n" +
+	"providerId\x123\n" +
+	"\areasons\x18\a \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\x12'\n" +
 	"\x0fprofile_version\x18\b \x01(\x04R\x0eprofileVersion*\x97\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
@@ -730,7 +1155,7 @@ func file_refrain_dispatch_v1_dispatch_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_dispatch_v1_dispatch_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_refrain_dispatch_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_refrain_dispatch_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_refrain_dispatch_v1_dispatch_proto_goTypes = []any{
 	(Status)(0),                   // 0: refrain.dispatch.v1.Status
 	(*State)(nil),                 // 1: refrain.dispatch.v1.State
@@ -739,31 +1164,47 @@ var file_refrain_dispatch_v1_dispatch_proto_goTypes = []any{
 	(*DeliveryQueued)(nil),        // 4: refrain.dispatch.v1.DeliveryQueued
 	(*IntentDeclared)(nil),        // 5: refrain.dispatch.v1.IntentDeclared
 	(*DeliveryReported)(nil),      // 6: refrain.dispatch.v1.DeliveryReported
-	(*v1.TreatmentRef)(nil),       // 7: refrain.decision.v1.TreatmentRef
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*v11.Reason)(nil),            // 9: refrain.reason.v1.Reason
-	(*v1.DispatchTreatment)(nil),  // 10: refrain.decision.v1.DispatchTreatment
+	(*ReceiptRecorded)(nil),       // 7: refrain.dispatch.v1.ReceiptRecorded
+	(*Receipt)(nil),               // 8: refrain.dispatch.v1.Receipt
+	(*CallResult)(nil),            // 9: refrain.dispatch.v1.CallResult
+	(*v1.TreatmentRef)(nil),       // 10: refrain.decision.v1.TreatmentRef
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*v11.Reason)(nil),            // 12: refrain.reason.v1.Reason
+	(*v1.DispatchTreatment)(nil),  // 13: refrain.decision.v1.DispatchTreatment
+	(v12.OutcomeKind)(0),          // 14: refrain.event.v1.OutcomeKind
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
 }
 var file_refrain_dispatch_v1_dispatch_proto_depIdxs = []int32{
 	2,  // 0: refrain.dispatch.v1.State.deliveries:type_name -> refrain.dispatch.v1.Delivery
-	7,  // 1: refrain.dispatch.v1.Delivery.treatment:type_name -> refrain.decision.v1.TreatmentRef
+	10, // 1: refrain.dispatch.v1.Delivery.treatment:type_name -> refrain.decision.v1.TreatmentRef
 	0,  // 2: refrain.dispatch.v1.Delivery.status:type_name -> refrain.dispatch.v1.Status
-	8,  // 3: refrain.dispatch.v1.Delivery.not_after:type_name -> google.protobuf.Timestamp
-	8,  // 4: refrain.dispatch.v1.Delivery.at:type_name -> google.protobuf.Timestamp
-	8,  // 5: refrain.dispatch.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
-	9,  // 6: refrain.dispatch.v1.Delivery.reasons:type_name -> refrain.reason.v1.Reason
-	10, // 7: refrain.dispatch.v1.Delivery.request:type_name -> refrain.decision.v1.DispatchTreatment
-	8,  // 8: refrain.dispatch.v1.Delivery.queued_at:type_name -> google.protobuf.Timestamp
-	4,  // 9: refrain.dispatch.v1.Fact.delivery_queued:type_name -> refrain.dispatch.v1.DeliveryQueued
-	5,  // 10: refrain.dispatch.v1.Fact.intent_declared:type_name -> refrain.dispatch.v1.IntentDeclared
-	6,  // 11: refrain.dispatch.v1.Fact.delivery_reported:type_name -> refrain.dispatch.v1.DeliveryReported
-	0,  // 12: refrain.dispatch.v1.DeliveryReported.status:type_name -> refrain.dispatch.v1.Status
-	9,  // 13: refrain.dispatch.v1.DeliveryReported.reasons:type_name -> refrain.reason.v1.Reason
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	11, // 3: refrain.dispatch.v1.Delivery.not_after:type_name -> google.protobuf.Timestamp
+	11, // 4: refrain.dispatch.v1.Delivery.at:type_name -> google.protobuf.Timestamp
+	11, // 5: refrain.dispatch.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
+	12, // 6: refrain.dispatch.v1.Delivery.reasons:type_name -> refrain.reason.v1.Reason
+	13, // 7: refrain.dispatch.v1.Delivery.request:type_name -> refrain.decision.v1.DispatchTreatment
+	11, // 8: refrain.dispatch.v1.Delivery.queued_at:type_name -> google.protobuf.Timestamp
+	11, // 9: refrain.dispatch.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
+	14, // 10: refrain.dispatch.v1.Delivery.receipt:type_name -> refrain.event.v1.OutcomeKind
+	4,  // 11: refrain.dispatch.v1.Fact.delivery_queued:type_name -> refrain.dispatch.v1.DeliveryQueued
+	5,  // 12: refrain.dispatch.v1.Fact.intent_declared:type_name -> refrain.dispatch.v1.IntentDeclared
+	6,  // 13: refrain.dispatch.v1.Fact.delivery_reported:type_name -> refrain.dispatch.v1.DeliveryReported
+	7,  // 14: refrain.dispatch.v1.Fact.receipt_recorded:type_name -> refrain.dispatch.v1.ReceiptRecorded
+	0,  // 15: refrain.dispatch.v1.DeliveryReported.status:type_name -> refrain.dispatch.v1.Status
+	12, // 16: refrain.dispatch.v1.DeliveryReported.reasons:type_name -> refrain.reason.v1.Reason
+	0,  // 17: refrain.dispatch.v1.ReceiptRecorded.status:type_name -> refrain.dispatch.v1.Status
+	14, // 18: refrain.dispatch.v1.ReceiptRecorded.receipt:type_name -> refrain.event.v1.OutcomeKind
+	12, // 19: refrain.dispatch.v1.ReceiptRecorded.reasons:type_name -> refrain.reason.v1.Reason
+	14, // 20: refrain.dispatch.v1.Receipt.provider:type_name -> refrain.event.v1.OutcomeKind
+	9,  // 21: refrain.dispatch.v1.Receipt.call:type_name -> refrain.dispatch.v1.CallResult
+	0,  // 22: refrain.dispatch.v1.CallResult.status:type_name -> refrain.dispatch.v1.Status
+	15, // 23: refrain.dispatch.v1.CallResult.retry_after:type_name -> google.protobuf.Duration
+	12, // 24: refrain.dispatch.v1.CallResult.reasons:type_name -> refrain.reason.v1.Reason
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_refrain_dispatch_v1_dispatch_proto_init() }
@@ -775,6 +1216,11 @@ func file_refrain_dispatch_v1_dispatch_proto_init() {
 		(*Fact_DeliveryQueued)(nil),
 		(*Fact_IntentDeclared)(nil),
 		(*Fact_DeliveryReported)(nil),
+		(*Fact_ReceiptRecorded)(nil),
+	}
+	file_refrain_dispatch_v1_dispatch_proto_msgTypes[7].OneofWrappers = []any{
+		(*Receipt_Provider)(nil),
+		(*Receipt_Call)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -782,7 +1228,7 @@ func file_refrain_dispatch_v1_dispatch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_dispatch_v1_dispatch_proto_rawDesc), len(file_refrain_dispatch_v1_dispatch_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -48,6 +48,9 @@ const (
 	Kind_KIND_CONSENT Kind = 7
 	// What a customer or a provider did with something Refrain sent or showed, by token.
 	Kind_KIND_OUTCOME Kind = 8
+	// What dispatch found out about a send of its own when it could not record it any more; travels in the
+	// control lane. Refused at the door.
+	Kind_KIND_RECEIPT Kind = 9
 )
 
 // Enum value maps for Kind.
@@ -62,6 +65,7 @@ var (
 		6: "KIND_ALIAS",
 		7: "KIND_CONSENT",
 		8: "KIND_OUTCOME",
+		9: "KIND_RECEIPT",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -73,6 +77,7 @@ var (
 		"KIND_ALIAS":       6,
 		"KIND_CONSENT":     7,
 		"KIND_OUTCOME":     8,
+		"KIND_RECEIPT":     9,
 	}
 )
 
@@ -262,7 +267,10 @@ type Event struct {
 	// With KIND_CONSENT: the consent.
 	Consent *Consent `protobuf:"bytes,12,opt,name=consent,proto3" json:"consent,omitempty"`
 	// With KIND_OUTCOME: the outcome.
-	Outcome       *Outcome `protobuf:"bytes,13,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Outcome *Outcome `protobuf:"bytes,13,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// With KIND_RECEIPT: a refrain.dispatch.v1.Receipt, encoded. The profile stage passes it on to dispatch as it
+	// is. Refused at the door.
+	Receipt       []byte `protobuf:"bytes,14,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +392,13 @@ func (x *Event) GetConsent() *Consent {
 func (x *Event) GetOutcome() *Outcome {
 	if x != nil {
 		return x.Outcome
+	}
+	return nil
+}
+
+func (x *Event) GetReceipt() []byte {
+	if x != nil {
+		return x.Receipt
 	}
 	return nil
 }
@@ -1022,7 +1037,7 @@ var File_refrain_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/event/v1/event.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x05\n" +
+	"\x1crefrain/event/v1/event.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x05\n" +
 	"\x05Event\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x02id\x127\n" +
@@ -1044,7 +1059,8 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	" \x03(\v2\x1a.refrain.event.v1.PropertyB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\x06traits\x123\n" +
 	"\acontext\x18\v \x01(\v2\x19.refrain.event.v1.ContextR\acontext\x123\n" +
 	"\aconsent\x18\f \x01(\v2\x19.refrain.event.v1.ConsentR\aconsent\x123\n" +
-	"\aoutcome\x18\r \x01(\v2\x19.refrain.event.v1.OutcomeR\aoutcome\"M\n" +
+	"\aoutcome\x18\r \x01(\v2\x19.refrain.event.v1.OutcomeR\aoutcome\x12\x18\n" +
+	"\areceipt\x18\x0e \x01(\fR\areceipt\"M\n" +
 	"\n" +
 	"Identifier\x12\x1d\n" +
 	"\x04kind\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04kind\x12 \n" +
@@ -1093,7 +1109,7 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"subject_id\x18\x05 \x01(\tR\tsubjectId\x12\x16\n" +
 	"\x06action\x18\x06 \x01(\tR\x06action\x12\x1c\n" +
 	"\ttreatment\x18\a \x01(\tR\ttreatment\x12\x18\n" +
-	"\achannel\x18\b \x01(\tR\achannel*\xa3\x01\n" +
+	"\achannel\x18\b \x01(\tR\achannel*\xb5\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1106,7 +1122,8 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"KIND_ALIAS\x10\x06\x12\x10\n" +
 	"\fKIND_CONSENT\x10\a\x12\x10\n" +
-	"\fKIND_OUTCOME\x10\b*c\n" +
+	"\fKIND_OUTCOME\x10\b\x12\x10\n" +
+	"\fKIND_RECEIPT\x10\t*c\n" +
 	"\fConsentState\x12\x1d\n" +
 	"\x19CONSENT_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13CONSENT_STATE_GIVEN\x10\x01\x12\x1b\n" +

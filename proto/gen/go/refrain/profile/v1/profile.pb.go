@@ -107,7 +107,11 @@ type Profile struct {
 	// Counts the facts applied; recorded where another stage reads the row.
 	Version uint64 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
 	// Inputs about this customer that are in the dead-letter stream.
-	Gaps          []*ProfileGap `protobuf:"bytes,8,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	Gaps []*ProfileGap `protobuf:"bytes,8,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// What was said about permission elsewhere and has arrived here: per place the newest.
+	Heard []*Word `protobuf:"bytes,9,rep,name=heard,proto3" json:"heard,omitempty"`
+	// Once it is closed: what it has passed on to the profile it is linked to.
+	Told          []*Word `protobuf:"bytes,10,rep,name=told,proto3" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,6 +202,87 @@ func (x *Profile) GetGaps() []*ProfileGap {
 	return nil
 }
 
+func (x *Profile) GetHeard() []*Word {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+func (x *Profile) GetTold() []*Word {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
+// Word counts what was said about permission (consent either way, complaints) under an identifier or to a
+// closed profile and is for another profile, which may live in another partition. The teller keeps the number it
+// has reached, the hearer the greatest it has heard: while they differ, something is on its way.
+type Word struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With the teller: the profile that is told. With the hearer, and in a letter: the identifier's hash or the
+	// closed profile's id. 16 bytes.
+	Of []byte `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
+	// With the hearer, and in a letter: it was told by a closed profile, not at an identifier's row.
+	Closed bool `protobuf:"varint,2,opt,name=closed,proto3" json:"closed,omitempty"`
+	// From 1, per teller; greater ones are newer.
+	Number        uint64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Word) Reset() {
+	*x = Word{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Word) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Word) ProtoMessage() {}
+
+func (x *Word) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Word.ProtoReflect.Descriptor instead.
+func (*Word) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Word) GetOf() []byte {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *Word) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
+func (x *Word) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 // Leaf is the part of a profile that came through one original profile.
 type Leaf struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -225,7 +310,7 @@ type Leaf struct {
 
 func (x *Leaf) Reset() {
 	*x = Leaf{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[1]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -237,7 +322,7 @@ func (x *Leaf) String() string {
 func (*Leaf) ProtoMessage() {}
 
 func (x *Leaf) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[1]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -250,7 +335,7 @@ func (x *Leaf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leaf.ProtoReflect.Descriptor instead.
 func (*Leaf) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{1}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Leaf) GetProfileId() []byte {
@@ -331,7 +416,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[2]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +428,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[2]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +441,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{2}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Identity) GetIdentifier() *v1.Identifier {
@@ -399,7 +484,7 @@ type Trait struct {
 
 func (x *Trait) Reset() {
 	*x = Trait{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +496,7 @@ func (x *Trait) String() string {
 func (*Trait) ProtoMessage() {}
 
 func (x *Trait) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +509,7 @@ func (x *Trait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trait.ProtoReflect.Descriptor instead.
 func (*Trait) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{3}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Trait) GetName() string {
@@ -477,7 +562,7 @@ type ConsentRecord struct {
 
 func (x *ConsentRecord) Reset() {
 	*x = ConsentRecord{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +574,7 @@ func (x *ConsentRecord) String() string {
 func (*ConsentRecord) ProtoMessage() {}
 
 func (x *ConsentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +587,7 @@ func (x *ConsentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsentRecord.ProtoReflect.Descriptor instead.
 func (*ConsentRecord) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{4}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConsentRecord) GetConsent() *v1.Consent {
@@ -543,7 +628,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +640,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +653,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{5}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Endpoint) GetChannel() string {
@@ -614,7 +699,7 @@ type Zone struct {
 
 func (x *Zone) Reset() {
 	*x = Zone{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +711,7 @@ func (x *Zone) String() string {
 func (*Zone) ProtoMessage() {}
 
 func (x *Zone) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +724,7 @@ func (x *Zone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Zone.ProtoReflect.Descriptor instead.
 func (*Zone) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{6}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Zone) GetName() string {
@@ -678,7 +763,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +775,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +788,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{7}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Relation) GetRole() string {
@@ -741,14 +826,21 @@ type Linked struct {
 	// In a letter: the tenant. Unset in states and facts.
 	Tenant string `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// In a letter: the claimant's profile, to which it is addressed. Unset in states and facts.
-	To            []byte `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	To []byte `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	// In a letter: the withdrawals that the closed profile holds; its person goes on as the claimant. Unset in
+	// states and facts.
+	Withdrawals []*ConsentRecord `protobuf:"bytes,7,rep,name=withdrawals,proto3" json:"withdrawals,omitempty"`
+	// In a letter: the addresses of the closed profile that may never be used again. Unset in states and facts.
+	Blocked []*Endpoint `protobuf:"bytes,8,rep,name=blocked,proto3" json:"blocked,omitempty"`
+	// In a letter that says something about permission. Unset in states and facts.
+	Word          *Word `protobuf:"bytes,9,opt,name=word,proto3" json:"word,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Linked) Reset() {
 	*x = Linked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +852,7 @@ func (x *Linked) String() string {
 func (*Linked) ProtoMessage() {}
 
 func (x *Linked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +865,7 @@ func (x *Linked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Linked.ProtoReflect.Descriptor instead.
 func (*Linked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{8}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Linked) GetProfileId() []byte {
@@ -818,6 +910,27 @@ func (x *Linked) GetTo() []byte {
 	return nil
 }
 
+func (x *Linked) GetWithdrawals() []*ConsentRecord {
+	if x != nil {
+		return x.Withdrawals
+	}
+	return nil
+}
+
+func (x *Linked) GetBlocked() []*Endpoint {
+	if x != nil {
+		return x.Blocked
+	}
+	return nil
+}
+
+func (x *Linked) GetWord() *Word {
+	if x != nil {
+		return x.Word
+	}
+	return nil
+}
+
 // ProfileGap is an input about the customer that was given up.
 type ProfileGap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -831,7 +944,7 @@ type ProfileGap struct {
 
 func (x *ProfileGap) Reset() {
 	*x = ProfileGap{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +956,7 @@ func (x *ProfileGap) String() string {
 func (*ProfileGap) ProtoMessage() {}
 
 func (x *ProfileGap) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +969,7 @@ func (x *ProfileGap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileGap.ProtoReflect.Descriptor instead.
 func (*ProfileGap) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{9}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProfileGap) GetDeadLetter() string {
@@ -885,14 +998,16 @@ type IdentifierRow struct {
 	// The days (YYYYMMDD) that have a set of seen event ids.
 	SeenDays []uint32 `protobuf:"varint,4,rep,packed,name=seen_days,json=seenDays,proto3" json:"seen_days,omitempty"`
 	// The profile it resolved to before, if it moved.
-	MovedFrom     []byte `protobuf:"bytes,5,opt,name=moved_from,json=movedFrom,proto3" json:"moved_from,omitempty"`
+	MovedFrom []byte `protobuf:"bytes,5,opt,name=moved_from,json=movedFrom,proto3" json:"moved_from,omitempty"`
+	// What was said about permission under this identifier and was passed on, by the profile that was told.
+	Told          []*Word `protobuf:"bytes,6,rep,name=told,proto3" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *IdentifierRow) Reset() {
 	*x = IdentifierRow{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1019,7 @@ func (x *IdentifierRow) String() string {
 func (*IdentifierRow) ProtoMessage() {}
 
 func (x *IdentifierRow) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1032,7 @@ func (x *IdentifierRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierRow.ProtoReflect.Descriptor instead.
 func (*IdentifierRow) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{10}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *IdentifierRow) GetKind() string {
@@ -955,6 +1070,13 @@ func (x *IdentifierRow) GetMovedFrom() []byte {
 	return nil
 }
 
+func (x *IdentifierRow) GetTold() []*Word {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
 // Fact is one line of PROFILES. Published by the profile stage on prf.<p> inside cells, consumed by
 // decision; ordered per customer.
 type Fact struct {
@@ -978,7 +1100,7 @@ type Fact struct {
 
 func (x *Fact) Reset() {
 	*x = Fact{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1112,7 @@ func (x *Fact) String() string {
 func (*Fact) ProtoMessage() {}
 
 func (x *Fact) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1125,7 @@ func (x *Fact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fact.ProtoReflect.Descriptor instead.
 func (*Fact) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{11}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Fact) GetFact() isFact_Fact {
@@ -1160,7 +1282,7 @@ type EventApplied struct {
 
 func (x *EventApplied) Reset() {
 	*x = EventApplied{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1294,7 @@ func (x *EventApplied) String() string {
 func (*EventApplied) ProtoMessage() {}
 
 func (x *EventApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1307,7 @@ func (x *EventApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventApplied.ProtoReflect.Descriptor instead.
 func (*EventApplied) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{12}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EventApplied) GetEvent() *v1.Event {
@@ -1220,7 +1342,7 @@ type ConsentChanged struct {
 
 func (x *ConsentChanged) Reset() {
 	*x = ConsentChanged{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1354,7 @@ func (x *ConsentChanged) String() string {
 func (*ConsentChanged) ProtoMessage() {}
 
 func (x *ConsentChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1367,7 @@ func (x *ConsentChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsentChanged.ProtoReflect.Descriptor instead.
 func (*ConsentChanged) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{13}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConsentChanged) GetRecord() *ConsentRecord {
@@ -1272,7 +1394,7 @@ type IdentityLinked struct {
 
 func (x *IdentityLinked) Reset() {
 	*x = IdentityLinked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1406,7 @@ func (x *IdentityLinked) String() string {
 func (*IdentityLinked) ProtoMessage() {}
 
 func (x *IdentityLinked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1419,7 @@ func (x *IdentityLinked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityLinked.ProtoReflect.Descriptor instead.
 func (*IdentityLinked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{14}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *IdentityLinked) GetProfileId() []byte {
@@ -1339,7 +1461,7 @@ type IdentityAdopted struct {
 
 func (x *IdentityAdopted) Reset() {
 	*x = IdentityAdopted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1473,7 @@ func (x *IdentityAdopted) String() string {
 func (*IdentityAdopted) ProtoMessage() {}
 
 func (x *IdentityAdopted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1486,7 @@ func (x *IdentityAdopted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityAdopted.ProtoReflect.Descriptor instead.
 func (*IdentityAdopted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{15}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *IdentityAdopted) GetLinked() *Linked {
@@ -1393,7 +1515,7 @@ type IdentityConflict struct {
 
 func (x *IdentityConflict) Reset() {
 	*x = IdentityConflict{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1527,7 @@ func (x *IdentityConflict) String() string {
 func (*IdentityConflict) ProtoMessage() {}
 
 func (x *IdentityConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1540,7 @@ func (x *IdentityConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityConflict.ProtoReflect.Descriptor instead.
 func (*IdentityConflict) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{16}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *IdentityConflict) GetKind() string {
@@ -1469,7 +1591,7 @@ type OutcomeRecorded struct {
 
 func (x *OutcomeRecorded) Reset() {
 	*x = OutcomeRecorded{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1603,7 @@ func (x *OutcomeRecorded) String() string {
 func (*OutcomeRecorded) ProtoMessage() {}
 
 func (x *OutcomeRecorded) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1616,7 @@ func (x *OutcomeRecorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeRecorded.ProtoReflect.Descriptor instead.
 func (*OutcomeRecorded) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{17}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *OutcomeRecorded) GetOutcome() *v1.Outcome {
@@ -1520,7 +1642,7 @@ type BasisChanged struct {
 
 func (x *BasisChanged) Reset() {
 	*x = BasisChanged{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1654,7 @@ func (x *BasisChanged) String() string {
 func (*BasisChanged) ProtoMessage() {}
 
 func (x *BasisChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1667,7 @@ func (x *BasisChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasisChanged.ProtoReflect.Descriptor instead.
 func (*BasisChanged) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{18}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{19}
 }
 
 // IdentifierLinked says that an identifier resolves to the profile from now on.
@@ -1561,7 +1683,7 @@ type IdentifierLinked struct {
 
 func (x *IdentifierLinked) Reset() {
 	*x = IdentifierLinked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1695,7 @@ func (x *IdentifierLinked) String() string {
 func (*IdentifierLinked) ProtoMessage() {}
 
 func (x *IdentifierLinked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1708,7 @@ func (x *IdentifierLinked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierLinked.ProtoReflect.Descriptor instead.
 func (*IdentifierLinked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{19}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *IdentifierLinked) GetKind() string {
@@ -1624,7 +1746,7 @@ type Letter struct {
 
 func (x *Letter) Reset() {
 	*x = Letter{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +1758,7 @@ func (x *Letter) String() string {
 func (*Letter) ProtoMessage() {}
 
 func (x *Letter) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +1771,7 @@ func (x *Letter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Letter.ProtoReflect.Descriptor instead.
 func (*Letter) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{20}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Letter) GetLetter() isLetter_Letter {
@@ -1783,14 +1905,16 @@ type GapNoted struct {
 	// The profile to which it is addressed.
 	To []byte `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// The gap.
-	Gap           *ProfileGap `protobuf:"bytes,3,opt,name=gap,proto3" json:"gap,omitempty"`
+	Gap *ProfileGap `protobuf:"bytes,3,opt,name=gap,proto3" json:"gap,omitempty"`
+	// Unset if the gap says nothing about permission.
+	Word          *Word `protobuf:"bytes,4,opt,name=word,proto3" json:"word,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GapNoted) Reset() {
 	*x = GapNoted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1926,7 @@ func (x *GapNoted) String() string {
 func (*GapNoted) ProtoMessage() {}
 
 func (x *GapNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1939,7 @@ func (x *GapNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapNoted.ProtoReflect.Descriptor instead.
 func (*GapNoted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GapNoted) GetTenant() string {
@@ -1839,6 +1963,13 @@ func (x *GapNoted) GetGap() *ProfileGap {
 	return nil
 }
 
+func (x *GapNoted) GetWord() *Word {
+	if x != nil {
+		return x.Word
+	}
+	return nil
+}
+
 // GapClosed tells a profile that a gap it was told of is closed.
 type GapClosed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1854,7 +1985,7 @@ type GapClosed struct {
 
 func (x *GapClosed) Reset() {
 	*x = GapClosed{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +1997,7 @@ func (x *GapClosed) String() string {
 func (*GapClosed) ProtoMessage() {}
 
 func (x *GapClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2010,7 @@ func (x *GapClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapClosed.ProtoReflect.Descriptor instead.
 func (*GapClosed) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GapClosed) GetTenant() string {
@@ -1909,14 +2040,16 @@ type ForwardedEvent struct {
 	// The profile.
 	ProfileId []byte `protobuf:"bytes,1,opt,name=profile_id,json=profileId,proto3" json:"profile_id,omitempty"`
 	// The event.
-	Event         *v1.Event `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	Event *v1.Event `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	// Unset if the event says nothing about permission.
+	Word          *Word `protobuf:"bytes,3,opt,name=word,proto3" json:"word,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ForwardedEvent) Reset() {
 	*x = ForwardedEvent{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2061,7 @@ func (x *ForwardedEvent) String() string {
 func (*ForwardedEvent) ProtoMessage() {}
 
 func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2074,7 @@ func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedEvent.ProtoReflect.Descriptor instead.
 func (*ForwardedEvent) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ForwardedEvent) GetProfileId() []byte {
@@ -1954,6 +2087,13 @@ func (x *ForwardedEvent) GetProfileId() []byte {
 func (x *ForwardedEvent) GetEvent() *v1.Event {
 	if x != nil {
 		return x.Event
+	}
+	return nil
+}
+
+func (x *ForwardedEvent) GetWord() *Word {
+	if x != nil {
+		return x.Word
 	}
 	return nil
 }
@@ -1977,7 +2117,7 @@ type ClaimIdentifier struct {
 
 func (x *ClaimIdentifier) Reset() {
 	*x = ClaimIdentifier{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2129,7 @@ func (x *ClaimIdentifier) String() string {
 func (*ClaimIdentifier) ProtoMessage() {}
 
 func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2142,7 @@ func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimIdentifier.ProtoReflect.Descriptor instead.
 func (*ClaimIdentifier) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ClaimIdentifier) GetIdentifier() *v1.Identifier {
@@ -2061,7 +2201,7 @@ type AccountUpdate struct {
 
 func (x *AccountUpdate) Reset() {
 	*x = AccountUpdate{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2213,7 @@ func (x *AccountUpdate) String() string {
 func (*AccountUpdate) ProtoMessage() {}
 
 func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2226,7 @@ func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUpdate.ProtoReflect.Descriptor instead.
 func (*AccountUpdate) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AccountUpdate) GetTenant() string {
@@ -2156,7 +2296,7 @@ type TimelineEntry struct {
 
 func (x *TimelineEntry) Reset() {
 	*x = TimelineEntry{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2308,7 @@ func (x *TimelineEntry) String() string {
 func (*TimelineEntry) ProtoMessage() {}
 
 func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2321,7 @@ func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEntry.ProtoReflect.Descriptor instead.
 func (*TimelineEntry) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TimelineEntry) GetAt() *timestamppb.Timestamp {
@@ -2244,7 +2384,7 @@ var File_refrain_profile_v1_profile_proto protoreflect.FileDescriptor
 
 const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\n" +
-	" refrain/profile/v1/profile.proto\x12\x12refrain.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crefrain/event/v1/event.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xb3\x02\n" +
+	" refrain/profile/v1/profile.proto\x12\x12refrain.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crefrain/event/v1/event.proto\x1a\x1erefrain/reason/v1/reason.proto\"\x91\x03\n" +
 	"\aProfile\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12/\n" +
@@ -2253,7 +2393,14 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\tlinked_to\x18\x05 \x01(\fR\blinkedTo\x122\n" +
 	"\x06linked\x18\x06 \x03(\v2\x1a.refrain.profile.v1.LinkedR\x06linked\x12\x18\n" +
 	"\aversion\x18\a \x01(\x04R\aversion\x122\n" +
-	"\x04gaps\x18\b \x03(\v2\x1e.refrain.profile.v1.ProfileGapR\x04gaps\"\xef\x03\n" +
+	"\x04gaps\x18\b \x03(\v2\x1e.refrain.profile.v1.ProfileGapR\x04gaps\x12.\n" +
+	"\x05heard\x18\t \x03(\v2\x18.refrain.profile.v1.WordR\x05heard\x12,\n" +
+	"\x04told\x18\n" +
+	" \x03(\v2\x18.refrain.profile.v1.WordR\x04told\"F\n" +
+	"\x04Word\x12\x0e\n" +
+	"\x02of\x18\x01 \x01(\fR\x02of\x12\x16\n" +
+	"\x06closed\x18\x02 \x01(\bR\x06closed\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\"\xef\x03\n" +
 	"\x04Leaf\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x01 \x01(\fR\tprofileId\x129\n" +
@@ -2301,7 +2448,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x02 \x01(\fR\tprofileId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xaf\x01\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xda\x02\n" +
 	"\x06Linked\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x01 \x01(\fR\tprofileId\x12\x1c\n" +
@@ -2309,12 +2456,15 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x16\n" +
 	"\x06tenant\x18\x05 \x01(\tR\x06tenant\x12\x0e\n" +
-	"\x02to\x18\x06 \x01(\fR\x02to\"T\n" +
+	"\x02to\x18\x06 \x01(\fR\x02to\x12C\n" +
+	"\vwithdrawals\x18\a \x03(\v2!.refrain.profile.v1.ConsentRecordR\vwithdrawals\x126\n" +
+	"\ablocked\x18\b \x03(\v2\x1c.refrain.profile.v1.EndpointR\ablocked\x12,\n" +
+	"\x04word\x18\t \x01(\v2\x18.refrain.profile.v1.WordR\x04word\"T\n" +
 	"\n" +
 	"ProfileGap\x12\x1f\n" +
 	"\vdead_letter\x18\x01 \x01(\tR\n" +
 	"deadLetter\x12%\n" +
-	"\x0ecloses_contact\x18\x02 \x01(\bR\rclosesContact\"\xb0\x01\n" +
+	"\x0ecloses_contact\x18\x02 \x01(\bR\rclosesContact\"\xde\x01\n" +
 	"\rIdentifierRow\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1d\n" +
 	"\n" +
@@ -2322,7 +2472,8 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1b\n" +
 	"\tseen_days\x18\x04 \x03(\rR\bseenDays\x12\x1d\n" +
 	"\n" +
-	"moved_from\x18\x05 \x01(\fR\tmovedFrom\"\x8c\x05\n" +
+	"moved_from\x18\x05 \x01(\fR\tmovedFrom\x12,\n" +
+	"\x04told\x18\x06 \x03(\v2\x18.refrain.profile.v1.WordR\x04told\"\x8c\x05\n" +
 	"\x04Fact\x12G\n" +
 	"\revent_applied\x18\x01 \x01(\v2 .refrain.profile.v1.EventAppliedH\x00R\feventApplied\x12M\n" +
 	"\x0fconsent_changed\x18\x02 \x01(\v2\".refrain.profile.v1.ConsentChangedH\x00R\x0econsentChanged\x12M\n" +
@@ -2368,20 +2519,22 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\aaccount\x18\x05 \x01(\v2!.refrain.profile.v1.AccountUpdateH\x00R\aaccount\x120\n" +
 	"\x03gap\x18\x06 \x01(\v2\x1c.refrain.profile.v1.GapNotedH\x00R\x03gap\x127\n" +
 	"\x06closed\x18\a \x01(\v2\x1d.refrain.profile.v1.GapClosedH\x00R\x06closedB\b\n" +
-	"\x06letter\"d\n" +
+	"\x06letter\"\x92\x01\n" +
 	"\bGapNoted\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x120\n" +
-	"\x03gap\x18\x03 \x01(\v2\x1e.refrain.profile.v1.ProfileGapR\x03gap\"T\n" +
+	"\x03gap\x18\x03 \x01(\v2\x1e.refrain.profile.v1.ProfileGapR\x03gap\x12,\n" +
+	"\x04word\x18\x04 \x01(\v2\x18.refrain.profile.v1.WordR\x04word\"T\n" +
 	"\tGapClosed\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1f\n" +
 	"\vdead_letter\x18\x03 \x01(\tR\n" +
-	"deadLetter\"^\n" +
+	"deadLetter\"\x8c\x01\n" +
 	"\x0eForwardedEvent\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x01 \x01(\fR\tprofileId\x12-\n" +
-	"\x05event\x18\x02 \x01(\v2\x17.refrain.event.v1.EventR\x05event\"\xc8\x01\n" +
+	"\x05event\x18\x02 \x01(\v2\x17.refrain.event.v1.EventR\x05event\x12,\n" +
+	"\x04word\x18\x03 \x01(\v2\x18.refrain.profile.v1.WordR\x04word\"\xc8\x01\n" +
 	"\x0fClaimIdentifier\x12<\n" +
 	"\n" +
 	"identifier\x18\x01 \x01(\v2\x1c.refrain.event.v1.IdentifierR\n" +
@@ -2429,105 +2582,114 @@ func file_refrain_profile_v1_profile_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_profile_v1_profile_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(Class)(0),                    // 0: refrain.profile.v1.Class
 	(*Profile)(nil),               // 1: refrain.profile.v1.Profile
-	(*Leaf)(nil),                  // 2: refrain.profile.v1.Leaf
-	(*Identity)(nil),              // 3: refrain.profile.v1.Identity
-	(*Trait)(nil),                 // 4: refrain.profile.v1.Trait
-	(*ConsentRecord)(nil),         // 5: refrain.profile.v1.ConsentRecord
-	(*Endpoint)(nil),              // 6: refrain.profile.v1.Endpoint
-	(*Zone)(nil),                  // 7: refrain.profile.v1.Zone
-	(*Relation)(nil),              // 8: refrain.profile.v1.Relation
-	(*Linked)(nil),                // 9: refrain.profile.v1.Linked
-	(*ProfileGap)(nil),            // 10: refrain.profile.v1.ProfileGap
-	(*IdentifierRow)(nil),         // 11: refrain.profile.v1.IdentifierRow
-	(*Fact)(nil),                  // 12: refrain.profile.v1.Fact
-	(*EventApplied)(nil),          // 13: refrain.profile.v1.EventApplied
-	(*ConsentChanged)(nil),        // 14: refrain.profile.v1.ConsentChanged
-	(*IdentityLinked)(nil),        // 15: refrain.profile.v1.IdentityLinked
-	(*IdentityAdopted)(nil),       // 16: refrain.profile.v1.IdentityAdopted
-	(*IdentityConflict)(nil),      // 17: refrain.profile.v1.IdentityConflict
-	(*OutcomeRecorded)(nil),       // 18: refrain.profile.v1.OutcomeRecorded
-	(*BasisChanged)(nil),          // 19: refrain.profile.v1.BasisChanged
-	(*IdentifierLinked)(nil),      // 20: refrain.profile.v1.IdentifierLinked
-	(*Letter)(nil),                // 21: refrain.profile.v1.Letter
-	(*GapNoted)(nil),              // 22: refrain.profile.v1.GapNoted
-	(*GapClosed)(nil),             // 23: refrain.profile.v1.GapClosed
-	(*ForwardedEvent)(nil),        // 24: refrain.profile.v1.ForwardedEvent
-	(*ClaimIdentifier)(nil),       // 25: refrain.profile.v1.ClaimIdentifier
-	(*AccountUpdate)(nil),         // 26: refrain.profile.v1.AccountUpdate
-	(*TimelineEntry)(nil),         // 27: refrain.profile.v1.TimelineEntry
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*v1.Identifier)(nil),         // 29: refrain.event.v1.Identifier
-	(*v1.Value)(nil),              // 30: refrain.event.v1.Value
-	(*v1.Consent)(nil),            // 31: refrain.event.v1.Consent
-	(*v11.Reason)(nil),            // 32: refrain.reason.v1.Reason
-	(*v1.Event)(nil),              // 33: refrain.event.v1.Event
-	(*v1.Outcome)(nil),            // 34: refrain.event.v1.Outcome
-	(*v1.Property)(nil),           // 35: refrain.event.v1.Property
+	(*Word)(nil),                  // 2: refrain.profile.v1.Word
+	(*Leaf)(nil),                  // 3: refrain.profile.v1.Leaf
+	(*Identity)(nil),              // 4: refrain.profile.v1.Identity
+	(*Trait)(nil),                 // 5: refrain.profile.v1.Trait
+	(*ConsentRecord)(nil),         // 6: refrain.profile.v1.ConsentRecord
+	(*Endpoint)(nil),              // 7: refrain.profile.v1.Endpoint
+	(*Zone)(nil),                  // 8: refrain.profile.v1.Zone
+	(*Relation)(nil),              // 9: refrain.profile.v1.Relation
+	(*Linked)(nil),                // 10: refrain.profile.v1.Linked
+	(*ProfileGap)(nil),            // 11: refrain.profile.v1.ProfileGap
+	(*IdentifierRow)(nil),         // 12: refrain.profile.v1.IdentifierRow
+	(*Fact)(nil),                  // 13: refrain.profile.v1.Fact
+	(*EventApplied)(nil),          // 14: refrain.profile.v1.EventApplied
+	(*ConsentChanged)(nil),        // 15: refrain.profile.v1.ConsentChanged
+	(*IdentityLinked)(nil),        // 16: refrain.profile.v1.IdentityLinked
+	(*IdentityAdopted)(nil),       // 17: refrain.profile.v1.IdentityAdopted
+	(*IdentityConflict)(nil),      // 18: refrain.profile.v1.IdentityConflict
+	(*OutcomeRecorded)(nil),       // 19: refrain.profile.v1.OutcomeRecorded
+	(*BasisChanged)(nil),          // 20: refrain.profile.v1.BasisChanged
+	(*IdentifierLinked)(nil),      // 21: refrain.profile.v1.IdentifierLinked
+	(*Letter)(nil),                // 22: refrain.profile.v1.Letter
+	(*GapNoted)(nil),              // 23: refrain.profile.v1.GapNoted
+	(*GapClosed)(nil),             // 24: refrain.profile.v1.GapClosed
+	(*ForwardedEvent)(nil),        // 25: refrain.profile.v1.ForwardedEvent
+	(*ClaimIdentifier)(nil),       // 26: refrain.profile.v1.ClaimIdentifier
+	(*AccountUpdate)(nil),         // 27: refrain.profile.v1.AccountUpdate
+	(*TimelineEntry)(nil),         // 28: refrain.profile.v1.TimelineEntry
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*v1.Identifier)(nil),         // 30: refrain.event.v1.Identifier
+	(*v1.Value)(nil),              // 31: refrain.event.v1.Value
+	(*v1.Consent)(nil),            // 32: refrain.event.v1.Consent
+	(*v11.Reason)(nil),            // 33: refrain.reason.v1.Reason
+	(*v1.Event)(nil),              // 34: refrain.event.v1.Event
+	(*v1.Outcome)(nil),            // 35: refrain.event.v1.Outcome
+	(*v1.Property)(nil),           // 36: refrain.event.v1.Property
 }
 var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	0,  // 0: refrain.profile.v1.Profile.class:type_name -> refrain.profile.v1.Class
-	2,  // 1: refrain.profile.v1.Profile.leaves:type_name -> refrain.profile.v1.Leaf
-	9,  // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
-	10, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
-	28, // 4: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
-	28, // 5: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
-	3,  // 6: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
-	4,  // 7: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
-	5,  // 8: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
-	6,  // 9: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
-	7,  // 10: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
-	8,  // 11: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
-	29, // 12: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
-	28, // 13: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
-	30, // 14: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
-	28, // 15: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
-	31, // 16: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
-	28, // 17: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
-	28, // 18: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	32, // 19: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
-	28, // 20: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
-	28, // 21: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
-	28, // 22: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
-	28, // 23: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
-	13, // 24: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
-	14, // 25: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
-	15, // 26: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
-	16, // 27: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
-	17, // 28: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
-	18, // 29: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
-	19, // 30: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
-	20, // 31: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
-	33, // 32: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
-	5,  // 33: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
-	9,  // 34: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
-	34, // 35: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
-	28, // 36: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
-	24, // 37: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
-	25, // 38: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
-	9,  // 39: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
-	17, // 40: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
-	26, // 41: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
-	22, // 42: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
-	23, // 43: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
-	10, // 44: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
-	33, // 45: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
-	29, // 46: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
-	28, // 47: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
-	29, // 48: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
-	35, // 49: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
-	28, // 50: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
-	28, // 51: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
-	32, // 52: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
-	28, // 53: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	3,  // 1: refrain.profile.v1.Profile.leaves:type_name -> refrain.profile.v1.Leaf
+	10, // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
+	11, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
+	2,  // 4: refrain.profile.v1.Profile.heard:type_name -> refrain.profile.v1.Word
+	2,  // 5: refrain.profile.v1.Profile.told:type_name -> refrain.profile.v1.Word
+	29, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
+	29, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
+	4,  // 8: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
+	5,  // 9: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
+	6,  // 10: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
+	7,  // 11: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
+	8,  // 12: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
+	9,  // 13: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
+	30, // 14: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
+	29, // 15: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
+	31, // 16: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
+	29, // 17: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
+	32, // 18: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
+	29, // 19: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
+	29, // 20: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	33, // 21: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
+	29, // 22: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
+	29, // 23: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
+	29, // 24: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
+	6,  // 25: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
+	7,  // 26: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
+	2,  // 27: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
+	29, // 28: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
+	2,  // 29: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
+	14, // 30: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
+	15, // 31: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
+	16, // 32: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
+	17, // 33: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
+	18, // 34: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
+	19, // 35: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
+	20, // 36: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
+	21, // 37: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
+	34, // 38: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
+	6,  // 39: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
+	10, // 40: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
+	35, // 41: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
+	29, // 42: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
+	25, // 43: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
+	26, // 44: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
+	10, // 45: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
+	18, // 46: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
+	27, // 47: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
+	23, // 48: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
+	24, // 49: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
+	11, // 50: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
+	2,  // 51: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
+	34, // 52: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
+	2,  // 53: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
+	30, // 54: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
+	29, // 55: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
+	30, // 56: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
+	36, // 57: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
+	29, // 58: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
+	29, // 59: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
+	33, // 60: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
+	29, // 61: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }
@@ -2535,7 +2697,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 	if File_refrain_profile_v1_profile_proto != nil {
 		return
 	}
-	file_refrain_profile_v1_profile_proto_msgTypes[11].OneofWrappers = []any{
+	file_refrain_profile_v1_profile_proto_msgTypes[12].OneofWrappers = []any{
 		(*Fact_EventApplied)(nil),
 		(*Fact_ConsentChanged)(nil),
 		(*Fact_IdentityLinked)(nil),
@@ -2545,7 +2707,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 		(*Fact_BasisChanged)(nil),
 		(*Fact_IdentifierLinked)(nil),
 	}
-	file_refrain_profile_v1_profile_proto_msgTypes[20].OneofWrappers = []any{
+	file_refrain_profile_v1_profile_proto_msgTypes[21].OneofWrappers = []any{
 		(*Letter_Forwarded)(nil),
 		(*Letter_Claim)(nil),
 		(*Letter_Linked)(nil),
@@ -2560,7 +2722,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_profile_v1_profile_proto_rawDesc), len(file_refrain_profile_v1_profile_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
