@@ -17,11 +17,11 @@ func (p *partition) gather(ctx context.Context, lim limit) error {
 	if lim.replay {
 		return p.gatherInstant(ctx, lim)
 	}
-	room := p.cfg.Batch - len(p.pending)
+	room := max(0, p.cfg.Batch-len(p.pending))
 	room -= p.gatherResults(room)
 	room -= p.gatherRequests(room)
 	share := room
-	due := p.timersDue(lim)
+	due := p.timersDue(lim) && !p.timersPending()
 	if due {
 		share = room - room/2
 	}
@@ -212,6 +212,12 @@ func (p *partition) takeOne(r *reader, lim limit) (bool, error) {
 		p.pending[len(p.pending)-1].input = nil
 	}
 	return true, nil
+}
+
+// timersPending says whether timers that are due were gathered and not yet decided: after an error the index
+// would give the same ones again.
+func (p *partition) timersPending() bool {
+	return slices.ContainsFunc(p.pending, func(it item) bool { return it.input != nil && it.input.Source == FromTimer })
 }
 
 func (p *partition) timersDue(lim limit) bool {
