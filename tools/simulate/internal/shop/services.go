@@ -79,7 +79,7 @@ func (m *mesh) build(p *simulate.Process, service string, deps run.Deps) (run.Co
 	switch service {
 	case "ingest":
 		cfg := ingestsvc.Default()
-		cfg.HTTP, cfg.SampleEvery = "", config.Duration(5*time.Second)
+		cfg.HTTP, cfg.SampleEvery, cfg.LookEvery = "", config.Duration(5*time.Second), config.Duration(2*time.Second)
 		return ingestsvc.New(p.Context(), cfg, deps)
 	case "profile":
 		cfg := profilesvc.Default()
