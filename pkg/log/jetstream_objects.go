@@ -51,7 +51,7 @@ func (o jsObjects) in(ctx context.Context, what, name string, do func(context.Co
 	case errors.Is(err, jetstream.ErrBucketNotFound):
 		err = fault.New(fault.Unavailable, "the bucket %s is missing; run refrain provision", objectBucket)
 	case errors.Is(err, jetstream.ErrDigestMismatch):
-		err = fault.As(fault.Internal, err)
+		err = fault.As(fault.Internal, fmt.Errorf("%w: %w", ErrCorrupted, err))
 	default:
 		err = translate(err)
 	}

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"strings"
 	"time"
@@ -19,13 +20,16 @@ type Object struct {
 	Stored time.Time
 }
 
+// ErrCorrupted says that an object is not what was stored.
+var ErrCorrupted = errors.New("object is not what was stored")
+
 // Objects is a store beside the log for what is too large for it and never changes: snapshots. An object is
 // there as a whole or not at all. All methods may also return ErrUnknown or a context's error; every one may
 // be repeated.
 type Objects interface {
 	// Put stores data under a name, in place of what was there. data is not kept.
 	Put(ctx context.Context, name string, data []byte) error
-	// Get returns an object, or ErrNotFound. The caller owns the bytes.
+	// Get returns an object, ErrNotFound, or ErrCorrupted if it is seen to be damaged. The caller owns the bytes.
 	Get(ctx context.Context, name string) ([]byte, error)
 	// Delete removes an object. No error if there is none.
 	Delete(ctx context.Context, name string) error

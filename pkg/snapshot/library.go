@@ -25,11 +25,12 @@ type Library struct {
 	objects    log.Objects
 	kv         log.KV
 	generation uint32
+	piece      int // how many writes are restored at once
 }
 
 // NewLibrary returns the snapshots that are kept in a store of objects, listed in the store beside the log.
 func NewLibrary(objects log.Objects, kv log.KV, generation uint32) *Library {
-	return &Library{objects: objects, kv: kv, generation: generation}
+	return &Library{objects: objects, kv: kv, generation: generation, piece: pieceWrites}
 }
 
 // Snapshot is a listed snapshot with its index, which was checked.
@@ -184,7 +185,7 @@ func (l *Library) get(ctx context.Context, object string, hash []byte) ([]byte, 
 	switch {
 	case errors.Is(err, log.ErrNotFound):
 		return nil, damaged("object %s is missing", object)
-	case fault.Of(err) == fault.Internal && err != nil:
+	case errors.Is(err, log.ErrCorrupted):
 		return nil, damaged("object %s: %w", object, err)
 	case err != nil:
 		return nil, fmt.Errorf("read snapshot: %w", err)

@@ -24,7 +24,7 @@ const (
 // that the snapshot cannot be used. Points are told of every piece: snapshot.restored.
 func (l *Library) Restore(ctx context.Context, store state.Store, shard state.Shard, s *Snapshot, over uint64, points failpoint.Points) error {
 	meta := s.Meta()
-	r := &restorer{store: store, shard: shard, points: points, piece: state.Piece{Image: s.Listing.GetObject(), Over: over}}
+	r := &restorer{most: l.piece, store: store, shard: shard, points: points, piece: state.Piece{Image: s.Listing.GetObject(), Over: over}}
 	for range restoreTries {
 		if err := l.bring(ctx, r, s.Index.GetParts()); err != nil {
 			return fmt.Errorf("restore %s/%d from %s: %w", shard.Stage, shard.Partition, s.Listing.GetObject(), err)
@@ -45,6 +45,7 @@ type restorer struct {
 	store  state.Store
 	shard  state.Shard
 	points failpoint.Points
+	most   int // writes in a piece
 
 	piece state.Piece
 	size  int
@@ -93,7 +94,7 @@ func (r *restorer) add(ctx context.Context, w state.Write) error {
 	for i := range w.Deltas {
 		r.size += len(w.Deltas[i].Value)
 	}
-	if len(r.piece.Writes) < pieceWrites && r.size < pieceBytes {
+	if len(r.piece.Writes) < r.most && r.size < pieceBytes {
 		return nil
 	}
 	return r.flush(ctx)
