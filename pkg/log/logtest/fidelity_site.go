@@ -39,7 +39,8 @@ func (f *fidelity) stream() {
 	}
 }
 
-// config draws a configuration like those that are there, or one that does not fit.
+// config draws a configuration like those that are there, or one that does not fit. Limits that take messages
+// away are not among them: a Memory has none, and nobody provisions any.
 func (f *fidelity) config() log.StreamConfig {
 	all := fidelityStreams()
 	other := all[2]
@@ -56,8 +57,6 @@ func (f *fidelity) config() log.StreamConfig {
 		c.AllowDirect = true
 	case 2:
 		c.Subjects = append(slices.Clone(c.Subjects), "redrive.profile.0")
-	case 3:
-		c.MaxPerSubject = 3
 	}
 	return c
 }
