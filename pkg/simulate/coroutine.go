@@ -89,7 +89,7 @@ func (w *World) remove(co *coroutine) {
 }
 
 // runnable says whether co can run, and if it was woken takes the wake.
-func (co *coroutine) runnable(w *World) bool {
+func (co *coroutine) runnable(w *World, draw uint64) bool {
 	p := co.process
 	if p.dead || p.node.pausedUntil > w.now {
 		return false
@@ -102,18 +102,18 @@ func (co *coroutine) runnable(w *World) bool {
 		return true
 	}
 	passed := co.until <= w.now
-	if passed && (len(co.wakes) == 0 || w.rng.IntN(2) == 0) {
+	if passed && (len(co.wakes) == 0 || draw&1 == 0) {
 		return true
 	}
-	return co.wake(w) || passed
+	return co.wake(draw>>1) || passed
 }
 
 // wake takes a wake if there is one, from any of the channels.
-func (co *coroutine) wake(w *World) bool {
+func (co *coroutine) wake(draw uint64) bool {
 	n := len(co.wakes)
 	first := 0
 	if n > 1 {
-		first = w.rng.IntN(n)
+		first = int(draw&0xff) % n //nolint:gosec // a byte
 	}
 	for i := range n {
 		at := first + i

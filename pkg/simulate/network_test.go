@@ -149,7 +149,9 @@ func TestCallsEndWithTheirCaller(t *testing.T) {
 		}
 		_ = p.Sleep(ctx, time.Second)
 	})
-	if len(ends) != 2 || !errors.Is(ends[0], context.DeadlineExceeded) || !errors.Is(ends[1], context.Canceled) || took[0] > 11*time.Second || took[1] > 6*time.Second {
+	// Whether its own deadline ends a handler or the caller who gives up at the same moment is chance.
+	ended := len(ends) == 2 && (errors.Is(ends[0], context.DeadlineExceeded) || errors.Is(ends[0], context.Canceled)) && errors.Is(ends[1], context.Canceled)
+	if !ended || took[0] > 11*time.Second || took[1] > 6*time.Second {
 		t.Errorf("the handlers ended with %v after %v", ends, took)
 	}
 }

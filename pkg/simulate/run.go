@@ -101,28 +101,40 @@ func (w *World) bounds() {
 	w.Violate(RuleEndless, fmt.Sprintf("not over after %d steps and %s", w.step, w.Elapsed()))
 }
 
-// pick returns a runnable coroutine, or nil. It looks at them in random order up to the first that can run, so
-// that a wake is taken only for the one that gets it. All are as likely, except those of nodes that are lazy:
-// they are often passed over while anybody else can run.
+// pick returns a runnable coroutine, or nil. It looks at them from a random one on up to the first that can
+// run, so that a wake is taken only for the one that gets it, and changes their order a little each time: in
+// the long run all are as likely, except those of nodes that are lazy: they are often passed over while anybody
+// else can run.
 func (w *World) pick() *coroutine {
-	if co, passed := w.pickFrom(true); co != nil || !passed {
+	if len(w.live) == 0 {
+		return nil
+	}
+	draw := w.rng.Uint64()
+	if co, passed := w.pickFrom(draw, int(draw>>32)%lazyOf); co != nil || !passed {
 		return co
 	}
-	co, _ := w.pickFrom(false)
+	co, _ := w.pickFrom(draw, lazyOf)
 	return co
 }
 
-// pickFrom says as well whether it passed somebody over who may be able to run.
-func (w *World) pickFrom(lazily bool) (picked *coroutine, passed bool) {
-	for i := range w.live {
-		j := i + w.rng.IntN(len(w.live)-i)
-		co := w.live[j]
-		w.live[i], w.live[j] = co, w.live[i]
-		if lazy := co.process.node.lazy; lazily && lazy > 0 && w.rng.IntN(lazyOf) < lazy {
+// pickFrom passes over the nodes that are lazier than a mood, and says whether there were any.
+func (w *World) pickFrom(draw uint64, mood int) (picked *coroutine, passed bool) {
+	n := len(w.live)
+	first := int(draw>>8&(1<<20-1)) % n //nolint:gosec // twenty bits
+	if other := int(draw>>48) % n; other != first {
+		w.live[first], w.live[other] = w.live[other], w.live[first]
+	}
+	for i := range n {
+		at := first + i
+		if at >= n {
+			at -= n
+		}
+		co := w.live[at]
+		if mood < co.process.node.lazy {
 			passed = true
 			continue
 		}
-		if co.runnable(w) {
+		if co.runnable(w, draw) {
 			return co, false
 		}
 	}
