@@ -121,7 +121,7 @@ func deltas(name string, kind state.DeltaKind, values [][]byte) []state.Write {
 
 // writeCount is len(writesOf(e)).
 func writeCount(e *stagev1.SnapshotEntry) int {
-	values := 0
+	var values int
 	switch what := e.GetWhat().(type) {
 	case *stagev1.SnapshotEntry_List:
 		values = len(what.List.GetValues())

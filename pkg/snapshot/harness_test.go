@@ -3,7 +3,6 @@ package snapshot
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"testing"
@@ -198,7 +197,7 @@ func newWorld(t testing.TB, s Settings) *world {
 	}
 	w.log, w.last = m, 1
 	w.keeper = NewKeeper(Config{Settings: s, Spec: log.Stage(stage), Generation: gen, Replica: "test"}, Ports{
-		Broker: m, KV: m.KV(), Objects: m.Objects(), Store: w.store, Clock: shifted{w: w}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Broker: m, KV: m.KV(), Objects: m.Objects(), Store: w.store, Clock: shifted{w: w}, Logger: slog.New(slog.DiscardHandler),
 		Meter: noop.NewMeterProvider(), Points: func(name string) { w.visited = append(w.visited, name) }, Decode: decodeRecord,
 		Owned: func() []int { return w.owned },
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -130,12 +131,7 @@ func (k *Keeper) checkEvery() time.Duration {
 
 // owns says whether a partition is still this process's.
 func (k *Keeper) owns(partition int) bool {
-	for _, p := range k.ports.Owned() {
-		if p == partition {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(k.ports.Owned(), partition)
 }
 
 // note logs what failed, unless the process ends.
