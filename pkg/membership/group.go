@@ -45,6 +45,8 @@ type ownLease struct {
 	next time.Duration
 	// member says that it is held and has time left; was, that it once was.
 	member, was bool
+	// joined is when the first renewal of these was sent; nothing is owned before a look after that.
+	joined time.Duration
 	// quiet is until when nothing is owned, after a lease was lost: others that lost theirs too come back.
 	quiet time.Duration
 	// displaced says that a newer process has the name.

@@ -72,6 +72,7 @@ func (g *Group) turn(ctx context.Context) error {
 	g.settle(ctx) // a lease that ran out meanwhile must not be renewed as if it had not
 	if g.renewalDue() {
 		err = g.renew(ctx)
+		g.settle(ctx) // it may have waited until the lease ran out
 	}
 	if g.lookDue() {
 		_, serr := g.see(ctx)

@@ -75,6 +75,9 @@ func (g *Group) hold(ctx context.Context) error {
 // holds mu.
 func (g *Group) held(sent time.Duration, revision uint64, value []byte) (joined bool) {
 	joined = !g.own.member
+	if joined {
+		g.own.joined = sent
+	}
 	if joined && g.own.was {
 		g.own.quiet = sent + g.cfg.beat() + g.cfg.look() // a call under way, and the pause after it
 	}

@@ -66,7 +66,7 @@ func (g *Group) candidates(now time.Duration) []candidate {
 			out = append(out, candidate{name: name, holds: setOf(s.Holds)})
 		}
 	}
-	if g.valid(now) && g.own.state == stateMember && now >= g.own.quiet {
+	if g.valid(now) && g.own.state == stateMember && g.seen && g.looked >= g.own.joined && now >= g.own.quiet {
 		out = append(out, candidate{name: g.cfg.Replica, holds: setOf(g.holds(now))})
 	}
 	slices.SortFunc(out, func(a, b candidate) int {

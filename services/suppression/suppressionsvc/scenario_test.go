@@ -259,18 +259,23 @@ func (m *mesh) verdicts(want ...string) {
 	})
 }
 
-// From a proposal to its resolution, through the log, with callers beside it: one customer, one cap, one
-// contact.
-func TestScenario(t *testing.T) {
-	m := newMesh(t)
-	m.apply("r1", &definitionv1.Bundle{Resources: []*definitionv1.Resource{
+// oneMailPerWeek is a workspace with one channel, one topic and one cap.
+func oneMailPerWeek() *definitionv1.Bundle {
+	return &definitionv1.Bundle{Resources: []*definitionv1.Resource{
 		{Metadata: &definitionv1.Metadata{Name: "shop"}, Spec: &definitionv1.Resource_Workspace{Workspace: &definitionv1.Workspace{DefaultZone: "Europe/London"}}},
 		{Metadata: &definitionv1.Metadata{Name: "email"}, Spec: &definitionv1.Resource_Channel{Channel: &definitionv1.Channel{
 			Adapter: "file", Endpoint: "email", Config: map[string]string{"path": "mail.jsonl"},
 		}}},
 		{Metadata: &definitionv1.Metadata{Name: "news"}, Spec: &definitionv1.Resource_Topic{Topic: &definitionv1.Topic{Title: "News"}}},
 		{Metadata: &definitionv1.Metadata{Name: "cadence"}, Spec: &definitionv1.Resource_ContactPolicy{ContactPolicy: onePerWeek()}},
-	}})
+	}}
+}
+
+// From a proposal to its resolution, through the log, with callers beside it: one customer, one cap, one
+// contact.
+func TestScenario(t *testing.T) {
+	m := newMesh(t)
+	m.apply("r1", oneMailPerWeek())
 	ctx := t.Context()
 	mail := &contactv1.Contact{Action: "phone-call", Channel: "email", Topic: "news"}
 	if _, err := m.client.Check(ctx, &contactv1.CheckRequest{Identifier: m.who, Contact: mail}); status.Code(err) != codes.NotFound {
