@@ -23,6 +23,8 @@ RACE ?= ./pkg/log/... ./pkg/state/... ./pkg/stage/... ./services/...
 FUZZTIME ?= 10s
 # Times that each benchmark runs; once keeps them from rotting.
 BENCHTIME ?= 1x
+# Flags for `make load`, such as LOADFLAGS="-for 30s -hot 0.3".
+LOADFLAGS ?=
 # The UCI Online Retail file for `make demo`; without one, a small sample of our own.
 DATA ?=
 
@@ -100,6 +102,11 @@ run: ## A mesh in one process plays a shop's last week, then is yours
 demo: ## A year of a shop on the replay clock, checked from the logs; DATA=file for real data
 	@mkdir -p $(BIN) && go build -o $(BIN)/demo ./tools/demo
 	@$(BIN)/demo $(if $(DATA),-data "$(DATA)")
+
+.PHONY: load
+load: ## A mesh under up to ten times what it can take: who is refused, how long the rest takes, lost=0; see LOADFLAGS
+	@mkdir -p $(BIN) && go build -o $(BIN)/load ./tools/load
+	@$(BIN)/load $(LOADFLAGS)
 
 .PHONY: grpcurl
 grpcurl: $(BIN)/grpcurl ## Build the pinned grpcurl into .cache/bin

@@ -126,8 +126,8 @@ func (c *committer) next(to address) []*ticket {
 	return batch
 }
 
-// delay is how long something may have to wait that is submitted now: for the append that is open, and those
-// that what waits already needs. An address that is idle has no delay, so that somebody finds out when a log
+// delay is how long it may take to store something that is submitted now: the append that is open, those that
+// what waits already needs, and its own. An address that is idle has no delay, so that somebody finds out when a log
 // that was slow is fast again.
 func (c *committer) delay(to address) time.Duration {
 	c.mu.Lock()
@@ -138,7 +138,7 @@ func (c *committer) delay(to address) time.Duration {
 	}
 	each := max(c.usual, c.clock.Elapsed()-l.since)
 	ahead := 1 + max(l.items/maxArrivals, l.bytes/maxArrivalBytes)
-	return time.Duration(ahead) * each
+	return time.Duration(ahead)*each + c.usual
 }
 
 // took notes how long an append took.

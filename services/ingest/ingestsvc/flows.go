@@ -17,7 +17,7 @@ import (
 )
 
 // leastUnderWay is how many events of a partition and lane may be under way whatever the stages' pace.
-const leastUnderWay = 1000
+const leastUnderWay = 500
 
 // flows is what this process has under way, by lane and partition, and asks how far the stages have come.
 // The control lane has no flow: nothing stops it.

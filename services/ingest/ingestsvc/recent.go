@@ -19,7 +19,9 @@ type recent struct {
 	now, before map[string]*eventv1.Position
 }
 
-func recentKey(it *item) string { return identity.Derive("recent", it.event.GetTenant(), it.event.GetId()) }
+func recentKey(it *item) string {
+	return identity.Derive("recent", it.event.GetTenant(), it.event.GetId())
+}
 
 // note remembers what of a submission is stored.
 func (r *recent) note(s submission, results []result) {

@@ -24,7 +24,7 @@ type GateConfig struct {
 	Memory int64
 	// Turns is how many requests are worked on at once; half as many more are for urgent ones.
 	Turns int
-	// Within is how long a request may wait for its turn. While there were always some that waited, it is a
+	// Within is how long a normal request may wait for its turn. While there were always some that waited, it is a
 	// twentieth of it: then a queue only makes everybody late.
 	Within time.Duration
 }
@@ -117,10 +117,13 @@ func (v *Visit) Begin(ctx context.Context, class Class) error {
 // shorter is by how much patience is shorter while a queue stands.
 const shorter = 20
 
-// patience is how long to wait for a turn now.
+// patience is how long to wait for a turn now. Urgent requests are few, and wait for as long as their callers.
 func (g *Gate) patience(class Class) time.Duration {
 	standing := g.clock.Elapsed()-time.Duration(g.free.Load()) > g.cfg.Within
-	if class == Normal && standing {
+	switch {
+	case class == Urgent:
+		return clock.Forever
+	case standing:
 		return g.cfg.Within / shorter
 	}
 	return g.cfg.Within
