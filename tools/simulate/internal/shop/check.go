@@ -106,6 +106,7 @@ func (m *mesh) history() (*ledger.History, error) {
 		h.Received = append(h.Received, *r)
 	}
 	h.Definitions, h.Zones = m.rules, m.zones
+	h.Trimmed = m.trims()
 	h.Settled, h.Now, h.Skew = true, m.world.Now(), m.skew()
 	return h, nil
 }

@@ -14,6 +14,7 @@ import (
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/simulate"
+	"refrain.dev/pkg/snapshot"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/services/decision/decisionsvc"
 	"refrain.dev/services/dispatch/dispatchsvc"
@@ -91,7 +92,7 @@ func (m *mesh) build(p *simulate.Process, service string, deps run.Deps) (run.Co
 		return decisionsvc.New(p.Context(), cfg, deps)
 	case "suppression":
 		cfg := suppressionsvc.Default()
-		cfg.Catalogs = m.cache
+		cfg.Catalogs, cfg.Lease = m.cache, config.Duration(20*time.Second)
 		return suppressionsvc.New(p.Context(), cfg, deps)
 	case "dispatch":
 		cfg := dispatchsvc.Default()
@@ -104,12 +105,31 @@ func (m *mesh) build(p *simulate.Process, service string, deps run.Deps) (run.Co
 // deps is what package run gives a process, from the world.
 func (m *mesh) deps(p *simulate.Process) run.Deps {
 	name := p.Node().Name()
-	return run.Deps{
+	deps := run.Deps{
 		Logger: m.logger.With("at", p.Name()), Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
 		Broker: p.Broker(), KV: p.KV(), Store: p.Store(), Generation: m.gen, Runner: stage.NewFreeRunner(), Clock: p.Clock(),
 		GRPC: p.Registrar(), Ready: func(string, bool) {}, Points: p.Points(), Replica: name,
 		Dial: func(address string) (run.Conn, error) { return conn{p.Dial(address)}, nil },
 	}
+	if m.keeps() {
+		deps.Objects, deps.Retention = p.Objects(), m.retention()
+	}
+	return deps
+}
+
+// keeps says whether snapshots are taken in this run, trims whether the log behind them goes as well.
+func (m *mesh) keeps() bool { return m.seed%3 == 1 }
+func (m *mesh) trims() bool { return m.seed%9 == 1 }
+
+// retention is what an hour and 72 hours are in a run of a minute.
+func (m *mesh) retention() snapshot.Settings {
+	s := snapshot.Settings{
+		Every: 6 * time.Second, Records: 25, Audit: 4 * time.Second, Look: 10 * time.Second, Grace: 30 * time.Second, Part: 2 << 10,
+	}
+	if m.trims() {
+		s.History, s.Inputs = time.Second, 12*time.Second
+	}
+	return s
 }
 
 // conn is a connection that needs no closing.
