@@ -108,7 +108,7 @@ Exit codes: 0 done, or yes; 1 no (not found, nothing to do, definitions with err
 		groupCustomers: {
 			a.publishCommand(), a.importCommand(), a.decideCommand(), a.contactCommand(), a.explainCommand(), a.profileCommand(), a.timelineCommand(), a.deliveriesCommand(),
 		},
-		groupOperation: {a.dlqCommand(), a.provisionCommand(), a.tailCommand(), a.statusCommand(), a.clockCommand(), a.ledgerCommand()},
+		groupOperation: {a.dlqCommand(), a.provisionCommand(), a.tailCommand(), a.statusCommand(), a.clockCommand(), a.ledgerCommand(), a.snapshotCommand(), a.rebuildCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group
