@@ -173,6 +173,21 @@ func (p *process) kill() {
 	p.mu.Unlock()
 }
 
+// freeze is kill -STOP: the process keeps what it has under way, and the rest of the world does not.
+func (p *process) freeze() { p.send(syscall.SIGSTOP) }
+
+// thaw lets it go on.
+func (p *process) thaw() { p.send(syscall.SIGCONT) }
+
+func (p *process) send(s syscall.Signal) {
+	l := p.life()
+	select {
+	case <-l.ended:
+	default:
+		_ = syscall.Kill(l.pid, s)
+	}
+}
+
 // signal sends one signal and waits for the end.
 func (l *life) signal(s syscall.Signal) {
 	l.mu.Lock()

@@ -38,7 +38,15 @@ type fleet struct {
 
 const fleetPartitions = 4
 
+// newFleet makes one process of every stage.
 func newFleet(ctx context.Context, t *testing.T) *fleet {
+	t.Helper()
+	return newFleetOf(ctx, t, []string{"ingest-1", "ingest-2", "profile", "decision", "suppression", "dispatch"})
+}
+
+// newFleetOf makes processes of these names, service-number; two of ingest come first. The stages' have more
+// settings.
+func newFleetOf(ctx context.Context, t *testing.T, names []string, settings ...string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, dir: t.TempDir(), desk: newReceiver(t)}
 	addr := embedtest.Redis(t)
@@ -64,7 +72,7 @@ func newFleet(ctx context.Context, t *testing.T) *fleet {
 	f.store = state.NewRedis(client, f.gen.Number)
 	f.apply(ctx)
 	bin := build(t, "ingest", "profile", "decision", "suppression", "dispatch")
-	for _, name := range []string{"ingest-1", "ingest-2", "profile", "decision", "suppression", "dispatch"} {
+	for _, name := range names {
 		service, _, _ := strings.Cut(name, "-")
 		args := []string{"--nats", nats.ClientURL(), "--replica", name, "--grpc", "127.0.0.1:0", "--admin", ""}
 		switch service {
@@ -74,6 +82,9 @@ func newFleet(ctx context.Context, t *testing.T) *fleet {
 			args = append(args, "--redis", addr, "--data-dir", filepath.Join(f.dir, "channels"))
 		default:
 			args = append(args, "--redis", addr)
+		}
+		if service != "ingest" {
+			args = append(args, settings...)
 		}
 		p := newProcess(t, f.dir, name, filepath.Join(bin, service), args...)
 		p.env = append(p.env, "CRASH_WEBHOOK_SECRET="+webhookSecret)
