@@ -73,6 +73,7 @@ func (f *faults) atPoint(p *Process, name string) {
 		}
 	}
 	if own != nil {
+		f.world.Reach("crash at " + name)
 		f.begin(*own, p)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 
+	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/source"
 )
 
@@ -44,6 +45,7 @@ func (c *client) reserve(ctx context.Context, a arguments) error {
 		return surprising(err)
 	}
 	c.world.Reach("reserved")
+	c.reserved = append(c.reserved, id)
 	switch a["then"] {
 	case "commit":
 		err = c.retried(ctx, func(ctx context.Context, try int) error {
@@ -88,6 +90,20 @@ func surprising(err error) error {
 		}
 		return err
 	}
+}
+
+// garbage is what somebody with access to the broker, and nothing better to do, stores in a lane.
+func (c *client) garbage(ctx context.Context, partition int) error {
+	for range 20 {
+		if _, err := c.p.Broker().Publish(ctx, log.Subject(log.Lane(log.LaneLive), partition), []byte("garbage")); err == nil {
+			c.world.Reach("garbage")
+			return nil
+		}
+		if err := c.p.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err //nolint:wrapcheck // the end
+		}
+	}
+	return nil
 }
 
 // apply lets the one or the other catalog take effect, in the middle of everything.

@@ -91,6 +91,7 @@ func (m *mesh) check() {
 		m.world.Violate(string(v.Rule), v.String())
 	}
 	m.reach(report)
+	m.scan(h)
 }
 
 func (m *mesh) history() (*ledger.History, error) {

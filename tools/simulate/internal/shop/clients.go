@@ -107,6 +107,8 @@ func (c *client) do(ctx context.Context, o schedule.Operation) error {
 		return c.reserve(ctx, args)
 	case "ask":
 		return c.ask(ctx, args)
+	case "garbage":
+		return c.garbage(ctx, args.number("partition"))
 	case "apply":
 		return c.apply(ctx, args.number("revision"))
 	}

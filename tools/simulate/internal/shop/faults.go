@@ -14,6 +14,7 @@ func points() []string {
 		"stage.opened", "stage.appended", "stage.applied", "stage.answered", "stage.called", "stage.copied",
 		"stage.attempted", "stage.deadlettered", "stage.relayed", "stage.saved", "stage.orphaned",
 		"dispatch.pinged", "dispatch.checked", "dispatch.sent", "dispatch.looked",
+		"snapshot.stored", "snapshot.verified", "snapshot.listed", "snapshot.trimmed", "snapshot.restored",
 	}
 }
 

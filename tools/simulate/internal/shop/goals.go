@@ -23,6 +23,7 @@ func Goals() []string {
 // situations are what the chains themselves must show.
 func situations() []string {
 	return []string{
-		"take-over between INTENT and OUTCOME", "append refused: another owner", "take-over with nothing to hand over",
+		"take-over between INTENT and OUTCOME", "handed over", "taken over after an unclean end", "looked up: there",
+		"looked up: not there", "garbage",
 	}
 }

@@ -88,7 +88,12 @@ func (d *providers) mannerOf(proposal string, attempt int) manner {
 // adapters of a dispatch process, by kind.
 func (d *providers) adapters(p *simulate.Process) map[string]channel.Factory {
 	return map[string]channel.Factory{
-		"file": func(_ *definitionv1.Channel, _ channel.Options) (channel.Adapter, error) { return &adapter{d, p}, nil },
+		"file": func(def *definitionv1.Channel, _ channel.Options) (channel.Adapter, error) {
+			if def.GetConfig()["path"] == "desk.jsonl" {
+				return &desk{adapter{d, p}}, nil
+			}
+			return &adapter{d, p}, nil
+		},
 	}
 }
 
@@ -127,6 +132,32 @@ func (a *adapter) Send(ctx context.Context, m channel.Message) delivery.Result {
 		}
 	}
 	return delivery.Result{Status: dispatchv1.Status_STATUS_ACCEPTED, ProviderID: "p-" + m.Proposal}
+}
+
+// desk is the way to a provider that can be asked what it has.
+type desk struct{ adapter }
+
+// LookUp implements channel.Looker: it tells the truth.
+func (d *desk) LookUp(ctx context.Context, proposal string) (delivery.Result, error) {
+	has := false
+	err := d.p.Outside(ctx, "desk", 0, func() error {
+		for _, r := range d.received {
+			if r.Proposal == proposal {
+				has = has || r.Accepted
+				r.Refused = r.Refused || !r.Accepted // told for certain
+			}
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return delivery.Result{}, fmt.Errorf("ask the desk: %w", err)
+	case has:
+		d.world.Reach("looked up: there")
+		return delivery.Result{Status: dispatchv1.Status_STATUS_ACCEPTED, ProviderID: "p-" + proposal}, nil
+	}
+	d.world.Reach("looked up: not there")
+	return delivery.Result{Status: dispatchv1.Status_STATUS_UNSENT, Transient: true}, nil
 }
 
 // arrive is the providers' side of a request: what is written down here is the truth.

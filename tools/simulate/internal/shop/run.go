@@ -55,6 +55,7 @@ type mesh struct {
 	about    string
 	clients  []*client
 	desk     *providers
+	reserved []string // reservations that were answered
 	sent     []*ledger.Sent
 }
 

@@ -55,6 +55,10 @@ func operations(seed uint64) []schedule.Operation {
 		case k < 19:
 			add("burst customer=%d order=%d count=%d", c, n, 3+rng.IntN(6))
 		default:
+			if rng.IntN(3) == 0 {
+				add("garbage partition=%d", rng.IntN(partitions))
+				continue
+			}
 			add("apply revision=%d", rng.IntN(2))
 		}
 	}
