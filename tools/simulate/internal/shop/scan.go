@@ -1,0 +1,86 @@
+package shop
+
+import (
+	"fmt"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/log"
+	"refrain.dev/tools/ledger"
+)
+
+// RuleReservation says that a reservation was answered and is not in the log.
+const RuleReservation = "reservation.lost"
+
+// scan looks through the chains for what the ledger does not know: what callers were told, and the situations
+// that a sweep must have seen.
+func (m *mesh) scan(h *ledger.History) {
+	made := map[string]bool{}
+	for p := range partitions {
+		records(h, log.Subject("vdc", p), func(_ *stagev1.Record, facts [][]byte) {
+			for _, data := range facts {
+				f := &contactv1.Fact{}
+				if f.UnmarshalVT(data) == nil && f.GetReservationMade() != nil {
+					made[f.GetReservationMade().GetEntry().GetId()] = true
+				}
+			}
+		})
+		m.scanSends(h, p)
+	}
+	for _, id := range m.reserved {
+		if !made[id] && !m.trims() {
+			m.world.Violate(RuleReservation, fmt.Sprintf("%s was answered, but is not in the log", id))
+		}
+	}
+}
+
+// scanSends looks for take-overs in the middle of a send.
+func (m *mesh) scanSends(h *ledger.History, partition int) {
+	open := map[string]bool{}
+	closed := true
+	records(h, log.Subject("snd", partition), func(r *stagev1.Record, facts [][]byte) {
+		if r.GetKind() == stagev1.RecordKind_RECORD_KIND_OPEN {
+			if len(open) > 0 {
+				m.world.Reach("take-over between INTENT and OUTCOME")
+			}
+			if closed {
+				m.world.Reach("handed over")
+			} else {
+				m.world.Reach("taken over after an unclean end")
+			}
+		}
+		closed = r.GetKind() == stagev1.RecordKind_RECORD_KIND_CLOSE || r.GetKind() == stagev1.RecordKind_RECORD_KIND_GENESIS
+		for _, data := range facts {
+			f := &dispatchv1.Fact{}
+			if f.UnmarshalVT(data) != nil {
+				continue
+			}
+			if i := f.GetIntentDeclared(); i != nil {
+				open[i.GetProposal()] = true
+			}
+			if d := f.GetDeliveryReported(); d != nil {
+				delete(open, d.GetProposal())
+			}
+		}
+	})
+}
+
+// records goes through a chain.
+func records(h *ledger.History, subject string, visit func(r *stagev1.Record, facts [][]byte)) {
+	for _, msg := range h.Log[subject] {
+		r := &stagev1.Record{}
+		if r.UnmarshalVT(msg.Data) != nil {
+			continue
+		}
+		var facts [][]byte
+		for _, c := range r.GetCells() {
+			body := &stagev1.CellBody{}
+			if body.UnmarshalVT(c.GetSealed()) == nil {
+				facts = append(facts, body.GetFacts()...)
+			}
+		}
+		visit(r, facts)
+	}
+}
