@@ -2,10 +2,22 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"maps"
 
 	"refrain.dev/pkg/fault"
 )
+
+// admit refuses what no store does: work for somebody who has gone, or on a partition that there cannot be.
+func admit(ctx context.Context, partition int) error {
+	if err := ctx.Err(); err != nil {
+		return fault.As(fault.Unavailable, err)
+	}
+	if partition < 0 || partition >= MaxPartitions {
+		return fault.New(fault.Invalid, "partition %d is outside of 0 to %d", partition, MaxPartitions-1)
+	}
+	return nil
+}
 
 // check refuses a batch that leads nowhere.
 func (b *Batch) check() error {

@@ -105,7 +105,7 @@ func (m *Memory) partition(partition int) *memoryPartition {
 
 // view calls see with the shard under a read lock, or with an empty one.
 func (m *Memory) view(ctx context.Context, shard Shard, see func(*memoryShard)) error {
-	if err := ctx.Err(); err != nil {
+	if err := admit(ctx, shard.Partition); err != nil {
 		return err
 	}
 	p := m.partition(shard.Partition)
@@ -125,7 +125,7 @@ func (p *memoryPartition) shard(stage string) *memoryShard {
 
 // Read implements Store.
 func (m *Memory) Read(ctx context.Context, partition int, q Query) (View, error) {
-	if err := ctx.Err(); err != nil {
+	if err := admit(ctx, partition); err != nil {
 		return View{}, err
 	}
 	p := m.partition(partition)
@@ -162,7 +162,7 @@ func (m *Memory) Apply(ctx context.Context, shard Shard, b Batch) error {
 // ApplyPart is an Apply that ends after so many of the batch's writes, as if the process had died between two
 // parts. If all are done the batch is applied.
 func (m *Memory) ApplyPart(ctx context.Context, shard Shard, b Batch, writes int) error {
-	if err := ctx.Err(); err != nil {
+	if err := admit(ctx, shard.Partition); err != nil {
 		return err
 	}
 	if err := b.check(); err != nil {
@@ -181,6 +181,9 @@ func (m *Memory) ApplyPart(ctx context.Context, shard Shard, b Batch, writes int
 		return &FencedError{}
 	case s.target != 0 && s.target != b.Meta.Applied:
 		return fault.New(fault.Internal, "apply record %d: record %d is unfinished after the same one; reset the shard", b.Meta.Applied, s.target)
+	}
+	if s.target != 0 && s.at >= len(b.Writes) {
+		return fault.New(fault.Internal, "apply record %d: %d writes are done of %d", b.Meta.Applied, s.at, len(b.Writes))
 	}
 	p.begin(shard.Stage, s)
 	defer s.finish()
@@ -293,7 +296,7 @@ func (s *memoryShard) advance(to Meta) {
 func (m *Memory) Due(ctx context.Context, shard Shard, until time.Time, limit int) ([]Due, error) {
 	var due []Due
 	if limit <= 0 {
-		return nil, ctx.Err()
+		return nil, admit(ctx, shard.Partition)
 	}
 	bound := untilMicros(until)
 	err := m.view(ctx, shard, func(s *memoryShard) {
@@ -310,7 +313,7 @@ func (m *Memory) Due(ctx context.Context, shard Shard, until time.Time, limit in
 
 // Unschedule implements Store.
 func (m *Memory) Unschedule(ctx context.Context, shard Shard, due Due) error {
-	if err := ctx.Err(); err != nil {
+	if err := admit(ctx, shard.Partition); err != nil {
 		return err
 	}
 	p := m.partition(shard.Partition)
@@ -330,7 +333,7 @@ func (m *Memory) Unschedule(ctx context.Context, shard Shard, due Due) error {
 func (m *Memory) Keys(ctx context.Context, shard Shard, after string, limit int) ([]string, error) {
 	var keys []string
 	if limit <= 0 {
-		return nil, ctx.Err()
+		return nil, admit(ctx, shard.Partition)
 	}
 	err := m.view(ctx, shard, func(s *memoryShard) {
 		s.keys.from(after, func(key string) bool {
@@ -345,7 +348,7 @@ func (m *Memory) Keys(ctx context.Context, shard Shard, after string, limit int)
 
 // Reset implements Store.
 func (m *Memory) Reset(ctx context.Context, shard Shard) error {
-	if err := ctx.Err(); err != nil {
+	if err := admit(ctx, shard.Partition); err != nil {
 		return err
 	}
 	p := m.partition(shard.Partition)

@@ -4,7 +4,7 @@ import "context"
 
 // Restore implements Store.
 func (m *Memory) Restore(ctx context.Context, shard Shard, piece Piece) (int, error) {
-	if err := ctx.Err(); err != nil {
+	if err := admit(ctx, shard.Partition); err != nil {
 		return 0, err
 	}
 	if err := piece.check(); err != nil {
@@ -24,12 +24,13 @@ func (m *Memory) Restore(ctx context.Context, shard Shard, piece Piece) (int, er
 		s = p.blank(shard.Stage)
 		s.image, s.meta.Unfinished = piece.Image, true
 	}
-	if s.at != piece.From {
+	done := s.at - piece.From
+	if done < 0 || done > len(piece.Writes) || done > 0 && done == len(piece.Writes) && piece.Meta == nil {
 		return s.at, nil
 	}
 	p.begin(shard.Stage, s)
 	defer s.finish()
-	for i := range piece.Writes {
+	for i := done; i < len(piece.Writes); i++ {
 		s.write(&piece.Writes[i], piece.Writes[i].Sequence)
 		s.at++
 	}

@@ -57,13 +57,13 @@ func NewRedis(client redis.UniversalClient, generation uint32) *Redis {
 // Read implements Store. It is one script, so nothing can come in between.
 func (r *Redis) Read(ctx context.Context, partition int, q Query) (View, error) {
 	v := newView(q)
-	keys, err := r.keyspace(partition)
+	keys, err := r.keyspace(ctx, partition)
 	if err != nil {
 		return View{}, err
 	}
 	names, args := keys.query(q)
 	if len(names) == 0 {
-		return v, ctx.Err()
+		return v, nil
 	}
 	answer, err := r.read.Run(ctx, r.client, names, args...).Slice()
 	if err != nil {

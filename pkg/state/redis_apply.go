@@ -20,11 +20,11 @@ const (
 // Apply implements Store. The meta holds how many writes of an unfinished batch are done, not the number
 // of the part, so a batch may be continued under other bounds.
 func (r *Redis) Apply(ctx context.Context, shard Shard, b Batch) error {
-	if err := b.check(); err != nil {
+	keys, err := r.keyspace(ctx, shard.Partition)
+	if err != nil {
 		return err
 	}
-	keys, err := r.keyspace(shard.Partition)
-	if err != nil {
+	if err := b.check(); err != nil {
 		return err
 	}
 	for from := 0; ; {

@@ -14,7 +14,7 @@ const resetStep = 256
 
 // Due implements Store.
 func (r *Redis) Due(ctx context.Context, shard Shard, until time.Time, limit int) ([]Due, error) {
-	keys, err := r.keyspace(shard.Partition)
+	keys, err := r.keyspace(ctx, shard.Partition)
 	if err != nil || limit <= 0 {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (r *Redis) Due(ctx context.Context, shard Shard, until time.Time, limit int
 
 // Unschedule implements Store.
 func (r *Redis) Unschedule(ctx context.Context, shard Shard, due Due) error {
-	keys, err := r.keyspace(shard.Partition)
+	keys, err := r.keyspace(ctx, shard.Partition)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (r *Redis) Unschedule(ctx context.Context, shard Shard, due Due) error {
 
 // Keys implements Store.
 func (r *Redis) Keys(ctx context.Context, shard Shard, after string, limit int) ([]string, error) {
-	keys, err := r.keyspace(shard.Partition)
+	keys, err := r.keyspace(ctx, shard.Partition)
 	if err != nil || limit <= 0 {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (r *Redis) Keys(ctx context.Context, shard Shard, after string, limit int) 
 // Reset implements Store. From its first step on the shard is at 0 and unfinished; a reset that was
 // interrupted is completed by the next one or by the next Apply.
 func (r *Redis) Reset(ctx context.Context, shard Shard) error {
-	keys, err := r.keyspace(shard.Partition)
+	keys, err := r.keyspace(ctx, shard.Partition)
 	if err != nil {
 		return err
 	}

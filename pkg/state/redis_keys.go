@@ -1,9 +1,8 @@
 package state
 
 import (
+	"context"
 	"fmt"
-
-	"refrain.dev/pkg/fault"
 )
 
 // Kinds of key. A key is "refrain:<generation>:{<tag>}:<stage>:<kind>", for what there are many of
@@ -23,9 +22,9 @@ const (
 // keyspace makes the keys of one partition.
 type keyspace string
 
-func (r *Redis) keyspace(partition int) (keyspace, error) {
-	if partition < 0 || partition >= len(r.tags) {
-		return "", fault.New(fault.Invalid, "partition %d is outside of 0 to %d", partition, len(r.tags)-1)
+func (r *Redis) keyspace(ctx context.Context, partition int) (keyspace, error) {
+	if err := admit(ctx, partition); err != nil {
+		return "", err
 	}
 	return keyspace(fmt.Sprintf("refrain:%d:{%s}:", r.generation, r.tags[partition])), nil
 }

@@ -14,11 +14,11 @@ const imagePrefix = "image:"
 // Restore implements Store. A piece is written in calls as small as those of Apply, so it may be done in part;
 // the next try goes on where it stopped.
 func (r *Redis) Restore(ctx context.Context, shard Shard, p Piece) (int, error) {
-	if err := p.check(); err != nil {
+	keys, err := r.keyspace(ctx, shard.Partition)
+	if err != nil {
 		return 0, err
 	}
-	keys, err := r.keyspace(shard.Partition)
-	if err != nil {
+	if err := p.check(); err != nil {
 		return 0, err
 	}
 	if p.From == 0 {
@@ -45,8 +45,10 @@ func (r *Redis) Restore(ctx context.Context, shard Shard, p Piece) (int, error) 
 			if from < p.From || from > p.end() || from == p.end() && p.Meta == nil {
 				return from, nil
 			}
-		case "fenced", "other", "reset":
+		case "fenced":
 			return 0, &FencedError{Applied: number}
+		case "other", "reset": // the shard is at 0, and something else is unfinished
+			return 0, &FencedError{}
 		default:
 			return 0, fault.New(fault.Internal, "restore %s/%d: %w", shard.Stage, shard.Partition, errAnswer)
 		}

@@ -32,12 +32,16 @@ func TestRedis(t *testing.T) {
 	})
 }
 
+// What is simulated behaves as what is real.
 func TestMemoryAndRedisAgree(t *testing.T) {
-	server := miniredis.RunT(t)
-	client := connect(t, server.Addr())
-	statetest.Differential(t, func() (a, b state.Store) {
-		server.FlushAll()
-		return state.NewMemory(), state.NewRedis(client, 1)
+	client := connect(t, embedtest.Redis(t))
+	cut := &cutter{}
+	client.AddHook(cut)
+	statetest.Fidelity(t, func() statetest.Pair {
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return statetest.Pair{Simulated: state.NewMemory(), Genuine: state.NewRedis(client, 1), Cut: cut.after}
 	})
 }
 
