@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
@@ -81,7 +82,7 @@ func (f *file) Close() error {
 }
 
 // Send implements Adapter.
-func (f *file) Send(_ context.Context, m Message) delivery.Result {
+func (f *file) Send(ctx context.Context, m Message) delivery.Result {
 	mailPath, failure := f.writeMail(m)
 	if failure != nil {
 		return *failure
@@ -97,6 +98,9 @@ func (f *file) Send(_ context.Context, m Message) delivery.Result {
 		return unavailable("the file cannot be opened")
 	}
 	defer unlock()
+	if over(ctx) {
+		return unavailable("the time of the call was over before the file was free")
+	}
 	if _, err := f.handle.WriteAt(append(line, '\n'), end); err != nil {
 		if f.handle.Truncate(end) != nil {
 			return unknown()
@@ -107,6 +111,14 @@ func (f *file) Send(_ context.Context, m Message) delivery.Result {
 		return unknown()
 	}
 	return accepted(mailPath)
+}
+
+// over says whether the time of a call has passed. The deadline is looked at too: in a process that stood still
+// the context may not have noticed yet. Whoever looks a proposal up needs the lock, so what is written under it
+// before the deadline is found.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // lock opens the file, excludes other writers, cuts a torn last line off and says where to write.
