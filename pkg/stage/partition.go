@@ -45,10 +45,11 @@ type partition struct {
 	careful int // inputs left to be tried one by one after an unclean end
 	attempt attempt
 
-	trial   trial
-	bulk    bulk
-	halted  bool
-	waiting atomic.Int64 // when the oldest input at hand was stored, in unix nanoseconds; 0 while there is none
+	trial    trial
+	bulk     bulk
+	halted   bool
+	tailSeen time.Duration // when the chain was last seen to be whole
+	waiting  atomic.Int64  // when the oldest input at hand was stored, in unix nanoseconds; 0 while there is none
 
 	earliest time.Time // of the timer index; zero if nothing is scheduled
 

@@ -54,7 +54,9 @@ func (p *partition) runFree(ctx context.Context) (over bool) {
 			if worked || p.sleep(ctx) {
 				continue
 			}
-			err = p.recover(work)
+			if err = p.recover(work); err == nil {
+				err = p.checkTail(work)
+			}
 		}
 		switch {
 		case err == nil:

@@ -108,7 +108,10 @@ func (m *mesh) history() (*ledger.History, error) {
 	}
 	h.Definitions, h.Zones = m.rules, m.zones
 	h.Trimmed = m.trims()
-	h.Settled, h.Now, h.Skew = true, m.world.Now(), m.skew()
+	h.Skew = m.skew()
+	if !m.beyond {
+		h.Settled, h.Now = true, m.world.Now()
+	}
 	return h, nil
 }
 

@@ -40,6 +40,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Watchdog is the real time that a step may take; 0 means the engine's default.
 	Watchdog time.Duration
+	// Beyond says that the schedule has a fault that the mesh need not survive: it must notice. Then nothing has
+	// to come to rest, and only what is never excused is checked.
+	Beyond bool
 	// About prints, at the end, what all chains say about it: a proposal, a customer's id; empty: nothing.
 	About string
 }
@@ -55,6 +58,7 @@ type mesh struct {
 	about    string
 	clients  []*client
 	desk     *providers
+	beyond   bool
 	reserved []string // reservations that were answered
 	sent     []*ledger.Sent
 }
@@ -64,7 +68,7 @@ func (b *Bundles) Run(seed uint64, s schedule.Schedule, o Options) simulate.Resu
 	w := simulate.New(simulate.Config{
 		Seed: seed, Schedule: s, Trace: o.Trace, Begin: begin(seed), Time: time.Hour, Watchdog: o.Watchdog,
 	})
-	m := &mesh{Bundles: b, world: w, seed: seed, schedule: s, logger: o.Logger, about: o.About}
+	m := &mesh{Bundles: b, world: w, seed: seed, schedule: s, logger: o.Logger, about: o.About, beyond: o.Beyond}
 	if m.logger == nil {
 		m.logger = slog.New(slog.DiscardHandler)
 	}
@@ -116,11 +120,16 @@ func (m *mesh) provision() error {
 // scenario lets the clients work, ends the faults, waits for quiet and checks.
 func (m *mesh) scenario(ctx context.Context, p *simulate.Process) error {
 	m.startClients()
-	if !p.Until(ctx, 5*time.Minute, 250*time.Millisecond, m.clientsDone) {
+	if !p.Until(ctx, 5*time.Minute, 250*time.Millisecond, m.clientsDone) && !m.beyond {
 		return fmt.Errorf("the clients are not done after %s: %s", m.world.Elapsed(), m.waiting())
 	}
 	m.world.Calm()
 	m.setClocks()
+	if m.beyond {
+		_ = p.Sleep(ctx, time.Minute)
+		m.check()
+		return nil
+	}
 	if !p.Until(ctx, 30*time.Minute, 500*time.Millisecond, m.quiet()) {
 		return fmt.Errorf("the mesh does not come to rest: %s", m.unrest())
 	}

@@ -63,3 +63,25 @@ func TestRunsAreDeterministic(t *testing.T) {
 }
 
 func TestPrint(t *testing.T) { t.Log("\n" + Generate(*seed).String()) }
+
+// What no log may do is noticed: the partition halts, and nobody is contacted who should not be.
+func TestLossesBeyondTheModelAreNoticed(t *testing.T) {
+	b := bundles(t)
+	halts, runs := map[string]int{}, map[string]int{}
+	for n := range *count {
+		s := Beyond(n)
+		r := b.Run(n, s, Options{Beyond: true})
+		halted, harm := Noticed(r)
+		kind := string(s.Faults[0].What)
+		runs[kind]++
+		if halted {
+			halts[kind]++
+		} else {
+			t.Errorf("seed %d: nobody noticed %s", n, s.Faults[0])
+		}
+		for _, v := range harm {
+			t.Errorf("seed %d: %s: %s", n, v.Rule, v.Text)
+		}
+	}
+	t.Logf("halted %v of %v", halts, runs)
+}
