@@ -25,6 +25,9 @@ FUZZTIME ?= 10s
 BENCHTIME ?= 1x
 # Flags for `make load`, such as LOADFLAGS="-for 30s -hot 0.3".
 LOADFLAGS ?=
+# Simulated worlds for `make simulate`, and the planted bugs to look for: all, names, or nothing.
+SEEDS ?= 2000
+MUTANTS ?= all
 # The UCI Online Retail file for `make demo`; without one, a small sample of our own.
 DATA ?=
 
@@ -97,6 +100,10 @@ run: ## A mesh in one process plays a shop's last week, then is yours
 	@echo "Building the mesh; the first time that takes a few minutes."
 	@mkdir -p $(BIN) && go build -o $(BIN)/tour ./tools/tour
 	@exec $(BIN)/tour
+
+.PHONY: simulate
+simulate: ## The services in simulated worlds where things go wrong, SEEDS of them, then with planted bugs (MUTANTS)
+	go run ./tools/simulate -seeds $(SEEDS) -mutants "$(MUTANTS)"
 
 .PHONY: demo
 demo: ## A year of a shop on the replay clock, checked from the logs; DATA=file for real data
