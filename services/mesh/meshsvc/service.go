@@ -124,7 +124,8 @@ func (m *Mesh) openLog(ctx context.Context) error {
 // found about when messages are synced to disk.
 func (m *Mesh) reachNATS(ctx context.Context) (log.Durability, error) {
 	if m.cfg.NATS != "" {
-		nc, err := nats.Connect(m.cfg.NATS, nats.Name("refrain-mesh"), nats.MaxReconnects(-1))
+		nc, err := nats.Connect(m.cfg.NATS, nats.Name("refrain-mesh"), nats.MaxReconnects(-1),
+			nats.PingInterval(2*time.Second), nats.MaxPingsOutstanding(2))
 		if err != nil {
 			return log.Durability{}, fmt.Errorf("connect to NATS at %s: %w", m.cfg.NATS, err)
 		}
