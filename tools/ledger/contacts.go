@@ -20,8 +20,9 @@ type contact struct {
 	// obeys and counts say how it stands to caps.
 	obeys, counts bool
 	// mine says that a caller made it by itself, doubt that nobody knows whether it was made: these count, but
-	// are not judged by when they were made. A repeat of a request is judged, and does not count.
-	mine, doubt, repeat bool
+	// are not judged by when they were made. A repeat of a request is judged, and does not count; nor does one of
+	// which the provider said for certain that it made no message of it, though it did: nobody else can know.
+	mine, doubt, repeat, denied bool
 	// decided is the record of the verdict, seen the one before it: what was known when it was decided lies
 	// between what the two cover.
 	decided, seen *record
@@ -70,8 +71,8 @@ func (c *checker) gatherContacts() {
 		seen := false
 		for _, r := range p.requests {
 			if r.possible() {
-				c.reached(p, contact{at: r.Started, channel: r.Channel, address: r.Address, repeat: seen})
-				seen = true
+				c.reached(p, contact{at: r.Started, channel: r.Channel, address: r.Address, repeat: seen, denied: r.Refused})
+				seen = seen || !r.Refused
 			}
 		}
 		known := c.h.Received != nil && c.h.read(p.ended) && (c.h.Channels == nil || slices.Contains(c.h.Channels, p.channel()))
@@ -97,7 +98,7 @@ func (c *checker) reached(p *proposal, m contact) {
 	m.channel, m.topic, m.revision = cmp.Or(m.channel, a.channel), a.topic, string(a.record.revision)
 	m.decided, m.seen = a.record, a.before
 	m.obeys, m.counts = c.definitions(m.revision).flags(m.action, m.purpose)
-	m.counts = m.counts && !m.repeat
+	m.counts = m.counts && !m.repeat && !m.denied
 	c.contacts = append(c.contacts, &m)
 }
 
