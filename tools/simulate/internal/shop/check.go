@@ -45,7 +45,7 @@ func NewBundles() (*Bundles, error) {
 		if _, err := b.cache.Decode(one.into.data); err != nil {
 			return nil, fmt.Errorf("compile the workspace: %w", err)
 		}
-		rules, err := &ledger.Definitions{}, error(nil)
+		rules, err := ledger.ReadDefinitions(one.fsys)
 		if err != nil {
 			return nil, fmt.Errorf("read the rules: %w", err)
 		}

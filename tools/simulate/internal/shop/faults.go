@@ -2,6 +2,7 @@ package shop
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"refrain.dev/pkg/simulate/schedule"
@@ -74,6 +75,9 @@ func tamed(f schedule.Fault, seed uint64) schedule.Fault {
 	if f.What == schedule.Double && class != schedule.Log && class != schedule.RPC {
 		f.On = "log:box."
 	}
+	if rare(f.When.Point) {
+		f.When.Pass = 1 + (f.When.Pass-1)%3
+	}
 	if f.What == schedule.Crash || f.What == schedule.Stop {
 		f.For = min(max(f.For, 50*time.Millisecond), 8*time.Second)
 	}
@@ -81,4 +85,14 @@ func tamed(f schedule.Fault, seed uint64) schedule.Fault {
 		f.For /= 10
 	}
 	return f
+}
+
+// rare says whether a point is passed a few times in a run only.
+func rare(point string) bool {
+	switch point {
+	case "stage.opened", "stage.copied", "stage.attempted", "stage.deadlettered", "stage.orphaned", "stage.saved":
+		return true
+	default:
+		return strings.HasPrefix(point, "dispatch.") || strings.HasPrefix(point, "snapshot.")
+	}
 }

@@ -15,7 +15,10 @@ func Goals() []string {
 		goals = append(goals, "provider."+n.String())
 	}
 	for _, point := range points() {
-		goals = append(goals, "point."+point, "crash at "+point)
+		goals = append(goals, "point."+point)
+		if point != "stage.orphaned" { // by then a process is about to be restarted anyway
+			goals = append(goals, "crash at "+point)
+		}
 	}
 	return append(goals, situations()...)
 }
