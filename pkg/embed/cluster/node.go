@@ -41,7 +41,8 @@ type Node struct {
 }
 
 // configure writes the configuration of server number i. The server tells others an address for routes where
-// nobody listens: what it would tell by itself is a way around the proxies.
+// nobody listens: what it would tell by itself is a way around the proxies. It tells clients of no server beside
+// those that they were given, so that somebody may put a proxy of his own in front of them.
 func (n *Node) configure(i int) error {
 	var routes []string
 	for j := range n.cluster.nodes {
@@ -56,7 +57,7 @@ http: "127.0.0.1:-1"
 ports_file_dir: %[3]q
 max_payload: 8MB
 jetstream { store_dir: %[4]q, max_memory_store: 256MB, max_file_store: 1TB, sync_interval: always }
-cluster { name: %[5]s, listen: "127.0.0.1:-1", cluster_advertise: "%[6]s", routes: [%[7]s] }
+cluster { name: %[5]s, listen: "127.0.0.1:-1", cluster_advertise: "%[6]s", no_advertise: true, routes: [%[7]s] }
 accounts {
   MESH { jetstream: enabled, users: [{ user: mesh, password: mesh }] }
   SYSTEM { users: [{ user: %[8]s, password: %[8]s }] }
