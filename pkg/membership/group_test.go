@@ -145,6 +145,22 @@ func TestWhoCannotRenewOwnsNothingBeforeOthersTakeIt(t *testing.T) {
 	})
 }
 
+// What counts is when a renewal was sent: it may have been stored long before its answer came.
+func TestALeaseCountsFromWhenItsRenewalWasSent(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		a := c.start("a")
+		a.slow.answer.Store(int64(testTTL/5 - 100*time.Millisecond))
+		c.pass(testTTL, nothing)
+		a.blocked.Store(true)
+		c.pass(2*testTTL, func() {
+			over := time.Unix(0, a.slow.sent.Load()).Add(testTTL - testTTL/10)
+			if owns := len(a.owned()) > 0; owns != time.Now().Before(over) {
+				t.Fatalf("a owns anything: %v, %s after its lease was over", owns, time.Since(over))
+			}
+		})
+	})
+}
+
 // A replica that is stopped and goes on after its time has nothing done for it meanwhile: Owns knows all the
 // same.
 func TestAPausedReplicaKnowsThatItOwnsNothing(t *testing.T) {

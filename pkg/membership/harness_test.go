@@ -39,6 +39,7 @@ type member struct {
 
 	name    string
 	blocked *atomic.Bool // its calls are not answered
+	slow    *slowness
 	stop    context.CancelFunc
 	ended   chan struct{}
 	said    *said
@@ -65,19 +66,19 @@ func inBubble(t *testing.T, run func(t *testing.T, c *cluster)) {
 func (c *cluster) start(name string) *member {
 	c.t.Helper()
 	c.lives++
-	said, ready, blocked := &said{}, &atomic.Bool{}, &atomic.Bool{}
+	said, ready, blocked, slow := &said{}, &atomic.Bool{}, &atomic.Bool{}, &slowness{}
 	g, err := New(Config{
 		Service: "s", Generation: 1, Partitions: testPartitions, Replica: name, Incarnation: fmt.Sprint(c.lives),
 		Address: name + ":7400", TTL: testTTL, Hold: testHold,
 	}, Ports{
-		Leases: gate{Leases: c.memory.Leases(), blocked: blocked}, Clock: clock.Wall{}, Meter: noop.NewMeterProvider(),
+		Leases: gate{Leases: c.memory.Leases(), blocked: blocked, slow: slow}, Clock: clock.Wall{}, Meter: noop.NewMeterProvider(),
 		Logger: slog.New(slog.NewTextHandler(said, nil)), Ready: ready.Store,
 	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(c.t.Context()))
-	m := &member{Group: g, name: name, stop: stop, ended: make(chan struct{}), said: said, ready: ready, blocked: blocked}
+	m := &member{Group: g, name: name, stop: stop, ended: make(chan struct{}), said: said, ready: ready, blocked: blocked, slow: slow}
 	if err := g.Join(ctx); err != nil {
 		c.t.Fatal(err)
 	}
@@ -157,6 +158,13 @@ type gate struct {
 	log.Leases
 
 	blocked *atomic.Bool
+	slow    *slowness
+}
+
+// slowness lets the answers to renewals take their time, and knows when the last one was sent.
+type slowness struct {
+	answer atomic.Int64
+	sent   atomic.Int64
 }
 
 var errBlocked = errors.New("no way to the broker")
@@ -167,7 +175,13 @@ func (g gate) Hold(ctx context.Context, key string, value []byte, revision uint6
 		<-ctx.Done()
 		return 0, errors.Join(log.ErrUnknown, errBlocked)
 	}
-	return g.Leases.Hold(ctx, key, value, revision, ttl)
+	sent := time.Now()
+	revision, err := g.Leases.Hold(ctx, key, value, revision, ttl)
+	_ = clock.Sleep(ctx, clock.Wall{}, time.Duration(g.slow.answer.Load()))
+	if err == nil {
+		g.slow.sent.Store(sent.UnixNano())
+	}
+	return revision, err
 }
 
 // All implements log.Leases.
