@@ -156,6 +156,9 @@ func TestWhatCannotBeRepeatedIsTakenAsAWholeOrNotAtAll(t *testing.T) {
 	if code != http.StatusTooManyRequests || len(f.stored("live")) != before || len(f.stored("control")) != 1 {
 		t.Errorf("got %d, %d live events stored, %d opt-outs", code, len(f.stored("live"))-before, len(f.stored("control")))
 	}
+	for range leastUnderWay { // what is refused takes no room
+		f.post("/v1/batch", batchOf(trackOf(f.at(1, 1)), nameless))
+	}
 	if code, a, _ := f.post("/v1/batch", batchOf(nameless)); code != http.StatusOK {
 		t.Errorf("alone: %d %+v", code, a)
 	}
@@ -223,6 +226,42 @@ func TestWhenAllIsClosedNothingIsParsed(t *testing.T) {
 	}
 	if code, _, _ := f.post("/v1/track", `{"consent`); code != http.StatusBadRequest {
 		t.Errorf("one that may be an opt-out: %d, want 400", code)
+	}
+}
+
+// What is not stored takes no room either: a log that is down is not taken for stages that lag.
+func TestFailedAppendsLeaveRoom(t *testing.T) {
+	down := true
+	f := newFixture(t, func(_ *Config, d *run.Deps) {
+		d.Broker = failing{d.Broker, func(string) error {
+			if down {
+				return log.ErrUnknown
+			}
+			return nil
+		}}
+	})
+	for range 2 * leastUnderWay {
+		if code, a, _ := f.post("/v1/track", trackOf(f.at(1, 1))); code != http.StatusServiceUnavailable {
+			t.Fatalf("got %d %+v", code, a)
+		}
+	}
+	down = false
+	if code, a, _ := f.post("/v1/track", trackOf(f.at(1, 2))); code != http.StatusOK {
+		t.Errorf("when the log is there again: %d %+v", code, a)
+	}
+}
+
+// Those who are refused together do not come back together.
+func TestPublishersAreToldDifferentTimes(t *testing.T) {
+	f := newFixture(t)
+	f.door.pressure = fixedPressure{full()}
+	told := map[float64]bool{}
+	for range 10 {
+		_, a, _ := f.post("/v1/track", trackJSON)
+		told[a.RetryAfter] = true
+	}
+	if len(told) != 10 {
+		t.Errorf("ten publishers were told %d different times", len(told))
 	}
 }
 
@@ -385,3 +424,27 @@ func TestWithoutTimeThereIsNoLag(t *testing.T) {
 type untimed struct{ run.Stamper }
 
 func (untimed) Skew() bool { return false }
+
+// Refused items are kept as dead letters, but no flood of them takes the log: those that come while too many
+// are on their way are not taken, and kept when they come again.
+func TestAFloodOfWrongEventsIsBounded(t *testing.T) {
+	f := newFixture(t)
+	wrong := func(n int) string { return fmt.Sprintf(`{"type":"track","messageId":"wrong-%d"}`, n) }
+	for n := range lettersAtMost + 10 {
+		if code, a, _ := f.post("/v1/batch", batchOf(wrong(n))); code != http.StatusOK || len(a.Refused) != 1 {
+			t.Fatalf("wrong event %d: %d %+v", n, code, a)
+		}
+	}
+	f.door.letters.open.Add(lettersAtMost)
+	before := len(f.letters())
+	if code, a, _ := f.post("/v1/batch", batchOf(wrong(-1), trackOf(f.at(1, 1)))); code != http.StatusServiceUnavailable || a.Reason != string(overload.LogSlow) {
+		t.Errorf("got %d %+v", code, a)
+	}
+	if len(f.letters()) != before || len(f.stored("live")) != 1 {
+		t.Errorf("%d more letters, %d events", len(f.letters())-before, len(f.stored("live")))
+	}
+	f.door.letters.open.Add(-lettersAtMost)
+	if code, a, _ := f.post("/v1/batch", batchOf(wrong(-1))); code != http.StatusOK || len(a.Refused) != 1 {
+		t.Errorf("again: %d %+v", code, a)
+	}
+}
