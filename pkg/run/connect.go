@@ -36,7 +36,7 @@ func (p *process) connect(ctx context.Context) (Deps, error) {
 	if deps.Generation, err = log.LoadGeneration(ctx, site.KV()); err != nil {
 		return Deps{}, err
 	}
-	if err := log.Assert(ctx, site, deps.Generation); err != nil {
+	if err := p.assert(ctx, site, deps.Generation); err != nil {
 		return Deps{}, err
 	}
 	g := deps.Generation
@@ -82,6 +82,23 @@ func (p *process) connectNATS() (*nats.Conn, error) {
 		return nil
 	})
 	return nc, nil
+}
+
+// assert compares the streams with the generation. While one of them has no leader that cannot be: then it is
+// tried again, for as long as it takes.
+func (p *process) assert(ctx context.Context, site log.Site, g log.Generation) error {
+	for {
+		err := log.Assert(ctx, site, g)
+		if !errors.Is(err, log.ErrUnknown) && fault.Of(err) != fault.Unavailable {
+			return err
+		}
+		p.logger.WarnContext(ctx, "waiting for the streams", telemetry.KeyError, err)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the streams: %w", errors.Join(ctx.Err(), err))
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // connectRedis waits until Redis answers and checks that it will not evict states.
