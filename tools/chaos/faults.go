@@ -36,8 +36,6 @@ type faults struct {
 	mu     sync.Mutex
 	starts *rand.Rand // chooses failpoints
 	failed []error
-	// reaped: failpoints count no more, because the faults are over.
-	over bool
 }
 
 // all runs until ctx ends and everything that was under way is done.
@@ -141,7 +139,7 @@ func (f *faults) stop(ctx context.Context) {
 	}
 }
 
-// revive starts again what killed itself at a failpoint.
+// revive starts again what killed itself at a failpoint. What ended otherwise is wrong, and started again too.
 func (f *faults) revive(ctx context.Context) {
 	random := f.random(partRevive)
 	for {
@@ -153,9 +151,11 @@ func (f *faults) revive(ctx context.Context) {
 			if !r.busy.TryLock() {
 				continue
 			}
-			if r.Died() {
+			if !r.Running() {
 				f.noteTrouble(r)
-				f.tally.add("kills: by itself at a failpoint, "+r.service, 1)
+				if r.Died() {
+					f.tally.add("kills: by itself at a failpoint, "+r.service, 1)
+				}
 				fleet.Pause(ctx, between(random, 0, 500*time.Millisecond))
 				f.start(r, f.plan.failpoints)
 			}
