@@ -145,7 +145,7 @@ func (c *checker) checkRoom(d *Definitions, m *contact) {
 			if !l.matches(m) {
 				continue
 			}
-			if others := c.others(d, p, l, m); others >= l.Max {
+			if others := c.others(d, p, l, m); others >= c.allowed(p, i, m) {
 				over = true
 				c.breaksf(ContactCap, "", m.customer.key, "%s of %s at %s is contact %d, where cap %d of %s allows %d", m.id, m.action, m.at, others+1, i, p.Name, l.Max)
 			}
@@ -162,6 +162,27 @@ func (c *checker) checkRoom(d *Definitions, m *contact) {
 	if over {
 		c.out.Totals.CapsExceeded++
 	}
+}
+
+// allowed is how many contacts a cap of m's revision allows. Those that were decided after m, and yet made before
+// it, may have been decided by the rules of another revision, which knew of m: what that allows is allowed.
+func (c *checker) allowed(p *Policy, limit int, m *contact) int {
+	most := p.Limits[limit].Max
+	for _, o := range m.customer.contacts {
+		if o == m {
+			break
+		}
+		d := c.definitions(o.revision)
+		if d == nil || o.revision == m.revision || o.decided.sequence <= m.decided.sequence {
+			continue
+		}
+		for n := range d.Policies {
+			if q := &d.Policies[n]; q.Name == p.Name && limit < len(q.Limits) {
+				most = max(most, q.Limits[limit].Max)
+			}
+		}
+	}
+	return most
 }
 
 // others counts the contacts before m in its window: in the zone, of those that may have been the
