@@ -28,6 +28,9 @@ LOADFLAGS ?=
 # Simulated worlds for `make simulate`, and the planted bugs to look for: all, names, or nothing.
 SEEDS ?= 2000
 MUTANTS ?= all
+# How long `make chaos` breaks things, and its flags, such as CHAOSFLAGS="-seed 7 -kills 30".
+FOR ?= 2m
+CHAOSFLAGS ?=
 # The UCI Online Retail file for `make demo`; without one, a small sample of our own.
 DATA ?=
 
@@ -114,6 +117,11 @@ demo: ## A year of a shop on the replay clock, checked from the logs; DATA=file 
 load: ## A mesh under up to ten times what it can take: who is refused, how long the rest takes, lost=0; see LOADFLAGS
 	@mkdir -p $(BIN) && go build -o $(BIN)/load ./tools/load
 	@$(BIN)/load $(LOADFLAGS)
+
+.PHONY: chaos
+chaos: ## Real processes over real brokers, killed, paused, cut off and lied to for FOR, then checked; see CHAOSFLAGS
+	@mkdir -p $(BIN) && go build -o $(BIN)/chaos ./tools/chaos
+	@exec $(BIN)/chaos -for $(FOR) $(CHAOSFLAGS)
 
 .PHONY: grpcurl
 grpcurl: $(BIN)/grpcurl ## Build the pinned grpcurl into .cache/bin

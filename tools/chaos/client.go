@@ -91,7 +91,7 @@ func (c *clients) send(ctx context.Context, random *rand.Rand, r request) {
 			return
 		}
 		if refusal, ok := errors.AsType[*refusalError](err); ok {
-			c.complain("the door refused %s: %s", r.events[0].ID, refusal.why)
+			c.complainf("the door refused %s: %s", r.events[0].ID, refusal.why)
 			return
 		}
 		fleet.Pause(ctx, between(random, 50*time.Millisecond, 300*time.Millisecond))
@@ -187,7 +187,7 @@ func (c *clients) judge(what string, err error) error {
 	c.world.tally.add(fmt.Sprintf("clients: %s answered %s", what, code), 1)
 	switch code { //nolint:exhaustive // the others are what faults look like
 	case codes.Internal, codes.Unknown, codes.DataLoss, codes.Unimplemented, codes.InvalidArgument, codes.Unauthenticated, codes.PermissionDenied:
-		c.complain("%s: %v", what, err)
+		c.complainf("%s: %v", what, err)
 		return &refusalError{err.Error()}
 	}
 	return err
@@ -210,11 +210,11 @@ func (c *clients) acknowledged(r request, positions []ledger.Position) {
 
 func (c *clients) record(e ledger.Sent) {
 	if err := c.world.sent.Sent(e); err != nil {
-		c.complain("%v", err)
+		c.complainf("%v", err)
 	}
 }
 
-func (c *clients) complain(format string, args ...any) {
+func (c *clients) complainf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.wrong) < 50 {

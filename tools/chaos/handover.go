@@ -4,6 +4,7 @@ package main
 
 import (
 	"slices"
+	"sort"
 	"time"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
@@ -51,7 +52,7 @@ func standing(chain []log.Message, arrivals []time.Time) []time.Duration {
 		}
 		if opening && !last.IsZero() {
 			// What came before the last record may have been read by then; what came after it was not.
-			n, _ := slices.BinarySearchFunc(arrivals, last, time.Time.Compare)
+			n := sort.Search(len(arrivals), func(n int) bool { return arrivals[n].After(last) })
 			if n < len(arrivals) && arrivals[n].Before(m.Time) {
 				out = append(out, m.Time.Sub(arrivals[n]))
 			}

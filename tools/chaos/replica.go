@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -48,7 +49,7 @@ func (w *world) newReplica(service string, n int) (*replica, error) {
 	}
 	r.Process, err = fleet.New(fleet.Config{
 		Name: name, Dir: w.path("logs"), Path: filepath.Join(w.path("bin"), service),
-		Args: append(args, w.settings(r)...), Env: []string{secretEnv + "=" + secret},
+		Args: append(args, w.settings(r)...), Env: append(os.Environ(), secretEnv+"="+secret),
 	})
 	return r, err
 }

@@ -36,7 +36,7 @@ type run struct {
 	wrong   []string
 }
 
-func (r *run) say(format string, args ...any) {
+func (r *run) sayf(format string, args ...any) {
 	fmt.Fprintf(r.out, "%7s  %s\n", time.Since(r.began).Round(time.Second), fmt.Sprintf(format, args...))
 }
 
@@ -52,7 +52,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.allReady(ctx); err != nil {
 		return err
 	}
-	r.say("all services are ready")
+	r.sayf("all services are ready")
 	if err := r.chaos(ctx); err != nil {
 		return err
 	}
@@ -83,10 +83,10 @@ func (r *run) chaos(ctx context.Context) error {
 	defer endFaults()
 	wait.Go(func() { r.progress(breaking) })
 	r.faults.all(breaking)
-	r.say("the faults end")
+	r.sayf("the faults end")
 	healed := time.Now()
 	err := r.heal(ctx)
-	r.say("all services are ready after %s", time.Since(healed).Round(time.Millisecond))
+	r.sayf("all services are ready after %s", time.Since(healed).Round(time.Millisecond))
 	fleet.Pause(ctx, calmFor)
 	endLoad()
 	waited := make(chan struct{})
@@ -100,7 +100,7 @@ func (r *run) chaos(ctx context.Context) error {
 	endLife()
 	wait.Wait()
 	<-waited
-	r.say("load ends: everything is acknowledged")
+	r.sayf("load ends: everything is acknowledged")
 	return errors.Join(err, ctx.Err())
 }
 
@@ -111,7 +111,7 @@ func (r *run) progress(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.say("%s", r.counts())
+		r.sayf("%s", r.counts())
 	}
 }
 
@@ -176,7 +176,7 @@ func (r *run) settle(ctx context.Context) error {
 				return err
 			}
 			if open == 0 {
-				r.say("settled after %s", time.Since(began).Round(time.Second))
+				r.sayf("settled after %s", time.Since(began).Round(time.Second))
 				return nil
 			}
 			since = time.Now()
@@ -206,7 +206,7 @@ func (r *run) restart(ctx context.Context) error {
 			return fmt.Errorf("restart %s: %w", p.Name(), err)
 		}
 	}
-	r.say("every process was restarted")
+	r.sayf("every process was restarted")
 	return r.settle(ctx)
 }
 

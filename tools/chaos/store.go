@@ -65,7 +65,7 @@ func (s *store) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start redis: %w", err)
 	}
-	client := redis.NewUniversalClient(state.RedisOptions(s.socket))
+	client := s.client()
 	defer client.Close() //nolint:errcheck // it only asked
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
@@ -74,6 +74,11 @@ func (s *store) start(ctx context.Context) error {
 		err = fault.New(fault.Unavailable, "redis ended at once; see %s", out.Name())
 	}
 	return err
+}
+
+// client is a connection to it, also to the next server at the same place; the caller closes it.
+func (s *store) client() redis.UniversalClient {
+	return redis.NewUniversalClient(state.RedisOptions(s.socket))
 }
 
 // kill is kill -9.

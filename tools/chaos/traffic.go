@@ -99,16 +99,25 @@ func anonymousOf(n int) string { return fmt.Sprintf("anonymous-%d", n) }
 func batch(lane string, messages ...map[string]any) request {
 	r := request{path: "/v1/batch", lane: lane}
 	for _, m := range messages {
-		e := ledger.Sent{ID: m["messageId"].(string), Kind: fmt.Sprint(m["type"], " ", m["event"])}
-		for field, kind := range map[string]string{"userId": "user_id", "anonymousId": "anonymous_id"} {
-			if v, ok := m[field].(string); ok {
-				e.Identifiers = append(e.Identifiers, kind+":"+v)
+		e := ledger.Sent{ID: fmt.Sprint(m["messageId"]), Kind: fmt.Sprint(m["type"], " ", m["event"])}
+		for _, id := range []struct{ field, kind string }{{"userId", "user_id"}, {"anonymousId", "anonymous_id"}} {
+			if v, ok := m[id.field].(string); ok {
+				e.Identifiers = append(e.Identifiers, id.kind+":"+v)
 			}
 		}
 		r.events = append(r.events, e)
 	}
-	r.body, _ = json.Marshal(map[string]any{"batch": messages}) // texts, numbers and maps of them
+	r.body = encode(map[string]any{"batch": messages})
 	return r
+}
+
+// encode gives the JSON of texts, numbers, and maps and lists of them.
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic("a message has no JSON: " + err.Error())
+	}
+	return data
 }
 
 func now() string { return time.Now().UTC().Format(time.RFC3339Nano) }
@@ -250,7 +259,7 @@ func (t *traffic) receipts(ctx, life context.Context) {
 
 // receipt is the report of one delivery.
 func receipt(d delivered, kind, id string) request {
-	body, _ := json.Marshal(map[string]any{"token": d.token, "kind": kind, "id": id}) // texts
+	body := encode(map[string]any{"token": d.token, "kind": kind, "id": id})
 	return request{
 		path: "/v1/receipts/" + d.channel, body: body,
 		events: []ledger.Sent{{ID: identity.Derive("receipt", d.token, kind, id), Kind: kind}},

@@ -113,7 +113,7 @@ func (w *world) startStore(ctx context.Context) (err error) {
 	if err := w.store.start(ctx); err != nil {
 		return err
 	}
-	w.client = redis.NewUniversalClient(state.RedisOptions(w.store.socket))
+	w.client = w.store.client()
 	w.states = state.NewRedis(w.client, w.gen.Number)
 	return nil
 }
@@ -157,10 +157,7 @@ func (w *world) close() error {
 		wait.Go(func() { errs[n] = r.close() })
 	}
 	wait.Wait()
-	for _, end := range []func() error{w.closeClients, w.closeServers} {
-		errs = append(errs, end())
-	}
-	return errors.Join(errs...)
+	return errors.Join(errors.Join(errs...), w.closeClients(), w.closeServers())
 }
 
 func (w *world) closeClients() error {

@@ -35,7 +35,7 @@ func Build(ctx context.Context, dir string, services ...string) error {
 type Config struct {
 	// Name of the process; its log is <Name>.log in Dir.
 	Name, Dir string
-	// Path of the program, its arguments, and variables beside those of this process.
+	// Path of the program, its arguments, and its variables; nil: those of this process.
 	Path string
 	Args []string
 	Env  []string
@@ -78,7 +78,7 @@ func (p *Process) Start(mortal bool, more ...string) error {
 	l := &life{said: &listener{keep: p.log, heard: map[string]string{}}, mortal: mortal}
 	var err error
 	l.process, err = child.Start(child.Config{
-		Path: p.cfg.Path, Args: slices.Concat(p.cfg.Args, more), Env: append(os.Environ(), p.cfg.Env...), Output: l.said,
+		Path: p.cfg.Path, Args: slices.Concat(p.cfg.Args, more), Env: p.cfg.Env, Output: l.said,
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.cfg.Name, err)
@@ -185,7 +185,7 @@ func (p *Process) Trouble() []string {
 	p.mu.Lock()
 	asked := l.asked
 	p.mu.Unlock()
-	if !l.process.Running() && !asked && !(l.mortal && killed(l.process.Err())) {
+	if !l.process.Running() && !asked && (!l.mortal || !killed(l.process.Err())) {
 		out = append(out, fmt.Sprintf("it ended by itself: %v", l.process.Err()))
 	}
 	return out
