@@ -67,7 +67,7 @@ func (p *process) observe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.stack.Push("telemetry", p.telemetry.Stop)
+	p.stack.Push("telemetry", FlushTelemetry(p.telemetry, p.logger))
 	return nil
 }
 

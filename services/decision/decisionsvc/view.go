@@ -25,7 +25,7 @@ type view struct {
 	partition int
 	key       string
 	customer  []byte
-	// known is false if the shards of the partition were never written: nothing is known then.
+	// known is false if a shard of the partition was never written, or is being written: nothing is known then.
 	known   bool
 	profile *profilev1.Profile
 	state   *decisionv1.State
@@ -77,7 +77,10 @@ func (e *engine) read(ctx context.Context, of subject, id []byte, identifier str
 		return nil, nil, fmt.Errorf("read customer: %w", err)
 	}
 	v.metas, v.lists = got.Metas, got.Lists
-	v.known = got.Metas[profileStage].Generation != 0 && got.Metas[decisionStage].Generation != 0 && got.Metas[suppressionStage].Generation != 0
+	v.known = true
+	for _, stage := range q.Metas {
+		v.known = v.known && got.Metas[stage].Generation != 0 && !got.Metas[stage].Unfinished
+	}
 	if err := v.decode(of.tenant, got.Rows); err != nil {
 		return nil, nil, err
 	}

@@ -97,7 +97,7 @@ func (m *Mesh) observe(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	m.stack.Push("telemetry", m.telemetry.Stop)
+	m.stack.Push("telemetry", run.FlushTelemetry(m.telemetry, m.logger))
 	return nil
 }
 

@@ -70,7 +70,7 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 	over := e.clock.Elapsed() + e.wait
 	for {
 		p, partition, err := e.look(ctx, tenant, home, at)
-		if !isStale(err) {
+		if !isStale(err) && !errors.Is(err, errUnknown) {
 			return p, partition, err
 		}
 		if e.clock.Elapsed() >= over || clock.Sleep(ctx, e.clock, pollEvery) != nil {
@@ -110,6 +110,9 @@ func (e *engine) look(ctx context.Context, tenant string, home []byte, at *event
 		return nil, 0, fmt.Errorf("decode identifier row: %w", err)
 	}
 	id, raw, meta := home, view.Rows[1], view.Metas[stageName]
+	if !written(meta) {
+		return nil, 0, errUnknown
+	}
 	if to := row.GetProfileId(); len(to) > 0 && !bytes.Equal(to, home) {
 		id, raw = to, nil
 		partition = e.hasher.Partition(id)
@@ -122,6 +125,9 @@ func (e *engine) look(ctx context.Context, tenant string, home []byte, at *event
 		}
 		if !fence.passed(partition, meta) {
 			return nil, 0, &staleError{at: at}
+		}
+		if !written(meta) {
+			return nil, 0, errUnknown
 		}
 		if raw == nil {
 			return nil, 0, errNotFound()
@@ -138,6 +144,12 @@ func (e *engine) look(ctx context.Context, tenant string, home []byte, at *event
 	}
 	return nil, 0, fault.New(fault.Unavailable, "resolve identifier: its profile is being linked; try again")
 }
+
+// errUnknown says that nothing is known of a customer now, which is not that there is none.
+var errUnknown = fault.As(fault.Unavailable, errors.New("states are being made again; try again soon"))
+
+// written says whether a partition's states are there.
+func written(meta state.Meta) bool { return meta.Applied > 0 && !meta.Unfinished }
 
 func (e *engine) row(ctx context.Context, partition int, key string) ([]byte, state.Meta, error) {
 	view, err := e.store.Read(ctx, partition, state.Query{Metas: []string{stageName}, Rows: []state.Row{{Stage: stageName, Key: key}}})
@@ -186,11 +198,17 @@ func (e *engine) timeline(ctx context.Context, p *profilev1.Profile, partition, 
 	name := timelineOf(identity.CustomerKey(p.GetTenant(), p.GetId()))
 	var q state.Query
 	for _, s := range log.Stages() {
+		q.Metas = append(q.Metas, s.Name)
 		q.Lists = append(q.Lists, state.List{Stage: s.Name, Name: name, Newest: limit})
 	}
 	view, err := e.store.Read(ctx, partition, q)
 	if err != nil {
 		return nil, fmt.Errorf("read timeline: %w", err)
+	}
+	for _, s := range q.Metas {
+		if view.Metas[s].Unfinished {
+			return nil, errUnknown
+		}
 	}
 	var out []*profilev1.TimelineEntry
 	for _, list := range view.Lists {

@@ -278,7 +278,7 @@ func TestAReadFromAnotherPartitionWaitsForItsLetters(t *testing.T) {
 			}
 			return v, nil
 		}
-		v.Metas[stageName] = state.Meta{Senders: map[string]state.Position{"prf.0": {Sequence: letters}}}
+		v.Metas[stageName] = state.Meta{Applied: 9, Senders: map[string]state.Position{"prf.0": {Sequence: letters}}}
 		v.Rows[0] = p
 		return v, nil
 	})

@@ -1,0 +1,505 @@
+package degraded
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc"
+
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/config"
+	"refrain.dev/pkg/definition"
+	"refrain.dev/pkg/embed"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/rpc"
+	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/snapshot"
+	"refrain.dev/pkg/source"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/state"
+	"refrain.dev/services/decision/decisionsvc"
+	"refrain.dev/services/dispatch/dispatchsvc"
+	"refrain.dev/services/ingest/ingestsvc"
+	"refrain.dev/services/profile/profilesvc"
+	"refrain.dev/services/suppression/suppressionsvc"
+)
+
+// patience bounds every wait on a busy machine.
+const patience = 40 * time.Second
+
+// town is the five services, each with a server and a clock of its own, on one log and one store; whatever they
+// depend on can be taken away.
+type town struct {
+	t, top *testing.T  // the test that runs, and the one whose town it is
+	broker *embed.NATS // nil on a cluster
+	cfg    embed.NATSConfig
+	nc     *nats.Conn
+	site   *log.JetStream
+	gen    log.Generation
+	store  *frailStore
+	kv     *frailKV
+	skewed *skewed
+	dir    string
+	logs   *lockedBuffer
+	conns  map[string]*grpc.ClientConn
+
+	mu    sync.Mutex
+	parts map[string]*part
+	url   string
+	ready map[string]bool
+}
+
+// part is a service that runs.
+type part struct {
+	stop  context.CancelFunc
+	ended chan error
+}
+
+// option changes a town before it is built.
+type option func(*town, *words)
+
+// words fill in the shop.
+type words map[string]string
+
+// build makes a town on an embedded broker and runs it until the test ends.
+func build(t *testing.T, opts ...option) *town {
+	t.Helper()
+	w := newTown(t)
+	w.cfg = embed.NATSConfig{Dir: filepath.Join(w.dir, "log")}
+	w.startBroker()
+	nc, err := nats.Connect(w.broker.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close(); w.stopBroker() })
+	w.open(nc, 1, opts...)
+	return w
+}
+
+func newTown(t *testing.T) *town {
+	t.Helper()
+	return &town{
+		t: t, top: t, dir: t.TempDir(), logs: &lockedBuffer{}, parts: map[string]*part{}, ready: map[string]bool{}, skewed: &skewed{},
+		store: &frailStore{Store: state.NewMemory()}, conns: map[string]*grpc.ClientConn{},
+	}
+}
+
+// cell is what one service does under the test's condition.
+func (w *town) cell(name string, check func(t *testing.T)) {
+	w.top.Helper()
+	w.top.Run(name, func(t *testing.T) {
+		w.t = t
+		defer func() { w.t = w.top }()
+		check(t)
+	})
+}
+
+func (w *town) startBroker() {
+	w.t.Helper()
+	var err error
+	if w.broker, err = embed.StartNATS(w.cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.cfg.Port == 0 { // the same one from now on
+		at, err := net.ResolveTCPAddr("tcp", strings.TrimPrefix(w.broker.ClientURL(), "nats://"))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.cfg.Port = at.Port
+	}
+}
+
+func (w *town) stopBroker() {
+	if w.broker != nil {
+		w.broker.Shutdown()
+		w.broker = nil
+	}
+}
+
+// open provisions the log, applies the shop and starts the services.
+func (w *town) open(nc *nats.Conn, replicas int, opts ...option) {
+	w.t.Helper()
+	w.nc = nc
+	var err error
+	if w.site, err = log.NewJetStream(nc); err != nil {
+		w.t.Fatal(err)
+	}
+	w.gen = log.Generation{Number: 1, Partitions: 2, Streams: 1, Replicas: replicas}
+	if w.gen, err = log.Provision(w.t.Context(), w.site, w.gen, log.ProvisionConfig{Owner: "town", MaxBytes: 64 << 20}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.kv = &frailKV{KV: w.site.KV()}
+	text := words{"EMAIL": "adapter: file, config: {path: email.jsonl}", "HOOK": "adapter: file, config: {path: hook.jsonl}"}
+	for _, opt := range opts {
+		opt(w, &text)
+	}
+	for _, name := range []string{"dispatch", "suppression", "decision", "profile", "ingest"} {
+		w.start(name)
+	}
+	w.top.Cleanup(w.end)
+	w.eventually("the services are ready", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.ready) == 5
+	})
+	w.apply(text)
+}
+
+func (w *town) end() {
+	for _, name := range []string{"ingest", "profile", "decision", "suppression", "dispatch"} {
+		w.stop(name)
+	}
+	if w.top.Failed() {
+		w.t.Log(w.logs)
+	}
+}
+
+// start runs a service; deps are its own, but for the log and the store.
+func (w *town) start(name string) {
+	w.t.Helper()
+	server, err := rpc.NewServer(rpc.ServerConfig{StopWithin: time.Second})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var c clock.Clock = clock.Wall{}
+	if name == "dispatch" {
+		c = w.skewed
+	}
+	deps := run.Deps{
+		Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelWarn})).With("service", name),
+		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
+		Broker: w.site, KV: w.kv, Objects: w.site.Objects(), Retention: snapshot.Settings{Look: 50 * time.Millisecond}, Store: w.store,
+		Generation: w.gen, Runner: stage.NewFreeRunner(), Clock: c, GRPC: server, NATS: w.nc, Replica: name,
+		Ownership: stage.Always(func(int) bool { return true }),
+		Ready: func(name string, up bool) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if up {
+				w.ready[name] = true
+			}
+		},
+		Listening: func(_ string, at net.Addr) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.url = "http://" + at.String()
+		},
+		Dial: func(address string) (run.Conn, error) { return rpc.Dial(address, rpc.ClientConfig{}) },
+	}
+	service, err := w.make(name, deps)
+	if err != nil {
+		w.t.Fatalf("build %s: %v", name, err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(w.top.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &part{stop: cancel, ended: make(chan error, 1)}
+	go func() {
+		p.ended <- run.Together(ctx, deps.Logger, 10*time.Second,
+			run.Part{Name: name, Component: service}, run.Part{Name: "grpc", Component: run.Func(func(ctx context.Context) error { return server.ServeUntil(ctx, l) })})
+	}()
+	w.parts[name] = p
+	if w.conns[name], err = rpc.Dial(l.Addr().String(), rpc.ClientConfig{}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.top.Cleanup(func() { _ = w.conns[name].Close() })
+}
+
+func (w *town) make(name string, deps run.Deps) (run.Component, error) {
+	ctx := w.top.Context()
+	switch name {
+	case "dispatch":
+		cfg := dispatchsvc.Default()
+		cfg.DataDir = w.dir
+		cfg.Secret = func(string) (string, bool) { return "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", true }
+		return dispatchsvc.New(ctx, cfg, deps)
+	case "suppression":
+		return suppressionsvc.New(ctx, suppressionsvc.Default(), deps)
+	case "decision":
+		cfg := decisionsvc.Default()
+		cfg.Deadline = config.Duration(5 * time.Second) // a busy machine is no finding
+		return decisionsvc.New(ctx, cfg, deps)
+	case "profile":
+		return profilesvc.New(ctx, profilesvc.Default(), deps)
+	default:
+		cfg := ingestsvc.Default()
+		cfg.HTTP = "127.0.0.1:0"
+		return ingestsvc.New(ctx, cfg, deps)
+	}
+}
+
+// stop ends a service in order; one that does not run is left alone.
+func (w *town) stop(name string) {
+	p := w.parts[name]
+	if p == nil {
+		return
+	}
+	p.stop()
+	select {
+	case err := <-p.ended:
+		if err != nil {
+			w.t.Logf("%s ended: %v", name, err)
+		}
+	case <-time.After(patience):
+		w.t.Errorf("%s does not end", name)
+	}
+	w.parts[name] = nil
+}
+
+// apply lets the shop take effect.
+func (w *town) apply(text words) {
+	w.t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "meshsvc", "testdata", "shop", "shop.yaml"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	shop := string(raw)
+	all := words{"COLLECT": "PT0S", "THINK": "P30D", "CAP": "5"}
+	maps.Copy(all, text)
+	for k, v := range all {
+		shop = strings.ReplaceAll(shop, "@"+k+"@", v)
+	}
+	dir := w.t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "shop.yaml"), []byte(shop), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	src, diags := definition.Load(os.DirFS(dir))
+	bundle := src.Bundle()
+	_, more := catalog.Compile(bundle)
+	for _, d := range append(diags, more...) {
+		if d.Severity == definition.Error {
+			w.t.Fatal(d)
+		}
+	}
+	data, err := bundle.MarshalVT()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := source.Put(w.t.Context(), w.site.KV(), bundle.GetRevision(), data); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := source.Activate(w.t.Context(), w.site.KV(), w.site, w.gen.Partitions, bundle.GetRevision(), time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// object is a JSON object.
+type object = map[string]any
+
+// post publishes one Segment call and returns the status and when to come again.
+func (w *town) post(kind string, body object) (status int, retryAfter string) {
+	w.t.Helper()
+	data, err := json.Marshal(body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	w.mu.Lock()
+	url := w.url
+	w.mu.Unlock()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/"+kind, bytes.NewReader(data))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.SetBasicAuth("key", "")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing is in it
+	return resp.StatusCode, resp.Header.Get("Retry-After")
+}
+
+// publish is post that comes again until it is taken, as publishers do.
+func (w *town) publish(kind string, body object) {
+	w.t.Helper()
+	w.eventually(fmt.Sprintf("%v is taken", body["messageId"]), func() bool {
+		status, _ := w.post(kind, body)
+		return status == http.StatusOK
+	})
+}
+
+// customer introduces somebody with an address and consent to mail, and waits until all of the mesh knows.
+func (w *town) customer(user string) {
+	w.t.Helper()
+	w.publish("identify", object{"userId": user, "messageId": "identify-" + user, "traits": object{"email": user + "@shop.example"}})
+	w.publish("track", object{
+		"userId": user, "messageId": "consent-" + user, "event": "consent_given",
+		"properties": object{"channel": "email", "topic": "*", "basis": "opt_in"},
+	})
+	w.eventually(user+" has consented", func() bool {
+		res, err := w.profile(user)
+		return err == nil && slices.ContainsFunc(res.GetProfile().GetLeaves(), func(l *profilev1.Leaf) bool { return len(l.GetConsents()) > 0 })
+	})
+}
+
+// order is what a mail of thanks follows, stock what a call of the webhook follows.
+func order(user, id string) object {
+	return object{"userId": user, "messageId": id, "event": "order_placed", "properties": object{"order_id": id, "total": 12.5}}
+}
+
+func stock(user, id string) object {
+	return object{"userId": user, "messageId": id, "event": "stock_back", "properties": object{"item": "item-" + id}}
+}
+
+// sent counts what a file channel got that names an id.
+func (w *town) sent(channel, id string) int {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, channel+".jsonl"))
+	if err != nil && !os.IsNotExist(err) {
+		w.t.Fatal(err)
+	}
+	return strings.Count(string(data), id)
+}
+
+// delivers proves that the mesh does its whole work, once.
+func (w *town) delivers(user, id string) {
+	w.t.Helper()
+	w.customer(user)
+	w.publish("track", order(user, id))
+	w.arrives("email", id)
+}
+
+// arrives waits until a channel has got something.
+func (w *town) arrives(channel, id string) {
+	w.t.Helper()
+	w.eventually(id+" is sent by "+channel, func() bool { return w.sent(channel, id) > 0 })
+	if n := w.lines(channel, id); n != 1 {
+		w.t.Errorf("%s was sent %d times", id, n)
+	}
+}
+
+// lines counts the messages of a channel that name an id.
+func (w *town) lines(channel, id string) int {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, channel+".jsonl"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		if strings.Contains(line, id) {
+			n++
+		}
+	}
+	return n
+}
+
+func ident(user string) *eventv1.Identifier { return &eventv1.Identifier{Kind: "user_id", Value: user} }
+
+// ask asks for the next best actions of somebody.
+func (w *town) ask(user string) (*decisionv1.NextBestActionsResponse, error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	return decisionv1.NewDecisionServiceClient(w.conns["decision"]).NextBestActions(ctx, &decisionv1.NextBestActionsRequest{
+		Identifier: ident(user), Placement: "web-banner",
+	})
+}
+
+// offered waits until somebody is offered the banner, which needs one order.
+func (w *town) offered(user string) {
+	w.t.Helper()
+	w.eventually("the banner is offered to "+user, func() bool {
+		res, err := w.ask(user)
+		return err == nil && len(res.GetItems()) == 1 && len(res.GetDegraded()) == 0
+	})
+}
+
+// reserve asks suppression for room.
+func (w *town) reserve(user, id string) (*contactv1.ReserveResponse, error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Second)
+	defer cancel()
+	return contactv1.NewContactServiceClient(w.conns["suppression"]).Reserve(ctx, &contactv1.ReserveRequest{
+		Tenant: "default", Identifier: ident(user), Id: id, Contact: &contactv1.Contact{Action: "thanks", Channel: "email", Purpose: "marketing", Topic: "news"},
+	})
+}
+
+// profile reads somebody's profile.
+func (w *town) profile(user string) (*profilev1.GetProfileResponse, error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Second)
+	defer cancel()
+	return profilev1.NewProfileServiceClient(w.conns["profile"]).GetProfile(ctx, &profilev1.GetProfileRequest{Identifier: ident(user)})
+}
+
+// ends are the last sequences of a family of chains.
+func (w *town) ends(chain string) []uint64 {
+	w.t.Helper()
+	var out []uint64
+	for p := range w.gen.Partitions {
+		m, err := w.site.Last(w.t.Context(), log.Subject(chain, p))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		out = append(out, m.Sequence)
+	}
+	return out
+}
+
+func (w *town) eventually(what string, ok func() bool) {
+	w.t.Helper()
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-over.C:
+			w.t.Fatalf("waited %s in vain: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// lockedBuffer takes log lines.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) count(text string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.text.String(), text)
+}
+
+// String is the end of what was written.
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.text.String()
+	return "the log ends with:\n" + s[max(0, len(s)-6000):]
+}
