@@ -160,7 +160,7 @@ func (e *engine) row(ctx context.Context, partition int, of, key string) ([]byte
 	if err != nil {
 		return nil, fmt.Errorf("read row of %s: %w", of, err)
 	}
-	if view.Metas[of].Applied == 0 {
+	if meta := view.Metas[of]; meta.Applied == 0 || meta.Unfinished {
 		return nil, fault.New(fault.Unavailable, "read row of %s: its states are not there yet", of)
 	}
 	return view.Rows[0], nil
