@@ -25,7 +25,9 @@ func handovers(h *ledger.History, t *tally) {
 			var arrivals []time.Time
 			for _, before := range spec.Before {
 				for _, m := range h.Log[log.Subject(before, p)] {
-					arrivals = append(arrivals, m.Time)
+					if spec.Name == "profile" || works(m) {
+						arrivals = append(arrivals, m.Time)
+					}
 				}
 			}
 			slices.SortFunc(arrivals, time.Time.Compare)
@@ -34,6 +36,12 @@ func handovers(h *ledger.History, t *tally) {
 			}
 		}
 	}
+}
+
+// works says whether a record of a chain gives the next stage something to do.
+func works(m log.Message) bool {
+	rec := &stagev1.Record{}
+	return rec.UnmarshalVT(m.Data) == nil && len(rec.GetCells()) > 0
 }
 
 // standing lists how long a chain stood still at each change of hands while there was work.
