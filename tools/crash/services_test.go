@@ -15,13 +15,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"refrain.dev/pkg/catalog"
-	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/embed/embedtest"
 	"refrain.dev/pkg/log"
-	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/state"
+	programs "refrain.dev/tools/internal/fleet"
 	"refrain.dev/tools/ledger"
 )
 
@@ -87,7 +85,6 @@ func newFleetOf(ctx context.Context, t *testing.T, names []string, settings ...s
 			args = append(args, settings...)
 		}
 		p := newProcess(t, f.dir, name, filepath.Join(bin, service), args...)
-		p.env = append(p.env, "CRASH_WEBHOOK_SECRET="+webhookSecret)
 		f.processes = append(f.processes, p)
 	}
 	return f
@@ -108,18 +105,11 @@ spec: {adapter: webhook, timeout: PT1S, config: {url: %q, secret_env: CRASH_WEBH
 	if err := os.WriteFile(filepath.Join(dir, "desk.yaml"), []byte(desk), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
-	src, diags := definition.Load(os.DirFS(dir))
-	bundle := src.Bundle()
-	_, more := catalog.Compile(bundle)
-	for _, d := range append(diags, more...) {
-		if d.Severity == definition.Error {
-			f.t.Fatalf("workspace: %s", d)
-		}
-	}
-	if err := source.Put(ctx, f.site.KV(), bundle.GetRevision(), definition.Marshal(bundle)); err != nil {
+	compiled, err := programs.Compile(dir)
+	if err != nil {
 		f.t.Fatal(err)
 	}
-	if err := source.Activate(ctx, f.site.KV(), f.site, f.gen.Partitions, bundle.GetRevision(), time.Now()); err != nil {
+	if err := compiled.Apply(ctx, f.site, f.gen); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -187,7 +177,7 @@ func (f *fleet) quiet(ctx context.Context, within time.Duration) error {
 	var before map[string]uint64
 	since := time.Now()
 	for {
-		now, err := heads(ctx, f.site, f.gen)
+		now, err := programs.Heads(ctx, f.site, f.gen)
 		if err != nil {
 			return err
 		}
