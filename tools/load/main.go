@@ -33,7 +33,7 @@ func main() {
 	flag.StringVar(&p.redis, "redis", "memory", "memory, auto, or the address of a Redis for the states")
 	flag.IntVar(&p.partitions, "partitions", 8, "partitions of the mesh")
 	flag.IntVar(&p.batch, "batch", 100, "live and bulk events per request")
-	flag.IntVar(&p.customers, "customers", 20_000, "how many customers the events are about")
+	flag.IntVar(&p.customers, "customers", 5_000, "how many customers the events are about")
 	flag.Float64Var(&p.capacity, "capacity", 0, "events per second to take multiples of; 0: measured")
 	flag.Float64Var(&p.hot, "hot", 0, "share of the live events that one customer has, 0 to 1")
 	flag.Uint64Var(&p.seed, "seed", 1, "of the times and customers of requests")
@@ -129,6 +129,9 @@ func (r *run) all(ctx context.Context, out *report) error {
 		out.capacity = c
 	}
 	for n, times := range r.plan.times {
+		if err := r.mesh.rest(ctx); err != nil { // mails of what came before must not slow what comes now
+			return fmt.Errorf("wait for the mesh to rest: %w", err)
+		}
 		ph, err := r.offer(ctx, n, times*out.capacity)
 		if err != nil {
 			return fmt.Errorf("offer %g times the capacity: %w", times, err)

@@ -16,7 +16,7 @@ import (
 
 const (
 	// patience bounds every wait for the mesh.
-	patience = 2 * time.Minute
+	patience = 5 * time.Minute
 	lookEach = 5 * time.Millisecond
 )
 
@@ -104,7 +104,7 @@ func (m *running) settled(ctx context.Context) error {
 }
 
 // quietFor is how long no stage may have written for the mesh to be at rest.
-const quietFor = time.Second
+const quietFor = 2 * time.Second
 
 // rest waits until no stage writes any more: then everything that was to be sent is.
 func (m *running) rest(ctx context.Context) error {

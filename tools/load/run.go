@@ -162,7 +162,7 @@ func (r *run) offer(ctx context.Context, number int, rate float64) (*phase, erro
 	group.Wait()
 	over := begin.Add(r.plan.each)
 	err := errors.Join(r.mesh.settled(ctx), r.takes(ctx))
-	ph.recover = time.Since(over)
+	ph.recover = max(0, time.Since(over))
 	stop()
 	return ph, errors.Join(err, <-watched, ctx.Err())
 }
@@ -199,24 +199,42 @@ func (r *run) verify(ctx context.Context) (*ledger.Report, error) {
 	if err := errors.Join(append(r.errs, r.recorder.Close())...); err != nil {
 		return nil, fmt.Errorf("write the client's log: %w", err)
 	}
-	if err := r.mesh.rest(ctx); err != nil {
-		return nil, fmt.Errorf("wait for the mesh to rest: %w", err)
-	}
-	h, err := ledger.Load(ctx, r.mesh.Site(), r.mesh.Store(), r.mesh.Generation())
+	h, err := r.history(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the mesh: %w", err)
+		return nil, err
 	}
 	if h.Sent, err = ledger.ReadSent(r.path); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the client's log: %w", err)
 	}
 	definitions, err := ledger.ReadDefinitions(os.DirFS(r.plan.workspace))
 	if err != nil {
 		return nil, err
 	}
 	h.Definitions = map[string]*ledger.Definitions{"": definitions}
-	if h.Received, err = ledger.ReadFileChannel(filepath.Join(r.mesh.dir, "channels", "email.jsonl")); err != nil {
-		return nil, err
-	}
 	h.Channels = []string{"email"}
 	return ledger.Verify(h), nil
+}
+
+// history reads the mesh and what its channel got, at a time at which the channel gets nothing: both must be of
+// one moment. Mails may go on for long after the events are through.
+func (r *run) history(ctx context.Context) (h *ledger.History, err error) {
+	path := filepath.Join(r.mesh.dir, "channels", "email.jsonl")
+	got := -1
+	err = until(ctx, func() (bool, error) {
+		if err := r.mesh.rest(ctx); err != nil {
+			return false, fmt.Errorf("wait for the mesh to rest: %w", err)
+		}
+		before, err := ledger.ReadFileChannel(path)
+		if err != nil || len(before) != got {
+			got = len(before)
+			return false, err
+		}
+		if h, err = ledger.Load(ctx, r.mesh.Site(), r.mesh.Store(), r.mesh.Generation()); err != nil {
+			return false, fmt.Errorf("read the mesh: %w", err)
+		}
+		h.Received, err = ledger.ReadFileChannel(path)
+		got = len(h.Received)
+		return got == len(before), err
+	})
+	return h, err
 }

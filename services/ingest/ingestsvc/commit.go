@@ -126,8 +126,8 @@ func (c *committer) next(to address) []*ticket {
 	return batch
 }
 
-// delay is how long it may take to store something that is submitted now: the append that is open, those that
-// what waits already needs, and its own. An address that is idle has no delay, so that somebody finds out when a log
+// delay is how long something has to wait that is submitted now: as long again as the append that is open has
+// taken by now, and for full messages that wait already. To share the next message costs nobody anything. An address that is idle has no delay, so that somebody finds out when a log
 // that was slow is fast again.
 func (c *committer) delay(to address) time.Duration {
 	c.mu.Lock()
@@ -136,9 +136,9 @@ func (c *committer) delay(to address) time.Duration {
 	if l == nil {
 		return 0
 	}
-	each := max(c.usual, c.clock.Elapsed()-l.since)
-	ahead := 1 + max(l.items/maxArrivals, l.bytes/maxArrivalBytes)
-	return time.Duration(ahead)*each + c.usual
+	open := c.clock.Elapsed() - l.since
+	ahead := max(l.items/maxArrivals, l.bytes/maxArrivalBytes)
+	return open + time.Duration(ahead)*max(c.usual, open)
 }
 
 // took notes how long an append took.

@@ -31,9 +31,9 @@ type Config struct {
 	BulkMaxWait config.Duration `yaml:"bulk_max_wait" help:"the same for bulk events"`
 	// MaxLag is the age of the oldest event on its way at which a partition takes no more of its lane.
 	MaxLag config.Duration `yaml:"max_lag" help:"age of the oldest event on its way at which its partition takes no more"`
-	// MaxQueue is how long it may take to store an event that is taken, by the log's present pace; half of it for
+	// MaxQueue is how long an event that is taken may have to wait for appends before its own; half of it for
 	// bulk events.
-	MaxQueue config.Duration `yaml:"max_queue" help:"how long storing an event may take, by the log's pace, for it to be taken"`
+	MaxQueue config.Duration `yaml:"max_queue" help:"how long an event may have to wait for appends before its own to be taken"`
 	// CustomerRate and CustomerBurst bound the live events of one customer; a rate of 0 bounds nothing.
 	CustomerRate  float64 `yaml:"customer_rate" help:"live events per second that one customer may have for long; 0: any number"`
 	CustomerBurst int     `yaml:"customer_burst" help:"live events that one customer may have at once"`

@@ -16,7 +16,7 @@ import (
 	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
-// leastUnderWay is how many events of a partition and lane may be under way whatever the stages' pace.
+// leastUnderWay is how many events of a partition and lane may be under way before the stages' pace is known.
 const leastUnderWay = 500
 
 // flows is what this process has under way, by lane and partition, and asks how far the stages have come.

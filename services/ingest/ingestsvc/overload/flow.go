@@ -15,8 +15,8 @@ type Limits struct {
 	Wait time.Duration
 	// Lag is the age of what has waited longest at which nothing more is taken.
 	Lag time.Duration
-	// Least is how many events may be under way whatever the pace: it is not known before something came
-	// through.
+	// Least is how many events may be under way before the pace is known, which it is once there was much to do;
+	// a tenth of it may be whatever the pace.
 	Least int
 }
 
@@ -79,6 +79,7 @@ type Flow struct {
 	through uint64 // of those, known to be through
 	marks   []mark // what is stored and not known to be through, in order
 	rate    float64
+	known   bool // the stages were seen to have much to do: rate is what they can do
 	looked  time.Duration
 	refuses bool
 	crowded bool
@@ -189,7 +190,7 @@ func (f *Flow) pace(came float64, now time.Duration, busy bool) {
 	rate := came / took
 	if busy {
 		rate = f.rate + smooth*(rate-f.rate)
-		f.rate = rate
+		f.rate, f.known = rate, true
 		return
 	}
 	f.rate = max(f.rate, rate)
@@ -200,7 +201,11 @@ func (f *Flow) under() int { return f.storing + int(f.stored-f.through) } //noli
 
 // window is how many may be.
 func (f *Flow) window() int {
-	return max(f.lane.limits.Least, int(f.rate*f.lane.limits.Wait.Seconds()))
+	least := f.lane.limits.Least
+	if f.known {
+		least = max(1, least/10)
+	}
+	return max(least, int(f.rate*f.lane.limits.Wait.Seconds()))
 }
 
 // Crowded says that at least half of what may be under way is.
