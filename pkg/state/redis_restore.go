@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/redis/go-redis/v9"
+
 	"refrain.dev/pkg/fault"
 )
 
 // imagePrefix begins the target of an image that is being restored; the script knows it too.
 const imagePrefix = "image:"
 
-// Restore implements Store. A piece is written in calls as small as those of Apply, so it may be done in part;
-// the next try goes on where it stopped.
+// Restore implements Store. A piece is written in calls as small as those of Apply, all on their way at once; so
+// it may be done in part, and the next try goes on where it stopped. A call that arrives without the one before it
+// changes nothing.
 func (r *Redis) Restore(ctx context.Context, shard Shard, p Piece) (int, error) {
 	keys, err := r.keyspace(ctx, shard.Partition)
 	if err != nil {
@@ -26,7 +29,11 @@ func (r *Redis) Restore(ctx context.Context, shard Shard, p Piece) (int, error) 
 			return 0, err
 		}
 	}
-	for from := p.From; ; {
+	from, err := r.pipe(ctx, keys, shard.Stage, &p)
+	if err != nil {
+		return 0, unavailable(err, "restore %s/%d", shard.Stage, shard.Partition)
+	}
+	for { // the last call; its answer says if those before it were not done
 		call, err := newImagePart(keys, shard.Stage, &p, from)
 		if err != nil {
 			return 0, err
@@ -53,6 +60,30 @@ func (r *Redis) Restore(ctx context.Context, shard Shard, p Piece) (int, error) 
 			return 0, fault.New(fault.Internal, "restore %s/%d: %w", shard.Stage, shard.Partition, errAnswer)
 		}
 	}
+}
+
+// pipe sends the calls of a piece at once, but for the last one, and returns where that begins.
+func (r *Redis) pipe(ctx context.Context, space keyspace, stage string, p *Piece) (from int, err error) {
+	pipe := r.client.Pipeline()
+	for from = p.From; ; {
+		call, err := newImagePart(space, stage, p, from)
+		if err != nil {
+			return 0, err
+		}
+		if call.upto == p.end() {
+			break
+		}
+		r.apply.EvalSha(ctx, pipe, call.keys, call.args...)
+		from = call.upto
+	}
+	if pipe.Len() == 0 {
+		return from, nil
+	}
+	_, err = pipe.Exec(ctx)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return from, nil // the calls that follow one by one bring the script along
+	}
+	return from, err
 }
 
 // beginImage empties the shard, unless this very image is being restored. Who is late is refused by the

@@ -119,9 +119,29 @@ func (c *cutter) after(parts int, how statetest.Loss) {
 // DialHook implements redis.Hook.
 func (c *cutter) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-// ProcessPipelineHook implements redis.Hook.
+// ProcessPipelineHook implements redis.Hook: a call that is lost on the way leaves those behind it.
 func (c *cutter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		var sent []redis.Cmder
+		for _, cmd := range cmds {
+			if strings.HasPrefix(cmd.Name(), "eval") && c.loses(statetest.LoseRequest, nil) {
+				cmd.SetErr(errCut)
+				continue
+			}
+			sent = append(sent, cmd)
+		}
+		err := next(ctx, sent)
+		for _, cmd := range sent {
+			if strings.HasPrefix(cmd.Name(), "eval") && c.loses(statetest.LoseAnswer, cmd.Err()) {
+				cmd.SetErr(errCut)
+				return errCut
+			}
+		}
+		if len(sent) < len(cmds) {
+			return errCut
+		}
+		return err
+	}
 }
 
 // ProcessHook implements redis.Hook.
