@@ -31,6 +31,8 @@ MUTANTS ?= all
 # How long `make chaos` breaks things, and its flags, such as CHAOSFLAGS="-seed 7 -kills 30".
 FOR ?= 2m
 CHAOSFLAGS ?=
+# Profiles for `make bench-rebuild`.
+PROFILES ?= 20000
 # The UCI Online Retail file for `make demo`; without one, a small sample of our own.
 DATA ?=
 
@@ -97,6 +99,10 @@ fuzz: ## Every fuzz target for FUZZTIME
 bench: ## Every benchmark for BENCHTIME, then the table of ratios
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) work
 	$(if $(wildcard tools/bench/main.go),go run ./tools/bench)
+
+.PHONY: bench-rebuild
+bench-rebuild: ## The time to make the states of PROFILES profiles again in an empty Redis
+	go run ./tools/bench --rebuild $(PROFILES)
 
 .PHONY: run
 run: ## A mesh in one process plays a shop's last week, then is yours

@@ -62,3 +62,16 @@ func TestMedian(t *testing.T) {
 		}
 	}
 }
+
+// "A bench prints the time": one line, with what was measured and against what.
+func TestRebuildPrintsItsLine(t *testing.T) {
+	var out bytes.Buffer
+	if err := runRebuild(t.Context(), &out, 2000); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"rebuild: profiles=2000 rows=4000", "rebuilt_in=", "bare_sets=", "ratio="} {
+		if !strings.Contains(out.String(), want) && !strings.Contains(out.String(), "NOT MEASURED") {
+			t.Errorf("%q is not in %q", want, &out)
+		}
+	}
+}

@@ -20,9 +20,15 @@ import (
 func main() {
 	within := flag.Duration("for", time.Minute, "how long the whole run may take, about; more gives steadier ratios")
 	rounds := flag.Int("rounds", 5, "how often each figure is taken on both sides")
+	profiles := flag.Int("rebuild", 0, "instead of the table: the time to make the states of so many profiles again")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := bench(ctx, os.Stdout, plan{within: *within, rounds: *rounds})
+	var err error
+	if *profiles > 0 {
+		err = runRebuild(ctx, os.Stdout, *profiles)
+	} else {
+		err = bench(ctx, os.Stdout, plan{within: *within, rounds: *rounds})
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
