@@ -1,7 +1,9 @@
 package shop
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +66,10 @@ func Generate(seed uint64) schedule.Schedule {
 	for _, f := range schedule.Generate(seed, profile(seed)) {
 		s.Faults = append(s.Faults, tamed(f, seed))
 	}
+	more := combined(seed)
+	s.Operations, s.Faults = append(s.Operations, more.Operations...), append(s.Faults, more.Faults...)
+	// Each client does its operations in this order.
+	slices.SortStableFunc(s.Operations, func(a, b schedule.Operation) int { return cmp.Compare(a.At, b.At) })
 	return s
 }
 

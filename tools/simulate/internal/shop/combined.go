@@ -1,0 +1,81 @@
+package shop
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"refrain.dev/pkg/simulate/schedule"
+)
+
+// combined are operations and faults that belong together and would meet far too rarely by chance.
+func combined(seed uint64) schedule.Schedule {
+	rng := rand.New(rand.NewPCG(seed, 0xc0b)) //nolint:gosec // a seed decides everything
+	switch seed % 8 {
+	case 5:
+		return dyingAtTheAppend(rng)
+	case 6:
+		return optOutUnseen(rng)
+	default:
+		return schedule.Schedule{}
+	}
+}
+
+// dyingAtTheAppend refuses the appends of a stage for a while, in which its owners die: whatever they had done
+// before their records were stored was done too early.
+func dyingAtTheAppend(rng *rand.Rand) schedule.Schedule {
+	service, chain := "suppression", "vdc."
+	switch rng.IntN(6) {
+	case 0:
+		service, chain = "profile", "prf."
+	case 1:
+		service, chain = "decision", "act."
+	case 2:
+		service, chain = "dispatch", "snd."
+	}
+	at := between(rng, 4*time.Second, 20*time.Second)
+	s := schedule.Schedule{Faults: []schedule.Fault{{
+		When: schedule.When{At: at}, What: schedule.Unavailable, On: "log:" + chain, For: between(rng, time.Second, 4*time.Second),
+	}}}
+	for n := range replicas {
+		s.Faults = append(s.Faults, schedule.Fault{
+			When: schedule.When{At: at + between(rng, 0, 3*time.Second)}, What: schedule.Crash, Node: replica(service, n),
+			For: between(rng, 50*time.Millisecond, 2*time.Second),
+		})
+	}
+	for n := range 2 * clients {
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: at + between(rng, 0, 2*time.Second), Client: n % clients,
+			Do: fmt.Sprintf("reserve customer=%d id=%d then=%s", rng.IntN(customers), 1000+n, []string{"commit", "nothing"}[rng.IntN(2)]),
+		})
+	}
+	return s
+}
+
+// optOutUnseen keeps the profile stage from reading while customers opt out whose mails wait for their turn.
+func optOutUnseen(rng *rand.Rand) schedule.Schedule {
+	at := between(rng, 6*time.Second, 15*time.Second)
+	s := schedule.Schedule{Faults: []schedule.Fault{{
+		When: schedule.When{At: at}, What: schedule.Held, On: "feed:evt.", For: between(rng, 8*time.Second, 14*time.Second),
+	}}}
+	if rng.IntN(2) == 0 {
+		s.Faults = nil
+		for n := range replicas {
+			s.Faults = append(s.Faults, schedule.Fault{
+				When: schedule.When{At: at}, What: schedule.Pause, Node: replica("profile", n), For: between(rng, 8*time.Second, 14*time.Second),
+			})
+		}
+	}
+	for c := range customers {
+		s.Operations = append(s.Operations,
+			schedule.Operation{At: at - between(rng, 2500*time.Millisecond, 4*time.Second), Client: c % clients, Do: fmt.Sprintf("order customer=%d order=%d lane=live late=0s", c, 2000+c)},
+			schedule.Operation{At: at + between(rng, 0, 2*time.Second), Client: c % clients, Do: fmt.Sprintf("consent customer=%d state=withdrawn by=user", c)},
+		)
+	}
+	return s
+}
+
+// between draws a time.
+func between(rng *rand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(rng.Int64N(int64(most-least))).Round(time.Millisecond)
+}
