@@ -393,16 +393,16 @@ func TestWithoutMemoryOnlyReceiptsAreRead(t *testing.T) {
 // "As long as something is under way", and nowhere else.
 func TestOnlyPartitionsWithSomethingUnderWayAreLookedAt(t *testing.T) {
 	f := newFixture(t)
-	asked := map[string]int{}
+	asked := &counts{}
 	f.door.flows.log = gaugesOf{asked: asked}
-	if f.door.flows.look(t.Context()) || len(asked) > 0 {
-		t.Errorf("an idle ingest asked %v", asked)
+	if f.door.flows.look(t.Context()) || len(asked.of) > 0 {
+		t.Errorf("an idle ingest asked %v", asked.of)
 	}
 	f.post("/v1/track", trackOf(f.at(1, 1)))
 	f.post("/v1/track", trackOf(f.at(3, 1)), laneHeader, "bulk")
 	f.post("/v1/track", strings.Replace(trackOf(f.at(2, 1)), `"a"`, `"consent_withdrawn"`, 1))
-	if !f.door.flows.look(t.Context()) || len(asked) != 2 || asked["vdc.1"] != 1 || asked["vdc.3"] != 1 {
-		t.Errorf("asked %v, want vdc.1 and vdc.3 once", asked)
+	if !f.door.flows.look(t.Context()) || len(asked.of) != 2 || asked.of["vdc.1"] != 1 || asked.of["vdc.3"] != 1 {
+		t.Errorf("asked %v, want vdc.1 and vdc.3 once", asked.of)
 	}
 	f.comesThrough()
 	if f.door.flows.look(t.Context()) {

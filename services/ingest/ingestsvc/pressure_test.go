@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -21,8 +22,23 @@ import (
 type gaugesOf struct {
 	used    map[string]uint64 // by subject, out of 100
 	through map[string]uint64 // origins of every chain's last record, by lane
-	asked   map[string]int    // may be nil
+	asked   *counts           // may be nil
 	err     error
+}
+
+// counts is safe for concurrent use.
+type counts struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+func (c *counts) add(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of == nil {
+		c.of = map[string]int{}
+	}
+	c.of[name]++
 }
 
 func (g gaugesOf) Usage(_ context.Context, subject string) (log.Usage, error) {
@@ -31,7 +47,7 @@ func (g gaugesOf) Usage(_ context.Context, subject string) (log.Usage, error) {
 
 func (g gaugesOf) Last(_ context.Context, subject string) (log.Message, error) {
 	if g.asked != nil {
-		g.asked[subject]++
+		g.asked.add(subject)
 	}
 	record := &stagev1.Record{}
 	for lane, sequence := range g.through {
