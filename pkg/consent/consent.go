@@ -129,6 +129,11 @@ func Merge(lists ...[]*profilev1.ConsentRecord) []*profilev1.ConsentRecord {
 	return out
 }
 
+// Withdraws says whether a statement is a withdrawal.
+func Withdraws(r *profilev1.ConsentRecord) bool {
+	return r.GetConsent().GetState() == eventv1.ConsentState_CONSENT_STATE_WITHDRAWN
+}
+
 // Restricts says whether a permits less than b: a withdrawal less than a permission, a permission that
 // ends sooner less than one that ends later. Of two equal ones the newer counts.
 func Restricts(a, b *profilev1.ConsentRecord) bool {

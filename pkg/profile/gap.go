@@ -25,8 +25,16 @@ func MissArrival(r *Rules, a Arrival, deadLetter string) Change {
 	}
 	owner := a.Row.GetProfileId()
 	if to := a.elsewhere(home); to != nil {
-		gap := &profilev1.ProfileGap{DeadLetter: deadLetter, ClosesContact: ClosesContact(a.Event)}
-		return Change{Letters: []Posted{tell(r, &profilev1.GapNoted{Tenant: a.Event.GetTenant(), To: to, Gap: gap})}}
+		note := &profilev1.GapNoted{
+			Tenant: a.Event.GetTenant(), To: to, Gap: &profilev1.ProfileGap{DeadLetter: deadLetter, ClosesContact: ClosesContact(a.Event)},
+		}
+		out := Change{}
+		if ClosesContact(a.Event) && a.Row != nil {
+			out.Row = a.Row.CloneVT()
+			note.Word = tellAt(out.Row, home, to)
+		}
+		out.Letters = []Posted{tell(r, note)}
+		return out
 	}
 	first := a.Event.GetIdentifiers()[0]
 	if a.Profile == nil && first.GetKind() == event.KindProfile {
@@ -61,13 +69,41 @@ func Miss(r *Rules, p *profilev1.Profile, deadLetter string, closesContact bool)
 func MissLetter(r *Rules, l Mail, p *profilev1.Profile, deadLetter string) Change {
 	switch k := l.Letter.GetLetter().(type) {
 	case *profilev1.Letter_Forwarded:
-		return Miss(r, p, deadLetter, ClosesContact(k.Forwarded.GetEvent()))
-	case *profilev1.Letter_Linked, *profilev1.Letter_Conflict, *profilev1.Letter_Account:
-		return Miss(r, p, deadLetter, false)
+		return missWord(r, p, given{deadLetter, k.Forwarded.GetWord(), ClosesContact(k.Forwarded.GetEvent())})
+	case *profilev1.Letter_Linked:
+		return missWord(r, p, given{deadLetter, k.Linked.GetWord(), k.Linked.GetWord() != nil})
 	case *profilev1.Letter_Gap:
-		return Miss(r, p, deadLetter, k.Gap.GetGap().GetClosesContact())
+		return missWord(r, p, given{deadLetter, k.Gap.GetWord(), k.Gap.GetGap().GetClosesContact()})
+	case *profilev1.Letter_Conflict, *profilev1.Letter_Account:
+		return Miss(r, p, deadLetter, false)
 	}
 	return Change{}
+}
+
+// given is a letter that was given up: its dead letter, the word that it brought, and whether contact must wait
+// for it.
+type given struct {
+	deadLetter    string
+	word          *profilev1.Word
+	closesContact bool
+}
+
+// missWord notes that a letter was given up, which may have brought a word about permission: then the gap closes
+// contact in its place, also with the profile that a closed one is linked to.
+func missWord(r *Rules, p *profilev1.Profile, up given) Change {
+	if p == nil || up.word == nil {
+		return Miss(r, p, up.deadLetter, up.closesContact)
+	}
+	out := Miss(r, hear(p, up.word), up.deadLetter, up.closesContact)
+	if out.Profile == nil || len(p.GetLinkedTo()) == 0 {
+		return out
+	}
+	d := &draft{rules: r, p: out.Profile, out: out}
+	d.out.Letters = append(d.out.Letters, tell(r, &profilev1.GapNoted{
+		Tenant: p.GetTenant(), To: p.GetLinkedTo(), Word: d.pass(up.word),
+		Gap: &profilev1.ProfileGap{DeadLetter: up.deadLetter, ClosesContact: up.closesContact},
+	}))
+	return d.out
 }
 
 // NoteGap notes in a profile an event that was given up before it could be forwarded. A closed profile
@@ -76,12 +112,23 @@ func NoteGap(r *Rules, p *profilev1.Profile, l *profilev1.GapNoted, m Moment) (C
 	if p == nil {
 		return Change{}, fault.New(fault.NotFound, "note gap: the profile does not exist")
 	}
+	next := hear(p, l.GetWord())
 	if to := p.GetLinkedTo(); len(to) > 0 {
+		onward := &profilev1.GapNoted{Tenant: l.GetTenant(), To: to, Gap: l.GetGap()}
 		out := closeGap(r, p, m)
-		out.Letters = append(out.Letters, tell(r, &profilev1.GapNoted{Tenant: l.GetTenant(), To: to, Gap: l.GetGap()}))
+		if l.GetWord() != nil {
+			d := r.open(next)
+			d.redriven(m.DeadLetter)
+			onward.Word = d.pass(l.GetWord())
+			out = d.close()
+		}
+		out.Letters = append(out.Letters, tell(r, onward))
 		return out, nil
 	}
-	noted := Miss(r, p, l.GetGap().GetDeadLetter(), l.GetGap().GetClosesContact())
+	noted := Miss(r, next, l.GetGap().GetDeadLetter(), l.GetGap().GetClosesContact())
+	if noted.Profile == nil && next != p {
+		noted = r.open(next).close()
+	}
 	if noted.Profile == nil {
 		return closeGap(r, p, m), nil
 	}

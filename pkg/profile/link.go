@@ -10,6 +10,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
+	"refrain.dev/pkg/consent"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 )
@@ -93,7 +94,7 @@ func Claim(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *pr
 	}
 	return Change{Letters: []Posted{answer(r, c, &profilev1.Letter{Letter: &profilev1.Letter_Conflict{
 		Conflict: &profilev1.IdentityConflict{
-			Kind: c.GetIdentifier().GetKind(), Owner: owner, Claimant: c.GetProfileId(), Cause: c.GetCause(),
+			Kind: c.GetIdentifier().GetKind(), Owner: owner, Claimant: c.GetProfileId(), Cause: c.GetCause(), Identifier: home,
 		},
 	}})}}
 }
@@ -119,14 +120,19 @@ func closed(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *p
 	d.out = out
 	d.p.LinkedTo = c.GetProfileId()
 	d.line(m.Now, "identity_linked", c.GetIdentifier().GetKind(), c.GetCause())
-	letter := &profilev1.Letter{Letter: &profilev1.Letter_Linked{Linked: &profilev1.Linked{
+	linked := &profilev1.Linked{
 		ProfileId: own.GetId(), Partition: uint32(r.hasher.Partition(own.GetId())), //nolint:gosec // at most 1024
 		At: c.GetAt(), Cause: c.GetCause(),
-	}}}
-	d.out.Letters = append(d.out.Letters, answer(r, c, letter))
+	}
+	if linked.Withdrawals, linked.Blocked = restrictions(own); len(linked.GetWithdrawals())+len(linked.GetBlocked()) > 0 {
+		linked.Word = tellAt(out.Row, own.GetId(), c.GetProfileId())
+	}
+	d.out.Letters = append(d.out.Letters, answer(r, c, &profilev1.Letter{Letter: &profilev1.Letter_Linked{Linked: linked}}))
 	for _, g := range own.GetGaps() {
 		if g.GetClosesContact() { // what may be missing is a word of the person who goes on there
-			d.out.Letters = append(d.out.Letters, tell(r, &profilev1.GapNoted{Tenant: c.GetTenant(), To: c.GetProfileId(), Gap: g}))
+			d.out.Letters = append(d.out.Letters, tell(r, &profilev1.GapNoted{
+				Tenant: c.GetTenant(), To: c.GetProfileId(), Gap: g, Word: tellAt(out.Row, own.GetId(), c.GetProfileId()),
+			}))
 		}
 	}
 	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_IdentityLinked{IdentityLinked: &profilev1.IdentityLinked{
@@ -146,8 +152,9 @@ func (r *Rules) hasPerson(p *profilev1.Profile) bool {
 	return false
 }
 
-// Adopt notes in the claimant's profile that another one was closed in its favour. Doing it again
-// changes nothing.
+// Adopt notes in the claimant's profile that another one was closed in its favour, and takes over what that one
+// was told not to do: its person goes on here. A claimant that is closed itself tells the profile that it was
+// closed for. Doing it again changes nothing.
 func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Change, error) {
 	if p == nil {
 		return Change{}, fault.New(fault.NotFound, "adopt profile: the claimant does not exist")
@@ -157,7 +164,10 @@ func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Chang
 			return closeGap(r, p, m), nil
 		}
 	}
-	d := r.open(p)
+	word, withdrawals, blocked := l.GetWord(), l.GetWithdrawals(), l.GetBlocked()
+	l = l.CloneVT()
+	l.Word, l.Withdrawals, l.Blocked = nil, nil, nil
+	d := r.open(hear(p, word))
 	d.redriven(m.DeadLetter)
 	d.p.Linked = append(d.p.GetLinked(), l)
 	// Answers of several homes come in any order; the state must not show which.
@@ -165,7 +175,43 @@ func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Chang
 		return cmp.Or(a.GetAt().AsTime().Compare(b.GetAt().AsTime()), bytes.Compare(a.GetProfileId(), b.GetProfileId()))
 	})
 	d.line(m.Now, "identity_adopted", "", l.GetCause())
+	d.restrict(withdrawals, blocked)
+	if to := p.GetLinkedTo(); len(to) > 0 && word != nil {
+		onward := l.CloneVT()
+		onward.Tenant, onward.To, onward.Word = p.GetTenant(), to, d.pass(word)
+		onward.Withdrawals, onward.Blocked = withdrawals, blocked
+		d.post(r.hasher.Partition(to), &profilev1.Letter{Letter: &profilev1.Letter_Linked{Linked: onward}})
+	}
 	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_IdentityAdopted{IdentityAdopted: &profilev1.IdentityAdopted{Linked: l}}}), nil
+}
+
+// restrict takes over what another profile of the person was told not to do. The latest statement counts, and an
+// address that may never be used again stays one.
+func (d *draft) restrict(withdrawals []*profilev1.ConsentRecord, blocked []*profilev1.Endpoint) {
+	for _, r := range withdrawals {
+		if list, changed := consent.Put(d.leaf.GetConsents(), r); changed {
+			d.leaf.Consents, d.basis = list, true
+			d.fact(&profilev1.Fact{Fact: &profilev1.Fact_ConsentChanged{ConsentChanged: &profilev1.ConsentChanged{Record: r}}})
+		}
+	}
+	for _, b := range blocked {
+		i := slices.IndexFunc(d.leaf.GetEndpoints(), func(ep *profilev1.Endpoint) bool {
+			return ep.GetChannel() == b.GetChannel() && ep.GetAddress() == b.GetAddress()
+		})
+		switch {
+		case i < 0:
+			d.leaf.Endpoints = append(d.leaf.GetEndpoints(), b.CloneVT())
+		case d.leaf.GetEndpoints()[i].GetDoNotContact() == nil:
+			d.leaf.Endpoints[i].DoNotContact = b.GetDoNotContact()
+		default:
+			continue
+		}
+		d.basis = true
+	}
+	slices.SortFunc(d.leaf.GetEndpoints(), compareEndpoints)
+	for _, b := range blocked {
+		d.forget(b.GetChannel(), current(d.leaf.GetEndpoints(), b.GetChannel()))
+	}
 }
 
 // Lose takes an identity that stays with its owner away from the profile that had claimed it.
@@ -181,14 +227,21 @@ func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Momen
 	if i := d.lost(c); i >= 0 {
 		d.leaf.Identities = slices.Delete(d.leaf.GetIdentities(), i, i+1)
 	}
-	d.conflict(c)
+	fact := c.CloneVT()
+	fact.Identifier = nil
+	d.conflict(fact)
 	d.line(m.Now, "identity_conflict", c.GetKind(), c.GetCause())
 	return d.close(), nil
 }
 
-// lost finds the identity that a conflict is about: the one that its owner made, else the last of its
-// kind that the event linked.
+// lost finds the identity that a conflict is about. Letters of old do not name it: then it is the one that its
+// owner made, else the last of its kind that the event linked.
 func (d *draft) lost(c *profilev1.IdentityConflict) int {
+	if len(c.GetIdentifier()) > 0 {
+		return slices.IndexFunc(d.leaf.GetIdentities(), func(i *profilev1.Identity) bool {
+			return same(d.rules.hasher.ID(d.p.GetTenant(), i.GetIdentifier()), c.GetIdentifier())
+		})
+	}
 	found := -1
 	for i, identity := range d.leaf.GetIdentities() {
 		id := identity.GetIdentifier()

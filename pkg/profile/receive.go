@@ -78,7 +78,7 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 		return Change{}, err
 	}
 	if a.Seen {
-		return told(r, a, home, closeGap(r, a.Profile, m), m), nil
+		return refilled(r, a, home, closeGap(r, a.Profile, m), m), nil
 	}
 	row, owner, err := resolve(a, home)
 	if err != nil {
@@ -94,8 +94,12 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 		out, err = Apply(r, p, a.Event, m)
 	} else {
 		out = closeGap(r, a.Profile, m)
-		out.Letters = append(out.Letters, forward(r, owner, a.Event))
-		out = told(r, a, home, out, m)
+		letter := &profilev1.ForwardedEvent{ProfileId: owner, Event: a.Event}
+		if ClosesContact(a.Event) {
+			letter.Word = tellAt(row, home, owner)
+		}
+		out.Letters = append(out.Letters, forward(r, letter))
+		out = refilled(r, a, home, out, m)
 	}
 	if err != nil {
 		return Change{}, err
@@ -107,8 +111,8 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 	return out, nil
 }
 
-// told adds to the change by a redriven event that its gap is closed, if another profile was told of it.
-func told(r *Rules, a Arrival, home []byte, out Change, m Moment) Change {
+// refilled adds to the change by a redriven event that its gap is closed, if another profile was told of it.
+func refilled(r *Rules, a Arrival, home []byte, out Change, m Moment) Change {
 	if to := a.elsewhere(home); to != nil && m.DeadLetter != "" {
 		out.Letters = append(out.Letters, filled(r, a.Event.GetTenant(), to, m.DeadLetter))
 	}
@@ -173,18 +177,25 @@ func Forwarded(r *Rules, p *profilev1.Profile, l *profilev1.ForwardedEvent, m Mo
 	if m.DeadLetter != "" && !hasGap(p, m.DeadLetter) {
 		return Change{}, nil
 	}
-	if len(p.GetLinkedTo()) > 0 {
+	next := hear(p, l.GetWord())
+	if len(p.GetLinkedTo()) == 0 {
+		return Apply(r, next, l.GetEvent(), m)
+	}
+	onward := &profilev1.ForwardedEvent{ProfileId: p.GetLinkedTo(), Event: l.GetEvent()}
+	if l.GetWord() == nil {
 		out := closeGap(r, p, m)
-		out.Letters = append(out.Letters, forward(r, p.GetLinkedTo(), l.GetEvent()))
+		out.Letters = append(out.Letters, forward(r, onward))
 		return out, nil
 	}
-	return Apply(r, p, l.GetEvent(), m)
+	d := r.open(next)
+	d.redriven(m.DeadLetter)
+	onward.Word = d.pass(l.GetWord())
+	d.out.Letters = append(d.out.Letters, forward(r, onward))
+	return d.close(), nil
 }
 
-func forward(r *Rules, to []byte, e *eventv1.Event) Posted {
-	return Posted{Partition: r.hasher.Partition(to), Letter: &profilev1.Letter{Letter: &profilev1.Letter_Forwarded{
-		Forwarded: &profilev1.ForwardedEvent{ProfileId: to, Event: e},
-	}}}
+func forward(r *Rules, f *profilev1.ForwardedEvent) Posted {
+	return Posted{Partition: r.hasher.Partition(f.GetProfileId()), Letter: &profilev1.Letter{Letter: &profilev1.Letter_Forwarded{Forwarded: f}}}
 }
 
 // closeGap removes the gap of a redriven input from a profile that the input does not change otherwise.

@@ -22,6 +22,7 @@ import (
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/delivery"
+	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
@@ -140,7 +141,7 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 }
 
 func freshnessOf(reader Reader, pinger Pinger) *freshness {
-	return newFreshness(reader, newPings(pinger, clock.Wall{}, slog.New(slog.DiscardHandler)), clock.Wall{})
+	return newFreshness(reader, newPings(pinger, clock.Wall{}, slog.New(slog.DiscardHandler)), testHasher(8), clock.Wall{})
 }
 
 func testJob(proposal string) job {
@@ -319,4 +320,8 @@ func TestPacingIsCutOffByTheEnd(t *testing.T) {
 	if r := <-done; r != nil {
 		t.Errorf("result = %+v, want none: nothing is to be recorded", r)
 	}
+}
+
+func testHasher(partitions int) identity.Hasher {
+	return identity.NewHasher([]byte("a secret of the tests, 32 bytes..."), partitions)
 }

@@ -9,6 +9,7 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
@@ -21,22 +22,33 @@ const (
 	profileName = "profile"
 )
 
-// errStale says that no fresh view of the profile could be had.
-var errStale = errors.New("the view of the profile is stale")
+var (
+	// errStale says that no fresh view of the profile could be had.
+	errStale = errors.New("the view of the profile is stale")
+	// errBehind says that a profile stage has not covered a young ping.
+	errBehind = errors.New("the profile stage is behind")
+	// errPending says that something about permission is on its way to the profile.
+	errPending = errors.New("a word about permission is on its way")
+)
 
 // freshness reads profiles and knows how old what it reads is: what is read is as of the begin of the newest
 // ping that the profile stage has covered. Neither clocks of other machines nor the age of the row matter.
+//
+// A word about permission that came under another identifier of the customer is on its way to the profile, from
+// the partition in which that identifier lives. So these partitions are pinged and read too, and a view is fresh
+// only if nothing that they have passed on is missing in it (profile.Teller).
 type freshness struct {
 	reader Reader
 	pings  *pings
+	hasher identity.Hasher
 	clock  clock.Clock
 	// released says that inputs are released instant by instant (the replay clock): then the rows of an
 	// instant are complete before anything is sent in it, and what arrived for later instants must not count.
 	released func() bool
 }
 
-func newFreshness(reader Reader, p *pings, c clock.Clock) *freshness {
-	return &freshness{reader: reader, pings: p, clock: c, released: func() bool { return false }}
+func newFreshness(reader Reader, p *pings, h identity.Hasher, c clock.Clock) *freshness {
+	return &freshness{reader: reader, pings: p, hasher: h, clock: c, released: func() bool { return false }}
 }
 
 // view is a profile as it was read.
@@ -68,43 +80,70 @@ func (f *freshness) profile(ctx context.Context, partition int, key string) (vie
 	}
 }
 
-// look pings, if it is time to, and reads once. What a failed ping was for, an earlier one may still prove.
+// look pings, where it is time to, and reads once. An error that comes with a fresh view is about the row.
 func (f *freshness) look(ctx context.Context, partition int, key string) (v view, fresh bool, err error) {
+	rows, asOf, stale := f.read(ctx, partition, key)
+	if rows == nil {
+		return view{}, false, stale
+	}
+	p, err := decodeProfile(rows[0])
+	if err != nil {
+		return view{}, stale == nil, err
+	}
+	v = view{profile: p, asOf: asOf}
+	if f.released() || len(p.GetLinkedTo()) > 0 { // a closed profile is not contacted whatever is said
+		return v, stale == nil, stale
+	}
+	// What is passed on elsewhere is looked at even before our own partition is fresh: its pings go out now.
+	elsewhere, err := f.elsewhere(ctx, p)
+	if stale != nil || err != nil {
+		return view{}, false, errors.Join(stale, err)
+	}
+	v.asOf = min(v.asOf, elsewhere)
+	return v, f.young(v), nil
+}
+
+// read pings a partition and reads rows of its profile stage, of the newest ping that is covered. The error says
+// why they are not fresh; what a failed ping was for, an earlier one may still prove.
+func (f *freshness) read(ctx context.Context, partition int, keys ...string) (rows [][]byte, asOf time.Duration, err error) {
 	lane := f.pings.of(partition)
 	var pinged error
 	if !f.released() {
 		if !lane.known() {
-			if _, _, err := f.read(ctx, partition, key); err != nil {
-				return view{}, false, err
+			if _, _, err := f.rows(ctx, partition, keys); err != nil {
+				return nil, 0, err
 			}
 		}
 		pinged = f.pings.ping(ctx, partition)
 	}
-	row, meta, err := f.read(ctx, partition, key)
-	if err != nil || meta.Applied == 0 {
-		return view{}, false, errors.Join(pinged, err)
+	rows, meta, err := f.rows(ctx, partition, keys)
+	switch {
+	case err != nil:
+		return nil, 0, errors.Join(pinged, err)
+	case meta.Applied == 0:
+		return nil, 0, fmt.Errorf("%w: it has written nothing in partition %d", errBehind, partition)
+	case f.released():
+		return rows, 0, nil
 	}
-	covered := f.released()
-	if !covered {
-		v.asOf, covered = lane.covered(meta.Origins[log.Barrier])
+	asOf, covered := lane.covered(meta.Origins[log.Barrier])
+	if !covered || !f.young(view{asOf: asOf}) {
+		return rows, 0, errors.Join(pinged, fmt.Errorf("%w in partition %d", errBehind, partition))
 	}
-	if !covered || !f.young(v) {
-		return view{}, false, pinged
-	}
-	v.profile, err = decodeProfile(row)
-	return v, true, err
+	return rows, asOf, nil
 }
 
-func (f *freshness) read(ctx context.Context, partition int, key string) (row []byte, meta state.Meta, err error) {
-	seen, err := f.reader.Read(ctx, partition, state.Query{
-		Metas: []string{profileName}, Rows: []state.Row{{Stage: profileName, Key: key}},
-	})
+func (f *freshness) rows(ctx context.Context, partition int, keys []string) ([][]byte, state.Meta, error) {
+	q := state.Query{Metas: []string{profileName}}
+	for _, key := range keys {
+		q.Rows = append(q.Rows, state.Row{Stage: profileName, Key: key})
+	}
+	seen, err := f.reader.Read(ctx, partition, q)
 	if err != nil {
 		return nil, state.Meta{}, fmt.Errorf("read profile: %w", err)
 	}
-	meta = seen.Metas[profileName]
+	meta := seen.Metas[profileName]
 	f.pings.of(partition).note(meta.Origins[log.Barrier])
-	return seen.Rows[0], meta, nil
+	return seen.Rows, meta, nil
 }
 
 func decodeProfile(row []byte) (*profilev1.Profile, error) {

@@ -50,7 +50,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	stepped := func() bool { return deps.Stamper != nil && !deps.Stamper.Skew() }
 	barriers := newPings(deps.Broker, deps.Clock, logger)
 	barriers.owner, barriers.points = deps.Replica, deps.Points
-	fresh := newFreshness(deps.Store, barriers, deps.Clock)
+	fresh := newFreshness(deps.Store, barriers, hasher, deps.Clock)
 	fresh.released = stepped
 	engine := &engine{
 		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker, deps.Clock), pacing: ctx,

@@ -2,6 +2,7 @@ package profilesvc
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -211,7 +212,8 @@ func (m *mesh) delta(p int, d *stagev1.Delta) {
 	}
 }
 
-// settle delivers letters, partition by partition, until there are none.
+// settle delivers letters until there are none: in rounds, each in the order of the rows that they come from, as
+// under the replay clock.
 func (m *mesh) settle() {
 	m.t.Helper()
 	for rounds := 0; ; rounds++ {
@@ -219,9 +221,10 @@ func (m *mesh) settle() {
 			m.t.Fatal("letters go round in circles")
 		}
 		moved := false
-		for p := range m.boxes {
-			box := m.boxes[p]
-			m.boxes[p] = nil
+		round := m.boxes
+		m.boxes = make([][]stage.Addressed, len(round))
+		for p, box := range round {
+			slices.SortStableFunc(box, func(a, b stage.Addressed) int { return strings.Compare(a.From, b.From) })
 			for _, a := range box {
 				moved = true
 				if err := m.step(p, stage.Input{Source: stage.FromBox, Name: "box.profile", Payload: a.Payload}, letterTime(m, a)); err != nil {

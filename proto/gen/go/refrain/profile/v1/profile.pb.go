@@ -1508,7 +1508,9 @@ type IdentityConflict struct {
 	// The event that claimed it.
 	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
 	// In a letter, which is addressed to the claimant: the tenant. Unset in facts.
-	Tenant        string `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Tenant string `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// In a letter: the hash of the identifier. Unset in facts.
+	Identifier    []byte `protobuf:"bytes,6,opt,name=identifier,proto3" json:"identifier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1576,6 +1578,13 @@ func (x *IdentityConflict) GetTenant() string {
 		return x.Tenant
 	}
 	return ""
+}
+
+func (x *IdentityConflict) GetIdentifier() []byte {
+	if x != nil {
+		return x.Identifier
+	}
+	return nil
 }
 
 // OutcomeRecorded says what became of something.
@@ -2497,13 +2506,16 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\tpartition\x18\x03 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\"E\n" +
 	"\x0fIdentityAdopted\x122\n" +
-	"\x06linked\x18\x01 \x01(\v2\x1a.refrain.profile.v1.LinkedR\x06linked\"\x86\x01\n" +
+	"\x06linked\x18\x01 \x01(\v2\x1a.refrain.profile.v1.LinkedR\x06linked\"\xa6\x01\n" +
 	"\x10IdentityConflict\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\fR\x05owner\x12\x1a\n" +
 	"\bclaimant\x18\x03 \x01(\fR\bclaimant\x12\x14\n" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x16\n" +
-	"\x06tenant\x18\x05 \x01(\tR\x06tenant\"r\n" +
+	"\x06tenant\x18\x05 \x01(\tR\x06tenant\x12\x1e\n" +
+	"\n" +
+	"identifier\x18\x06 \x01(\fR\n" +
+	"identifier\"r\n" +
 	"\x0fOutcomeRecorded\x123\n" +
 	"\aoutcome\x18\x01 \x01(\v2\x19.refrain.event.v1.OutcomeR\aoutcome\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x0e\n" +
