@@ -4,6 +4,8 @@ import (
 	"flag"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"refrain.dev/pkg/simulate/schedule"
@@ -62,8 +64,6 @@ func TestRunsAreDeterministic(t *testing.T) {
 	}
 }
 
-func TestPrint(t *testing.T) { t.Log("\n" + Generate(*seed).String()) }
-
 // What no log may do is noticed: the partition halts, and nobody is contacted who should not be.
 func TestLossesBeyondTheModelAreNoticed(t *testing.T) {
 	b := bundles(t)
@@ -84,4 +84,30 @@ func TestLossesBeyondTheModelAreNoticed(t *testing.T) {
 		}
 	}
 	t.Logf("halted %v of %v", halts, runs)
+}
+
+// Every case was once a seed that failed, shrunk or as it was; none may fail again.
+func TestCases(t *testing.T) {
+	b := bundles(t)
+	files, err := filepath.Glob("testdata/cases/*.case")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".case"), func(t *testing.T) {
+			text, err := os.ReadFile(file) //nolint:gosec // our own testdata
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := schedule.ParseCase(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range uint64(5) { // what happens when differs from seed to seed
+				for _, v := range b.Run(c.Seed+n, c.Schedule, Options{}).Violations {
+					t.Errorf("seed %d: %s: %s", c.Seed+n, v.Rule, v.Text)
+				}
+			}
+		})
+	}
 }
