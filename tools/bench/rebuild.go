@@ -229,10 +229,26 @@ func (r *rebuild) bare(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("set: %w", err)
 	}
 	took := time.Since(began)
-	if err := r.redis.FlushAll(ctx).Err(); err != nil {
-		return 0, fmt.Errorf("empty Redis: %w", err)
+	return took, r.empty(ctx)
+}
+
+// empty empties Redis and waits until it has freed everything: that must not slow the other side down.
+func (r *rebuild) empty(ctx context.Context) error {
+	if err := r.redis.FlushAllAsync(ctx).Err(); err != nil {
+		return fmt.Errorf("empty Redis: %w", err)
 	}
-	return took, nil
+	for {
+		info, err := r.redis.InfoMap(ctx, "memory").Result()
+		if err != nil {
+			return fmt.Errorf("empty Redis: %w", err)
+		}
+		if info["Memory"]["lazyfree_pending_objects"] == "0" {
+			return nil
+		}
+		if err := clock.Sleep(ctx, clock.Wall{}, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // restore runs the stage until its partitions have caught up, from nothing.
