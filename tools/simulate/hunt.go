@@ -60,9 +60,12 @@ func hunt(ctx context.Context, s settings) (caught, planted int, err error) {
 	var wg sync.WaitGroup
 	room := make(chan struct{}, max(s.workers, 1))
 	for _, m := range all {
-		room <- struct{}{}
 		wg.Go(func() {
+			room <- struct{}{}
 			defer func() { <-room }()
+			if ctx.Err() != nil {
+				return
+			}
 			f, err := h.find(ctx, m)
 			mu.Lock()
 			defer mu.Unlock()

@@ -119,7 +119,7 @@ func Read(dir fs.FS) ([]Mutant, error) {
 }
 
 // Apply returns the text of every file that the mutant changes, by its path from the root of the repository.
-func (m Mutant) Apply(root string) (map[string]string, error) {
+func (m *Mutant) Apply(root string) (map[string]string, error) {
 	changed := map[string]string{}
 	for _, c := range m.Changes {
 		text, ok := changed[c.File]
@@ -140,7 +140,7 @@ func (m Mutant) Apply(root string) (map[string]string, error) {
 
 // Overlay writes what go build -overlay needs to compile a repository with the mutant in it, into dir, and
 // returns the file to name there. All of it is named by absolute paths, so root and dir must be.
-func (m Mutant) Overlay(root, dir string) (string, error) {
+func (m *Mutant) Overlay(root, dir string) (string, error) {
 	changed, err := m.Apply(root)
 	if err != nil {
 		return "", err
