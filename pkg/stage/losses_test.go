@@ -184,3 +184,46 @@ func TestARepairThatIsCutOffIsEnded(t *testing.T) {
 		t.Error("no copy failed: the test proves nothing")
 	}
 }
+
+// An owner that has to leave in the middle of a repair says CLOSE on the chain; the store must not take that for
+// the record after those that it has.
+func TestAnOwnerThatLeavesInTheMiddleOfARepairLosesNothing(t *testing.T) {
+	m := newMesh(t, 1, 4)
+	store := &stumbling{Store: m.store}
+	m.store = store
+	s := m.stage("profile", m.broker, clock.Wall{})
+	if err := s.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := s.owned()[0]
+	step := func() error {
+		t.Helper()
+		var err error
+		eventually(t, "there is something to do", func() bool {
+			var did bool
+			did, err = p.step(t.Context(), limit{})
+			return did || err != nil
+		})
+		return err
+	}
+	for _, who := range []string{"ann", "bob", "cid"} {
+		m.publish(m.broker, nil, m.add(who, 1))
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := m.records("prf.0")
+	store.at.Store(all[len(all)-2].seq)
+	m.loseStates("profile")
+	m.publish(m.broker, nil, m.add("dan", 1))
+	if err := step(); err == nil {
+		t.Fatal("no copy failed: the test proves nothing")
+	}
+	if err := s.stop(t.Context(), limit{}); err != nil {
+		t.Fatal(err)
+	}
+	defer m.run(m.stage("profile", m.broker, clock.Wall{}))()
+	for _, who := range []string{"ann", "bob", "cid", "dan"} {
+		eventually(t, who+" is there", func() bool { return m.row("profile", who).Sum == 1 })
+	}
+}

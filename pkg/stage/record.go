@@ -92,7 +92,6 @@ func (p *partition) apply(ctx context.Context, rec *stagev1.Record, bodies []*st
 	if err != nil {
 		return &HaltError{Subject: p.chainName, Why: err.Error()}
 	}
-	b.Prev = p.applied
 	back := p.backoff()
 	for {
 		err := p.ports.Store.Apply(ctx, p.shard, b)
