@@ -20,7 +20,7 @@ const (
 	// calmFor is how long load goes on after the faults: what works again must take it.
 	calmFor = 5 * time.Second
 	// settleWithin bounds how long the mesh may need to do all that it has to do.
-	settleWithin = 6 * time.Minute
+	settleWithin = 12 * time.Minute
 	// quietFor is how long nothing may have been appended, longer than any time-out of a call.
 	quietFor = 5 * time.Second
 )
@@ -165,10 +165,10 @@ func (r *run) settle(ctx context.Context) error {
 	since, open := time.Now(), -1
 	for {
 		heads, err := fleet.Heads(ctx, r.world.site, r.world.gen)
-		if err != nil {
-			return fmt.Errorf("wait until the mesh has settled, %d things open: %w", open, err)
+		if ctx.Err() != nil {
+			return fmt.Errorf("wait until the mesh has settled, %d things open: %w", open, errors.Join(ctx.Err(), err))
 		}
-		if !maps.Equal(before, heads) {
+		if err != nil || !maps.Equal(before, heads) {
 			before, since = heads, time.Now()
 		}
 		if time.Since(since) > quietFor {

@@ -21,6 +21,9 @@ type listener struct {
 	unwell []string
 }
 
+// foreign begins lines that the Redis client writes by itself when it cannot connect.
+const foreign = "redis: "
+
 // mostTrouble bounds what is remembered of a process that goes wrong again and again.
 const mostTrouble = 20
 
@@ -49,6 +52,9 @@ func (l *listener) line(text []byte) {
 	var line struct {
 		Msg, Component, Address string
 		Ready                   bool
+	}
+	if bytes.HasPrefix(text, []byte(foreign)) {
+		return
 	}
 	if json.Unmarshal(text, &line) != nil {
 		l.note(text)
