@@ -6,7 +6,7 @@
 // letter to the profile that the identifier resolves to; claims on weaker identifiers go out as letters
 // too. A letter in the mailbox is opened by profile.Open and decided by profile.Deliver. What follows is
 // encoded as cells of one record: the identifier's row with the ids seen, the profile with its facts and
-// timeline.
+// timeline. Receipts also go on to dispatch (receipts.go).
 //
 // A read goes from the identifier's row to the profile's row, at most one partition further.
 package profilesvc

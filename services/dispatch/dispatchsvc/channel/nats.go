@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/delivery"
@@ -128,8 +130,38 @@ func publishStream(ctx context.Context, conn *nats.Conn, msg *nats.Msg) delivery
 	if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
 		return unavailable("no stream takes the subject")
 	}
-	if _, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return unavailable("the stream refused it")
+	if refusal, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return refused(refusal)
 	}
 	return published(err)
+}
+
+// Codes with which a server says that it has not stored a message.
+const (
+	codeAccount      jetstream.ErrorCode = 10002 // the account has no room
+	codeInsufficient jetstream.ErrorCode = 10023
+	codeMemory       jetstream.ErrorCode = 10028
+	codeStorage      jetstream.ErrorCode = 10047
+	codeTooLarge     jetstream.ErrorCode = 10054
+	codeStoreFailed  jetstream.ErrorCode = 10077 // proves it only if a limit of the stream is why
+	codeSealed       jetstream.ErrorCode = 10109
+)
+
+// refused says what a stream's refusal proves. Most do not say whether another try is under way or was stored: a
+// duplicate that is in process, a leader that has changed.
+func refused(err *jetstream.APIError) delivery.Result {
+	evidence := "JetStream " + strconv.Itoa(int(err.ErrorCode))
+	switch err.ErrorCode { //nolint:exhaustive // whatever else it is proves nothing
+	case codeTooLarge:
+		return rejected(evidence)
+	case codeAccount, codeInsufficient, codeMemory, codeStorage, codeSealed:
+		return unavailable(evidence)
+	case codeStoreFailed:
+		if strings.Contains(err.Description, "maximum") && strings.Contains(err.Description, "exceeded") {
+			return unavailable(evidence)
+		}
+	}
+	r := rejected(evidence)
+	r.Status = dispatchv1.Status_STATUS_UNKNOWN
+	return r
 }

@@ -1,9 +1,14 @@
 package channel
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,6 +99,83 @@ func TestNATSStream(t *testing.T) {
 	if !strings.HasPrefix(r.ProviderID, "PUSH/") {
 		t.Errorf("provider id = %q, want PUSH/…", r.ProviderID)
 	}
+}
+
+// What takes the subject need not be a stream, and a stream may say anything: only what proves that the message was
+// not stored is tried again.
+func TestNATSWithALyingStream(t *testing.T) {
+	s, conn := natsServer(t)
+	api := func(code int, text string) string {
+		return fmt.Sprintf(`{"error":{"code":503,"err_code":%d,"description":%q}}`, code, text)
+	}
+	tests := map[string]struct {
+		answer string // empty: none
+		want   outcome
+	}{
+		"no answer":                   {"", isUnknown()},
+		"garbage":                     {"\x00 what?", isUnknown()},
+		"an empty answer":             {"{}", isUnknown()},
+		"a leader that has changed":   {api(10008, "JetStream system temporarily unavailable"), isUnknown()},
+		"a duplicate in process":      {api(10158, "duplicate message id is in process"), isUnknown()},
+		"an error that nobody knows":  {api(19999, "perhaps"), isUnknown()},
+		"a disk that failed":          {api(10077, "write /data: input/output error"), isUnknown()},
+		"a stream that is full":       {api(10077, "maximum messages exceeded"), isLater()},
+		"no storage":                  {api(10047, "insufficient storage resources available"), isLater()},
+		"a stream that is sealed":     {api(10109, "invalid operation on sealed stream"), isLater()},
+		"a message that is too large": {api(10054, "message size exceeds maximum allowed"), isRejected()},
+		"a duplicate that was known":  {`{"stream":"PUSH","seq":7,"duplicate":true}`, isAccepted()},
+	}
+	n := 0
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			n++
+			subject := fmt.Sprintf("lies.%d", n)
+			var asked atomic.Int32
+			sub, err := conn.Subscribe(subject, func(m *nats.Msg) {
+				asked.Add(1)
+				if tt.answer != "" {
+					_ = m.Respond([]byte(tt.answer))
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = sub.Unsubscribe() }()
+			if err := conn.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			a := natsChannel(t, local(t), map[string]string{"url": s.ClientURL(), "subject": subject, "stream": "true"})
+			tt.want.check(t, a.Send(ctx, message("p")))
+			if asked.Load() != 1 {
+				t.Errorf("published %d times, want once", asked.Load())
+			}
+		})
+	}
+}
+
+// The server is gone between the publish and its answer.
+func TestNATSServerThatStopsInBetween(t *testing.T) {
+	address := misbehave(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "INFO {\"server_id\":\"x\",\"version\":\"2.11.0\",\"max_payload\":1048576,\"headers\":true}\r\n")
+		lines := bufio.NewReader(c)
+		pinged := false
+		for {
+			line, err := lines.ReadString('\n')
+			switch {
+			case err != nil, strings.HasPrefix(line, "HPUB"):
+				return
+			case strings.HasPrefix(line, "PING") && !pinged:
+				pinged = true
+				_, _ = io.WriteString(c, "PONG\r\n")
+			}
+		}
+	})
+	a := natsChannel(t, local(t), map[string]string{"url": "nats://" + address, "subject": "x"})
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	isUnknown().check(t, a.Send(ctx, message("p")))
 }
 
 func TestNATSNobodyThere(t *testing.T) {

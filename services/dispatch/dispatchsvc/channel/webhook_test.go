@@ -155,6 +155,26 @@ func TestWebhookWithAMisbehavingReceiver(t *testing.T) {
 			readRequest(c)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Le")
 		}), isUnknown()},
+		"yes, and then half a body": {misbehave(t, func(c net.Conn) {
+			readRequest(c)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"id\":")
+		}), isAccepted()},
+		"yes, and then garbage": {misbehave(t, func(c net.Conn) {
+			readRequest(c)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n\x00what")
+		}), isAccepted()},
+		"a status that is none": {misbehave(t, func(c net.Conn) {
+			readRequest(c)
+			_, _ = io.WriteString(c, "HTTP/1.1 999 Perhaps\r\nContent-Length: 0\r\n\r\n")
+		}), isUnknown()},
+		"processing, and then nothing": {misbehave(t, func(c net.Conn) {
+			readRequest(c)
+			_, _ = io.WriteString(c, "HTTP/1.1 102 Processing\r\n\r\n")
+		}), isUnknown()},
+		"no, before the request is read": {misbehave(t, func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+			readRequest(c)
+		}), isUnknown()},
 		"no answer in time": {misbehave(t, func(c net.Conn) {
 			readRequest(c)
 			_, _ = io.Copy(io.Discard, c)
