@@ -1,0 +1,155 @@
+package snapshot
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+	"time"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/log"
+)
+
+// cover lets a chain's last record say how far it covers an input.
+func (w *world) cover(of, input string, sequence uint64) {
+	w.t.Helper()
+	last, err := w.log.Last(w.t.Context(), of)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	rec := &stagev1.Record{Generation: 1, Prev: last.Sequence, Covers: []*stagev1.Cover{{Input: input, Sequence: sequence}}}
+	if of == chain {
+		w.append(rec)
+		return
+	}
+	data, err := rec.MarshalVT()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.log.Append(w.t.Context(), of, last.Sequence, data); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) relayed(sequence uint64) {
+	w.t.Helper()
+	if err := w.log.KV().Put(w.t.Context(), RelayKey(chain), binary.BigEndian.AppendUint64(nil, sequence)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) first(subject string) uint64 {
+	w.t.Helper()
+	m, err := w.log.Next(w.t.Context(), subject, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return m.Sequence
+}
+
+// "Below the newest verified snapshot and every reader's position", with a margin of one snapshot; never
+// younger than the history that is kept; and nothing while a position cannot be read.
+func TestTheTrimmerStaysBehindEverybody(t *testing.T) {
+	trim := func(w *world) error { return w.keeper.trim.chain(t.Context(), 0) }
+	expect := func(w *world, what string, want uint64) {
+		t.Helper()
+		if err := trim(w); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.first(chain); got != want {
+			t.Errorf("%s: the chain begins at %d, want %d", what, got, want)
+		}
+	}
+	w := newWorld(t, Settings{History: time.Hour})
+	w.fill(10)
+	tenth := w.last
+	w.now = w.now.Add(2 * time.Hour)
+	expect(w, "no snapshot", 1)
+	w.build()
+	w.relayed(tenth)
+	w.cover("act.0", "prf", tenth)
+	expect(w, "one snapshot, which may be damaged", 1)
+	w.fill(10)
+	w.build()
+	w.relayed(4)
+	expect(w, "the relay is at 4", 4)
+	w.relayed(w.last)
+	w.cover("act.0", "prf", 6)
+	expect(w, "the next stage is at 6", 6)
+	w.cover("act.0", "prf", w.last)
+	for name, faults := range map[string]log.Faults{
+		"the manifest": func(op log.Op) log.Fault {
+			return lost(op.Name == "kv.get" && strings.HasPrefix(op.Subject, "snapshot/"))
+		},
+		"the relay's position": func(op log.Op) log.Fault { return lost(op.Subject == RelayKey(chain)) },
+		"the reader's chain":   func(op log.Op) log.Fault { return lost(op.Subject == "act.0") },
+	} {
+		w.log.SetFaults(faults)
+		if err := trim(w); err == nil {
+			t.Errorf("%s cannot be read, and that is no error", name)
+		}
+		w.log.SetFaults(nil)
+	}
+	expect(w, "the snapshot before the newest", tenth)
+	w.build()
+	w.fill(1)
+	w.build()
+	expect(w, "records that are younger than the history", tenth+1)
+	w.now = w.now.Add(2 * time.Hour)
+	w.cover(chain, "evt.live", 1)
+	w.relayed(w.last + 100) // nobody may bring it to the last record
+	w.cover("act.0", "prf", w.last+100)
+	w.build()
+	w.build()
+	if err := trim(w); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := w.log.Last(t.Context(), chain); err != nil || last.Sequence != w.last {
+		t.Errorf("the last record is %v, %v", last.Sequence, err)
+	}
+	w.checkListed()
+}
+
+func lost(yes bool) log.Fault {
+	if yes {
+		return log.Fault{Effect: log.LostBefore}
+	}
+	return log.Fault{}
+}
+
+// "EVENTS may age out only beyond the dedupe horizon and twice the snapshot interval."
+func TestInputsGoWhenTheyAreCoveredAndOld(t *testing.T) {
+	w := newWorld(t, Settings{Every: 2 * time.Hour, Inputs: 3 * time.Hour})
+	var at []uint64
+	for range 6 {
+		s, err := w.log.Publish(t.Context(), "evt.live.0", []byte("e"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = append(at, s)
+		if _, err := w.log.Publish(t.Context(), "box.profile.0", []byte("l")); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(time.Hour)
+	}
+	trim := func(want uint64) {
+		t.Helper()
+		if err := w.keeper.trim.inputs(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.first("evt.live.0"); got != want {
+			t.Errorf("the lane begins at %d, want %d", got, want)
+		}
+	}
+	trim(at[0])
+	w.cover(chain, "evt.live", at[1])
+	trim(at[1])
+	w.cover(chain, "evt.live", at[5])
+	trim(at[2]) // Inputs is raised to 4 hours; those of hours 2 to 5 are younger or as old
+	w.now = w.now.Add(100 * time.Hour)
+	trim(at[5])
+	if u, err := w.log.Usage(t.Context(), "box.profile.0"); err != nil || u.Messages != 6 {
+		t.Errorf("%d letters are left of 6 that nothing covers, %v", u.Messages, err)
+	}
+}
