@@ -41,7 +41,7 @@ func TestGroupKeepsItsLimit(t *testing.T) {
 		for n := range 6 {
 			g.Go(func() error {
 				most.Store(max(most.Load(), running.Add(1)))
-				time.Sleep(time.Second)
+				_ = Sleep(t.Context(), Wall{}, time.Second)
 				running.Add(-1)
 				if n == 3 {
 					return wrong

@@ -58,7 +58,7 @@ func (p *process) connectNATS() (*nats.Conn, error) {
 		nats.ReconnectWait(200 * time.Millisecond),
 		nats.ReconnectBufSize(-1),
 		// A server that is frozen or cut off is left within seconds; the default takes minutes.
-		nats.PingInterval(2*time.Second),
+		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			p.logger.Warn("disconnected from NATS", telemetry.KeyError, err)

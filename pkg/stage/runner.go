@@ -22,10 +22,12 @@ func (FreeRunner) Run(ctx context.Context, s *Stage) error {
 
 // unlessEnded is err, or nil if the context has ended: what was told to stop has not failed.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // outlive returns a context that ends some time after ctx: a step under way is finished, so that the drain

@@ -228,7 +228,7 @@ func (p *partition) awaitHandover(ctx context.Context) error {
 		}
 		rec := &stagev1.Record{}
 		if rec.UnmarshalVT(msg.Data) != nil || rec.GetOwner() == p.cfg.Replica || !p.cfg.Ownership.Present(rec.GetOwner()) {
-			return nil
+			return nil //nolint:nilerr // what cannot be read the take-over finds
 		}
 		switch rec.GetKind() {
 		case stagev1.RecordKind_RECORD_KIND_GENESIS, stagev1.RecordKind_RECORD_KIND_CLOSE:
