@@ -13,6 +13,7 @@ type reservation struct {
 	channel, action, topic string
 	purpose                string
 	counts                 bool
+	revision               string
 }
 
 func (x *reading) contactFact(fact []byte) {
@@ -66,7 +67,7 @@ func (x *reading) judged(message []byte) {
 }
 
 func (x *reading) reserved(entry []byte) {
-	r := reservation{customer: x.owner()}
+	r := reservation{customer: x.owner(), revision: string(x.record.revision)}
 	for w := (wire{rest: entry}); w.next(); {
 		switch w.num {
 		case 4:
@@ -84,7 +85,8 @@ func (x *reading) reserved(entry []byte) {
 	x.reservations[string(field(entry, 1))] = r
 }
 
-// committed notes a contact that a caller made by itself. The mesh's own sends are known otherwise.
+// committed notes a contact that a caller made by itself, under the rules by which its room was taken. The mesh's
+// own sends are known otherwise.
 func (x *reading) committed(message []byte) {
 	r, ok := x.reservations[string(field(message, 1))]
 	if !ok {
@@ -92,7 +94,7 @@ func (x *reading) committed(message []byte) {
 	}
 	x.contacts = append(x.contacts, &contact{
 		id: string(field(message, 1)), customer: r.customer, at: x.record.now, channel: r.channel, action: r.action,
-		topic: r.topic, purpose: r.purpose, counts: r.counts, mine: true, revision: string(x.record.revision), seen: x.before, decided: x.record,
+		topic: r.topic, purpose: r.purpose, counts: r.counts, mine: true, revision: r.revision, seen: x.before, decided: x.record,
 	})
 }
 
