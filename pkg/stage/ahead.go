@@ -33,6 +33,19 @@ func (p *partition) ahead(ctx context.Context, meta state.Meta) error {
 		"the state store is at record %d of generation %d, the chain ends at %d: the log lost data", meta.Applied, meta.Generation, at)}
 }
 
+// beyond says why there is a snapshot of a record that this process does not know: as with ahead.
+func (p *partition) beyond(ctx context.Context, e *beyondError) error {
+	at, err := p.tailAt(ctx, e.sequence)
+	if err != nil {
+		return err
+	}
+	if at > p.last {
+		return errLost
+	}
+	return &HaltError{Subject: p.chainName, Why: fmt.Sprintf(
+		"there is a snapshot of record %d, the chain ends at %d: the log lost data", e.sequence, at)}
+}
+
 // checkTail looks, now and then, whether the chain still ends where this process has seen it end. Whoever
 // appends finds out anyway; an idle owner must too, because others act on what its chain has said.
 func (p *partition) checkTail(ctx context.Context) error {

@@ -111,6 +111,9 @@ func (p *partition) recover(ctx context.Context) error {
 		return nil
 	}
 	whole, err := p.rebuilder().prepare(ctx, p.shard, meta, p.last)
+	if beyond, ok := errors.AsType[*beyondError](err); ok {
+		return p.beyond(ctx, beyond)
+	}
 	if err != nil {
 		return err
 	}

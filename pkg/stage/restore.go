@@ -44,8 +44,7 @@ func (r *rebuilder) prepare(ctx context.Context, shard state.Shard, meta state.M
 		}
 	}
 	if len(listed) > 0 && listed[0].GetSequence() > last {
-		return meta, &HaltError{Subject: chain, Why: fmt.Sprintf(
-			"there is a snapshot of record %d, the chain ends at %d: the log lost data", listed[0].GetSequence(), last)}
+		return meta, &beyondError{chain: chain, sequence: listed[0].GetSequence(), last: last}
 	}
 	if follows && meta.Applied > 0 && near(meta.Applied, listed) {
 		return meta, nil
@@ -62,6 +61,16 @@ func (r *rebuilder) prepare(ctx context.Context, shard state.Shard, meta state.M
 		return state.Meta{}, r.store.Reset(ctx, shard)
 	}
 	return meta, nil
+}
+
+// beyondError says that there is a snapshot of a record after the last one that its reader knows.
+type beyondError struct {
+	chain          string
+	sequence, last uint64
+}
+
+func (e *beyondError) Error() string {
+	return fmt.Sprintf("%s: there is a snapshot of record %d, the last one known is %d", e.chain, e.sequence, e.last)
 }
 
 // follows says whether the chain's next record after a position is the one that was appended next.

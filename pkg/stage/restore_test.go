@@ -212,6 +212,23 @@ func TestWhatNoSnapshotLeadsOverHalts(t *testing.T) {
 	}
 }
 
+// A snapshot of records that an owner does not know is another owner's, not a loss.
+func TestASnapshotOfAnotherOwnerHaltsNobody(t *testing.T) {
+	m := newMesh(t, 1, 1)
+	paused := m.kept("profile")
+	if err := paused.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stop := m.run(m.kept("profile"))
+	m.adds("ann", 3)
+	m.ask("profile", stagev1.UpkeepKind_UPKEEP_KIND_SNAPSHOT)
+	stop()
+	m.loseStates("profile")
+	if err := paused.owned()[0].recover(t.Context()); !errors.Is(err, errLost) {
+		t.Errorf("recover = %v, want to learn that the partition is lost", err)
+	}
+}
+
 // "Works while the mesh is live": events go on, nothing is lost or counted twice.
 func TestARebuildOfALiveStage(t *testing.T) {
 	m := newMesh(t, 1, 4)
