@@ -16,6 +16,8 @@ func combined(seed uint64) schedule.Schedule {
 		return dyingAtTheAppend(rng)
 	case 6:
 		return optOutUnseen(rng)
+	case 7:
+		return dyingOfAnInput(rng)
 	default:
 		return schedule.Schedule{}
 	}
@@ -44,15 +46,17 @@ func dyingAtTheAppend(rng *rand.Rand) schedule.Schedule {
 		})
 	}
 	for n := range 2 * clients {
-		s.Operations = append(s.Operations, schedule.Operation{
-			At: at + between(rng, 0, 2*time.Second), Client: n % clients,
-			Do: fmt.Sprintf("reserve customer=%d id=%d then=%s", rng.IntN(customers), 1000+n, []string{"commit", "nothing"}[rng.IntN(2)]),
-		})
+		do := fmt.Sprintf("reserve customer=%d id=%d then=%s", rng.IntN(customers), 1000+n, []string{"commit", "nothing"}[rng.IntN(2)])
+		if service == "profile" {
+			do = fmt.Sprintf("consent customer=%d state=given by=email", rng.IntN(customers)) // goes on as a letter
+		}
+		s.Operations = append(s.Operations, schedule.Operation{At: at + between(rng, 0, 2*time.Second), Client: n % clients, Do: do})
 	}
 	return s
 }
 
-// optOutUnseen keeps the profile stage from reading while customers opt out whose mails wait for their turn.
+// optOutUnseen keeps the profile stage from reading while customers opt out whose mails wait for their turn, and
+// as a rule the dispatch stage from finding out that it does.
 func optOutUnseen(rng *rand.Rand) schedule.Schedule {
 	at := between(rng, 6*time.Second, 15*time.Second)
 	s := schedule.Schedule{Faults: []schedule.Fault{{
@@ -66,11 +70,36 @@ func optOutUnseen(rng *rand.Rand) schedule.Schedule {
 			})
 		}
 	}
+	if rng.IntN(3) > 0 {
+		s.Faults = append(s.Faults, schedule.Fault{
+			When: schedule.When{At: at + 1500*time.Millisecond}, What: schedule.Unavailable, On: "log:evt.control.", For: 10 * time.Second,
+		})
+	}
 	for c := range customers {
 		s.Operations = append(s.Operations,
 			schedule.Operation{At: at - between(rng, 2500*time.Millisecond, 4*time.Second), Client: c % clients, Do: fmt.Sprintf("order customer=%d order=%d lane=live late=0s", c, 2000+c)},
-			schedule.Operation{At: at + between(rng, 0, 2*time.Second), Client: c % clients, Do: fmt.Sprintf("consent customer=%d state=withdrawn by=user", c)},
+			schedule.Operation{At: at + between(rng, 0, time.Second), Client: c % clients, Do: fmt.Sprintf("consent customer=%d state=withdrawn by=user", c)},
 		)
+	}
+	return s
+}
+
+// dyingOfAnInput kills an owner, and then again while it tries the inputs one by one, which come thick.
+func dyingOfAnInput(rng *rand.Rand) schedule.Schedule {
+	at := between(rng, 4*time.Second, 20*time.Second)
+	service := names()[1+rng.IntN(len(names())-1)]
+	s := schedule.Schedule{}
+	for n := range replicas {
+		node := replica(service, n)
+		s.Faults = append(s.Faults,
+			schedule.Fault{When: schedule.When{At: at}, What: schedule.Crash, Node: node, For: between(rng, 50*time.Millisecond, time.Second)},
+			schedule.Fault{When: schedule.When{Point: "stage.attempted", Pass: 1 + rng.IntN(4)}, What: schedule.Crash, Node: node, For: between(rng, 50*time.Millisecond, time.Second)},
+		)
+	}
+	for c := range clients {
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: at + between(rng, 0, 200*time.Millisecond), Client: c, Do: fmt.Sprintf("burst customer=%d order=%d count=4", rng.IntN(customers), 3000+c),
+		})
 	}
 	return s
 }
