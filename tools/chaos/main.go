@@ -42,13 +42,15 @@ type plan struct {
 	failpoints float64
 	// lies is the part of requests to providers that are not answered truly.
 	lies float64
-	keep bool
+	// shared is the part of links in which two customers share an address.
+	shared float64
+	keep   bool
 }
 
 func defaults() plan {
 	return plan{
 		during: 2 * time.Minute, seed: uint64(time.Now().UnixNano()), //nolint:gosec // any number will do
-		rate: 12, partitions: 8, ttl: 3 * time.Second, failpoints: 0.4, lies: 0.35,
+		rate: 12, partitions: 8, ttl: 3 * time.Second, failpoints: 0.4, lies: 0.35, shared: 0.25,
 		kills: 20, stops: 2, brokers: 5, redis: 3, cuts: 6, applies: 1,
 	}
 }
@@ -68,6 +70,7 @@ func (p *plan) flags(f *flag.FlagSet) {
 	f.Float64Var(&p.applies, "applies", p.applies, "new catalogs per minute")
 	f.Float64Var(&p.failpoints, "failpoints", p.failpoints, "part of the starts after which a process kills itself between two effects")
 	f.Float64Var(&p.lies, "lies", p.lies, "part of the requests that providers do not answer truly")
+	f.Float64Var(&p.shared, "shared", p.shared, "part of the links between people in which two customers share an address")
 	f.BoolVar(&p.keep, "keep", false, "keep the directory also if nothing is wrong")
 }
 

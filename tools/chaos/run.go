@@ -73,7 +73,7 @@ func (r *run) chaos(ctx context.Context) error {
 	defer endLife()
 	load, endLoad := context.WithCancel(ctx)
 	defer endLoad()
-	main := &traffic{clients: r.clients, random: w.random(partTraffic), rate: w.plan.rate}
+	main := &traffic{clients: r.clients, random: w.random(partTraffic), rate: w.plan.rate, shared: w.plan.shared}
 	reports := &traffic{clients: r.clients, random: w.random(partReceipts)}
 	var wait sync.WaitGroup
 	wait.Go(func() { main.run(load, life) })

@@ -23,6 +23,8 @@ type traffic struct {
 	clients *clients
 	random  *rand.Rand
 	rate    int
+	// shared is the part of links in which two customers share an address.
+	shared float64
 
 	customers, number int
 }
@@ -207,7 +209,7 @@ func (t *traffic) link() request {
 	m := map[string]any{
 		"type": "identify", "messageId": fmt.Sprint("link-", t.next()), "userId": userOf(n), "timestamp": now(),
 	}
-	if t.random.IntN(4) == 0 {
+	if t.random.Float64() < t.shared {
 		m["traits"] = map[string]any{"email": emailOf(other)}
 		return batch("", m)
 	}
