@@ -214,7 +214,7 @@ func (h *hunter) chase(ctx context.Context, m mutant.Mutant, program string, f *
 		if seed == 0 {
 			if err == nil || ctx.Err() != nil {
 				f.after += made(out)
-				return nil
+				return nil //nolint:nilerr // the end was asked for
 			}
 			return fmt.Errorf("run mutant %s from seed %d: %w\n%s", m.Name, next, err, tail(out))
 		}
