@@ -154,49 +154,51 @@ func (m *Memory) stored(subject string) (*memStream, error) {
 }
 
 // Append implements Broker.
-func (m *Memory) Append(ctx context.Context, subject string, expect uint64, data []byte) (sequence uint64, err error) {
+func (m *Memory) Append(ctx context.Context, subject string, expect uint64, data []byte) (uint64, error) {
 	if expect == 0 {
 		return 0, fault.As(fault.Invalid, ErrZeroExpectation)
 	}
 	data = bytes.Clone(data)
-	err = m.do(ctx, Op{Name: "append", Subject: subject, Expect: expect, Data: data}, true, func() error {
+	return m.write(ctx, Op{Name: "append", Subject: subject, Expect: expect, Data: data}, func() (uint64, error) {
 		s, err := m.stored(subject)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		in := Message{Subject: subject, Data: data}
 		header := headerBytes(expectSubject, expect)
 		if err := s.fits(in, header); err != nil {
-			return err
+			return 0, err
 		}
 		if last := s.lastOf(subject); last != expect {
-			return &ConflictError{Last: last}
+			return 0, &ConflictError{Last: last}
 		}
-		sequence, err = s.store(in, header, m.now())
-		return err
+		return s.store(in, header, m.now())
 	})
-	return sequenceUnless(err, sequence), err
 }
 
 // Publish implements Broker.
-func (m *Memory) Publish(ctx context.Context, subject string, data []byte) (sequence uint64, err error) {
+func (m *Memory) Publish(ctx context.Context, subject string, data []byte) (uint64, error) {
 	data = bytes.Clone(data)
-	err = m.do(ctx, Op{Name: "publish", Subject: subject, Data: data}, true, func() error {
+	return m.write(ctx, Op{Name: "publish", Subject: subject, Data: data}, func() (uint64, error) {
 		s, err := m.stored(subject)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		sequence, err = s.store(Message{Subject: subject, Data: data}, 0, m.now())
-		return err
+		return s.store(Message{Subject: subject, Data: data}, 0, m.now())
 	})
-	return sequenceUnless(err, sequence), err
 }
 
-func sequenceUnless(err error, sequence uint64) uint64 {
+// write is do for one message. What lands late has no caller any more, so its sequence is read by nobody.
+func (m *Memory) write(ctx context.Context, op Op, run func() (uint64, error)) (uint64, error) {
+	var at uint64
+	err := m.do(ctx, op, true, func() (err error) {
+		at, err = run()
+		return err
+	})
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	return sequence
+	return at, nil
 }
 
 // Last implements Broker.

@@ -20,22 +20,20 @@ type memLeases struct{ m *Memory }
 func (m *Memory) Leases() Leases { return memLeases{m} }
 
 // Hold implements Leases.
-func (l memLeases) Hold(ctx context.Context, key string, value []byte, revision uint64, ttl time.Duration) (at uint64, err error) {
+func (l memLeases) Hold(ctx context.Context, key string, value []byte, revision uint64, ttl time.Duration) (uint64, error) {
 	if err := checkLease(key, value, ttl); err != nil {
 		return 0, err
 	}
 	op := Op{Name: "lease.hold", Subject: key, Expect: revision, Data: bytes.Clone(value)}
-	err = l.m.do(ctx, op, true, func() error {
+	return l.m.write(ctx, op, func() (uint64, error) {
 		l.m.lapse()
 		if was := l.m.leases[key].Revision; was != revision {
-			return &ConflictError{Last: was}
+			return 0, &ConflictError{Last: was}
 		}
 		l.m.kvSeq++
-		at = l.m.kvSeq
-		l.m.leases[key] = memLease{Lease: Lease{Key: key, Value: op.Data, Revision: at}, until: l.m.now().Add(ttl)}
-		return nil
+		l.m.leases[key] = memLease{Lease: Lease{Key: key, Value: op.Data, Revision: l.m.kvSeq}, until: l.m.now().Add(ttl)}
+		return l.m.kvSeq, nil
 	})
-	return sequenceUnless(err, at), err
 }
 
 // All implements Leases.

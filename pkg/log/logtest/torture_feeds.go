@@ -13,7 +13,8 @@ import (
 
 // reader reads subjects of one stream from their beginnings to the end.
 type reader struct {
-	site int
+	site     int
+	subjects []string
 
 	mu  sync.Mutex
 	got map[string][]log.Message
@@ -32,12 +33,11 @@ const poll = 5 * time.Millisecond
 
 // read reads along until the readers are stopped.
 func (t *Torture) read(ctx context.Context, site int, subjects []string) {
-	r := &reader{site: site, got: map[string][]log.Message{}}
+	r := &reader{site: site, subjects: subjects, got: map[string][]log.Message{}}
 	t.readers = append(t.readers, r)
 	from := make(map[string]uint64, len(subjects))
 	for _, subject := range subjects {
 		from[subject] = 0
-		r.got[subject] = nil
 	}
 	t.reading.Go(func() {
 		feed, err := t.open(ctx, site, from)
@@ -46,7 +46,7 @@ func (t *Torture) read(ctx context.Context, site int, subjects []string) {
 		}
 		defer feed.Close()
 		for tick := time.NewTicker(poll); ; {
-			if err := r.drain(feed, subjects); err != nil {
+			if err := r.drain(feed); err != nil {
 				t.reportf("a feed of process %d broke: %w", site, err)
 				return
 			}
@@ -74,10 +74,10 @@ func (t *Torture) open(ctx context.Context, site int, from map[string]uint64) (l
 	}
 }
 
-func (r *reader) drain(feed log.Feed, subjects []string) error {
+func (r *reader) drain(feed log.Feed) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, subject := range subjects {
+	for _, subject := range r.subjects {
 		got, err := drain(feed.Tail(subject))
 		if err != nil {
 			return fmt.Errorf("%s: %w", subject, err)
@@ -152,15 +152,15 @@ func (p *process) found(ctx context.Context, from map[string]uint64) {
 // verifyFeeds waits until every reader has what is there, and checks that it has nothing else.
 func (t *Torture) verifyFeeds(ctx context.Context, all map[string][]log.Message) {
 	for _, r := range t.readers {
-		for subject := range r.got {
+		for _, subject := range r.subjects {
 			t.await(ctx, r, subject, len(all[subject]))
 		}
 	}
 	t.stop()
 	t.reading.Wait()
 	for _, r := range t.readers {
-		for subject, got := range r.got {
-			t.same(fmt.Sprintf("process %d, feed of %s", r.site, subject), got, all[subject])
+		for _, subject := range r.subjects {
+			t.same(fmt.Sprintf("process %d, feed of %s", r.site, subject), r.got[subject], all[subject])
 		}
 	}
 	for _, run := range t.runs {
