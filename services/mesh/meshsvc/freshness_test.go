@@ -1,8 +1,10 @@
 package meshsvc
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,7 +37,8 @@ func TestAnOptOutUnderAnotherIdentifierEndsTheMailsWhileTheBulkLaneIsFull(t *tes
 	for n := range customers {
 		r.waitFor(user(shopper(n)), "delivery_accepted", 1)
 	}
-	r.fillBulk(60_000)
+	stopFilling := r.fillBulk()
+	r.eventually("the bulk lane is full", r.bulkWaits)
 	full, out := 0, map[string]time.Time{}
 	pace := time.NewTicker(25 * time.Millisecond)
 	defer pace.Stop()
@@ -47,6 +50,9 @@ func TestAnOptOutUnderAnotherIdentifierEndsTheMailsWhileTheBulkLaneIsFull(t *tes
 			if r.bulkWaits() {
 				full++
 			}
+		}
+		if n == customers/2 {
+			stopFilling()
 		}
 	}
 	last := customers - 1 // who never said no still gets mails
@@ -121,36 +127,51 @@ func (r *running) optOutByMail(n int) time.Time {
 	return time.Now()
 }
 
-// fillBulk stores events of strangers in the bulk lanes, as an import does, faster than they can be taken.
-func (r *running) fillBulk(events int) {
+// fillBulk stores events of strangers in the bulk lanes, as an import does, faster than they can be taken, until it
+// is stopped.
+func (r *running) fillBulk() (stop func()) {
 	r.t.Helper()
-	const batch = 500
-	var messages [][]byte
-	now := timestamppb.Now()
-	for first := 0; first < events; first += batch {
-		all := &stagev1.Arrivals{}
-		for n := range batch {
-			who := user(fmt.Sprintf("stranger-%d", first+n))
-			payload, err := (&eventv1.Event{
-				Id: who.GetValue(), Tenant: "default", Type: "page_seen", Kind: eventv1.Kind_KIND_TRACK, At: now, ReceivedAt: now,
-				Identifiers: []*eventv1.Identifier{who},
-			}).MarshalVT()
-			if err != nil {
-				r.t.Fatal(err)
+	ctx, cancel := context.WithCancel(r.t.Context())
+	done := make(chan error, 1)
+	go func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			data, err := strangers(n).MarshalVT()
+			if err == nil {
+				_, err = r.Site().Publish(ctx, log.Subject(log.Lane(log.LaneBulk), n%r.Generation().Partitions), data)
 			}
-			all.Items = append(all.Items, &stagev1.Arrival{ReceivedAt: now, At: now, Item: &stagev1.Arrival_Payload{Payload: payload}})
+			if err != nil && ctx.Err() == nil {
+				done <- err
+				return
+			}
 		}
-		data, err := all.MarshalVT()
+		done <- nil
+	}()
+	return func() {
+		r.t.Helper()
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// strangers is the n-th message of an import: 500 events of customers who are in no other.
+func strangers(n int) *stagev1.Arrivals {
+	const batch = 500
+	now := timestamppb.Now()
+	all := &stagev1.Arrivals{}
+	for i := range batch {
+		who := user(fmt.Sprintf("stranger-%d-%d", n, i))
+		payload, err := (&eventv1.Event{
+			Id: who.GetValue(), Tenant: "default", Type: "page_seen", Kind: eventv1.Kind_KIND_TRACK, At: now, ReceivedAt: now,
+			Identifiers: []*eventv1.Identifier{who},
+		}).MarshalVT()
 		if err != nil {
-			r.t.Fatal(err)
+			panic(err) // a message that we made
 		}
-		messages = append(messages, data)
+		all.Items = append(all.Items, &stagev1.Arrival{ReceivedAt: now, At: now, Item: &stagev1.Arrival_Payload{Payload: payload}})
 	}
-	for n, data := range messages {
-		if _, err := r.Site().Publish(r.t.Context(), log.Subject(log.Lane(log.LaneBulk), n%r.Generation().Partitions), data); err != nil {
-			r.t.Fatal(err)
-		}
-	}
+	return all
 }
 
 // bulkWaits says whether some partition has more in its bulk lane than it has taken.
@@ -158,6 +179,9 @@ func (r *running) bulkWaits() bool {
 	r.t.Helper()
 	for p := range r.Generation().Partitions {
 		last, err := r.Site().Last(r.t.Context(), log.Subject(log.Lane(log.LaneBulk), p))
+		if errors.Is(err, log.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			r.t.Fatal(err)
 		}
