@@ -668,6 +668,23 @@ func TestNothingElseIsWrong(t *testing.T) {
 				h.Log[subject] = all[len(all)/2:]
 			}
 		}},
+		"a letter that comes again after the record that took it was trimmed": {
+			during: func(w *world) { w.decide(profile, 1) },
+			written: func(w *world) {
+				for _, r := range w.chains["prf.0"] {
+					w.deliver(profile, 0, r)
+				}
+			},
+			known: func(h *History) {
+				h.Trimmed = true
+				h.Log["prf.1"] = h.Log["prf.1"][len(h.Log["prf.1"])-1:]
+			},
+		},
+		"a refusal, though the message was made, that the mesh never heard": {during: func(w *world) {
+			r := hello("p7")
+			r.topic, r.tries, r.ends, r.status = "rare", []Request{{Accepted: true, Refused: true}}, unknown, uncertain
+			w.send(r)
+		}},
 		"a store that is being rebuilt": {known: func(h *History) {
 			h.Settled = false
 			*shardOf(h, "profile", 0) = Shard{Meta: state.Meta{Unfinished: true, Applied: 3}}

@@ -154,7 +154,7 @@ func (c *checker) checkRoom(d *Definitions, m *contact) {
 			if o == m {
 				break
 			}
-			if since := m.at.Sub(o.at); o.counts && selects(p.Channels, o.channel) && since < p.Gap-c.h.Skew {
+			if since := m.at.Sub(o.at); o.counts && o.id != m.id && selects(p.Channels, o.channel) && since < p.Gap-c.h.Skew {
 				c.breaksf(ContactGap, "", m.customer.key, "%s of %s at %s is %s after %s, where %s wants %s", m.id, m.action, m.at, since, o.id, p.Name, p.Gap)
 			}
 		}
@@ -194,7 +194,7 @@ func (c *checker) others(d *Definitions, p *Policy, l *Limit, m *contact) int {
 			if o == m {
 				break
 			}
-			if o.counts && selects(p.Channels, o.channel) && l.matches(o) && same(o) {
+			if o.counts && o.id != m.id && selects(p.Channels, o.channel) && l.matches(o) && same(o) {
 				n++
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
 )
 
 // checkSettled checks that nothing is left to do.
@@ -58,7 +59,10 @@ func (c *checker) owed(ch *chain, in *input, m message, at place, strict bool) b
 	if b == nil {
 		return m.items > 0 && (strict || in.name != log.Redrive(c.specs[ch.stage].Name))
 	}
-	positions := c.positions(ch)
+	positions, known := c.positions(ch)
+	if !known {
+		return false
+	}
 	for n := uint32(1); n <= m.items; n++ {
 		where := place{m.sequence, n}
 		if id, ok := b.facts[where]; where.after(at) && (!ok || id.at.after(positions[id.sender])) {
@@ -68,15 +72,25 @@ func (c *checker) owed(ch *chain, in *input, m message, at place, strict bool) b
 	return false
 }
 
-// positions are how far a chain has applied the letters of its senders.
-func (c *checker) positions(ch *chain) map[string]place {
+// positions are how far a chain has applied the letters of its senders. Those of records that were trimmed are in
+// the store; false if that is not known either.
+func (c *checker) positions(ch *chain) (map[string]place, bool) {
 	out := map[string]place{}
+	if ch.records[0].prev != 0 {
+		shard := c.h.States[state.Shard{Stage: c.specs[ch.stage].Name, Partition: ch.partition}]
+		if shard == nil {
+			return nil, false
+		}
+		for sender, at := range shard.Meta.Senders {
+			out[sender] = place{at.Sequence, at.Index}
+		}
+	}
 	for n := range ch.records {
 		for _, s := range ch.records[n].senders {
 			out[s.chain] = s.at
 		}
 	}
-	return out
+	return out, true
 }
 
 func (c *checker) checkChainCovered(ch *chain, in *input, at place, strict bool) {

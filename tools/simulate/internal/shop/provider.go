@@ -107,11 +107,13 @@ type adapter struct {
 // Close implements channel.Adapter.
 func (*adapter) Close() error { return nil }
 
-// Send implements channel.Adapter: one request, through a network that loses and delays it.
+// Send implements channel.Adapter: one request, through a network that loses and delays it. It counts from when it
+// left: what the network holds up nobody can call back.
 func (a *adapter) Send(ctx context.Context, m channel.Message) delivery.Result {
 	var how manner
+	left := a.world.Now()
 	err := a.p.Outside(ctx, m.Channel, len(m.Body), func() error {
-		how = a.arrive(m)
+		how = a.arrive(m, left)
 		return nil
 	})
 	switch {
@@ -161,7 +163,7 @@ func (d *desk) LookUp(ctx context.Context, proposal string) (delivery.Result, er
 }
 
 // arrive is the providers' side of a request: what is written down here is the truth.
-func (d *providers) arrive(m channel.Message) manner {
+func (d *providers) arrive(m channel.Message, left time.Time) manner {
 	attempt := 0
 	for _, r := range d.received {
 		if r.Proposal == m.Proposal {
@@ -170,7 +172,7 @@ func (d *providers) arrive(m channel.Message) manner {
 	}
 	how := d.mannerOf(m.Proposal, attempt)
 	r := &ledger.Request{
-		Proposal: m.Proposal, Channel: m.Channel, Customer: m.Customer, Address: m.Address, Started: d.world.Now(),
+		Proposal: m.Proposal, Channel: m.Channel, Customer: m.Customer, Address: m.Address, Started: left,
 		Accepted: how != refusing && how != overloaded && how != disappearing,
 		Refused:  how == refusing || how == overloaded || how == lying,
 	}
