@@ -680,6 +680,20 @@ func TestNothingElseIsWrong(t *testing.T) {
 				h.Log["prf.1"] = h.Log["prf.1"][len(h.Log["prf.1"])-1:]
 			},
 		},
+		"an opt-out under an address, taken back there": {during: func(w *world) {
+			no := w.event("e8", "consent_withdrawn")
+			s := w.publish("control", 1, no)
+			s.OptOut, s.Identifiers = &OptOut{Channel: "email", Topic: "*"}, []string{"email:ann@shop.example"}
+			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{consented(false, "email", "*", w.now), applied(no, true)}, state: profileIn("Europe/London", 1)})
+			w.tick(time.Second)
+			yes := w.event("e10", "consent_given")
+			w.publish("control", 1, yes)
+			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{consented(true, "email", "*", w.now), applied(yes, false)}, state: profileIn("Europe/London", 2)})
+			w.tick(10 * time.Second)
+			r := hello("p7")
+			r.tries = []Request{{Accepted: true, Address: "Ann@shop.example"}}
+			w.send(r)
+		}},
 		"a refusal, though the message was made, that the mesh never heard": {during: func(w *world) {
 			r := hello("p7")
 			r.topic, r.tries, r.ends, r.status = "rare", []Request{{Accepted: true, Refused: true}}, unknown, uncertain

@@ -178,6 +178,19 @@ type optOut struct {
 	statement
 
 	sent *Sent
+	// said are the customers whose profiles took it in.
+	said []string
+}
+
+// lifted says whether it was taken back, before an instant, in a profile that took it in. For an address that is
+// not the only place: the profile of the person who has it now may never have heard of either.
+func (c *checker) lifted(o *optOut, before time.Time) bool {
+	return slices.ContainsFunc(o.said, func(key string) bool {
+		who := c.customers[key]
+		return who != nil && slices.ContainsFunc(who.statements, func(s statement) bool {
+			return s.given && s.same(o.statement) && s.at.After(o.at) && s.now.Before(before)
+		})
+	})
 }
 
 // optOuts are what clients say was taken away, by customer and by address.
@@ -195,7 +208,7 @@ func (c *checker) optOuts() optOuts {
 		o := &optOut{sent: s, statement: statement{at: s.Acknowledged, channel: s.OptOut.Channel, topic: s.OptOut.Topic}}
 		var about []string
 		if e := c.events.byKey[eventKey{tenant, s.ID}]; e != nil {
-			about, o.basis = slices.Clone(e.customers), e.basis
+			about, o.said, o.basis = slices.Clone(e.customers), e.customers, e.basis
 			if !e.at.IsZero() {
 				o.at = e.at
 			}
@@ -235,7 +248,7 @@ func (c *checker) checkOptOut(m *contact, outs optOuts) {
 	required := c.definitions(m.revision).required(m)
 	all := m.customer.statements
 	for _, o := range outs.about(m) {
-		if !m.at.After(o.sent.Acknowledged.Add(c.bound()+c.h.Skew)) || !o.covers(m.channel, m.topic) && !o.objects(m) {
+		if !m.at.After(o.sent.Acknowledged.Add(c.bound()+c.h.Skew)) || !o.covers(m.channel, m.topic) && !o.objects(m) || c.lifted(o, m.at) {
 			continue
 		}
 		from, to := c.during(m, all, o.sent.Acknowledged)

@@ -1,0 +1,78 @@
+package stage
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/log"
+)
+
+// refuse lets the log say that it is full, to appends to a chain, while left is above zero.
+func (m *mesh) refuse(chain string, left *atomic.Int64) {
+	m.broker.SetFaults(func(op log.Op) log.Fault {
+		if op.Name == "append" && op.Subject == chain && left.Load() > 0 {
+			left.Add(-1)
+			return log.Fault{Effect: log.Full}
+		}
+		return log.Fault{}
+	})
+}
+
+// A letter whose record finds the stream full has not been applied: it is when there is room again.
+func TestALetterWhoseRecordIsRefusedIsAppliedLater(t *testing.T) {
+	m := newMesh(t, 2, 8)
+	defer m.run(m.stage("profile", m.broker, clock.Wall{}))()
+	other := "bob"
+	for m.fold.home(other) == m.fold.home("ann") { // a letter goes to another partition
+		other += "a"
+	}
+	var left atomic.Int64
+	left.Store(3)
+	m.refuse(log.Subject("prf", m.fold.home(other)), &left)
+	told := m.add("ann", 1)
+	told.e.Letter = other
+	m.publish(m.broker, nil, told)
+	eventually(t, "the other is told", func() bool { return m.row("profile", other).Sum > 0 })
+	if left.Load() > 0 {
+		t.Error("no record was refused: the test shows nothing")
+	}
+}
+
+// A message of which a record covers the first items only is read again by the next owner, for the others.
+func TestTheRestOfAHalfCoveredMessageIsApplied(t *testing.T) {
+	const items, batch = 10, 4
+	m := newMesh(t, 1, batch)
+	chain := log.Subject("prf", 0)
+	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
+	all := &stagev1.Arrivals{}
+	for range items {
+		all.Items = append(all.Items, &stagev1.Arrival{
+			ReceivedAt: timestamppb.Now(), At: timestamppb.Now(), Item: &stagev1.Arrival_Payload{Payload: mustJSON(entry{Customer: "ann", Add: 1})},
+		})
+	}
+	var batches atomic.Int64
+	m.broker.SetFaults(func(op log.Op) log.Fault { // after one record nothing is stored any more
+		if op.Name == "append" && op.Subject == chain && batches.Add(1) > 1 {
+			return log.Fault{Effect: log.Full}
+		}
+		return log.Fault{}
+	})
+	m.raw(m.broker, log.Subject("evt.live", 0), all)
+	eventually(t, "the first items are applied", func() bool { return m.row("profile", "ann").Sum > 0 })
+	stop()
+	m.broker.SetFaults(nil)
+	if got := m.row("profile", "ann").Sum; got >= items {
+		t.Fatalf("the first owner applied %d items, want a part of %d", got, items)
+	}
+	stop = m.run(m.stage("profile", m.broker, clock.Wall{}))
+	eventually(t, "all items are applied", func() bool { return m.row("profile", "ann").Sum >= items })
+	stop() // and with it what would come twice
+	if got := m.row("profile", "ann").Sum; got != items {
+		t.Errorf("sum: got %d, want %d", got, items)
+	}
+}
