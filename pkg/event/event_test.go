@@ -136,9 +136,9 @@ func TestNormalisingTwiceChangesNothing(t *testing.T) {
 
 func TestTheStrongestIdentifierIsFirst(t *testing.T) {
 	id := func(kind, value string) *eventv1.Identifier { return &eventv1.Identifier{Kind: kind, Value: value} }
-	in := []*eventv1.Identifier{id("anonymous_id", "a"), id("shoe", "s"), id("email", "e2"), id("user_id", "u"), id("email", "e1"), id("anonymous_id", "a"), id("profile", "p")}
+	in := []*eventv1.Identifier{id("anonymous_id", "a"), id("shoe", "s"), id("email", "e2"), id("user_id", "v"), id("user_id", "u"), id("email", "e1"), id("anonymous_id", "a"), id("profile", "p")}
 	before := slices.Clone(in)
-	want := []*eventv1.Identifier{id("profile", "p"), id("user_id", "u"), id("email", "e2"), id("email", "e1"), id("anonymous_id", "a"), id("shoe", "s")}
+	want := []*eventv1.Identifier{id("profile", "p"), id("user_id", "v"), id("user_id", "u"), id("email", "e1"), id("email", "e2"), id("anonymous_id", "a"), id("shoe", "s")}
 	if diff := cmp.Diff(want, event.Order(in), protocmp.Transform()); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}

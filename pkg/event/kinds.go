@@ -149,8 +149,10 @@ func (k *Kinds) Normalise(kind, value string) (string, error) {
 	return out, nil
 }
 
-// Order returns ids strongest first, each (kind, value) once. Equally strong kinds go by name, values
-// of one kind in the order given. The argument is not changed.
+// Order returns ids strongest first, each (kind, value) once. Equally strong kinds go by name, persons and
+// accounts of one kind in the order given: an alias names the new one first. Devices and endpoints of one kind go
+// by value, so that two that are named together, in whatever order, are never claimed both ways. The argument is
+// not changed.
 func (k *Kinds) Order(ids []*eventv1.Identifier) []*eventv1.Identifier {
 	type name struct{ kind, value string }
 	seen := make(map[name]bool, len(ids))
@@ -163,7 +165,13 @@ func (k *Kinds) Order(ids []*eventv1.Identifier) []*eventv1.Identifier {
 		seen[n] = true
 		out = append(out, id)
 	}
-	slices.SortStableFunc(out, func(a, b *eventv1.Identifier) int { return k.compare(a.GetKind(), b.GetKind()) })
+	slices.SortStableFunc(out, func(a, b *eventv1.Identifier) int {
+		by := k.compare(a.GetKind(), b.GetKind())
+		if c := k.byName[a.GetKind()].Class; by == 0 && (c == ClassDevice || c == ClassEndpoint) {
+			by = cmp.Compare(a.GetValue(), b.GetValue())
+		}
+		return by
+	})
 	return out
 }
 

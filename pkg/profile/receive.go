@@ -119,14 +119,14 @@ func refilled(r *Rules, a Arrival, home []byte, out Change, m Moment) Change {
 	return out
 }
 
-// elsewhere is the profile to which the strongest identifier resolves; nil if it is the one made at home,
-// or nobody.
+// elsewhere is the profile to which the strongest identifier resolves: whoever claimed it last, or for whom the
+// profile that it made was closed; nil if it is that profile itself, or nobody.
 func (a Arrival) elsewhere(home []byte) []byte {
-	if to := a.Profile.GetLinkedTo(); len(to) > 0 {
-		return to
-	}
 	if owner := a.Row.GetProfileId(); len(owner) > 0 && !same(owner, home) {
 		return owner
+	}
+	if to := a.Profile.GetLinkedTo(); len(to) > 0 {
+		return to
 	}
 	return nil
 }
@@ -148,11 +148,11 @@ func resolve(a Arrival, home []byte) (*profilev1.IdentifierRow, []byte, error) {
 			row.Kind = first.GetKind()
 		}
 	}
-	target := row.GetProfileId()
-	if to := a.Profile.GetLinkedTo(); len(to) > 0 {
-		target = to
+	owner := a.elsewhere(home)
+	if owner == nil {
+		owner = row.GetProfileId()
 	}
-	return row, target, nil
+	return row, owner, nil
 }
 
 // make returns the empty profile that an identifier creates.

@@ -259,6 +259,13 @@ func badEvents() []bad {
 		{name: "two effects", want: EventTwice, during: func(w *world) {
 			w.decide(profile, 0, is{key: ann, state: profileIn("Europe/London", 4), facts: []encoder{applied(&eventv1.Event{Id: "e1", Tenant: "default", At: at(noon)}, false)}})
 		}},
+		{name: "an effect in a closed profile", want: EventClosed, during: func(w *world) {
+			e := w.event("e8", "product_viewed")
+			w.publish("live", 1, e)
+			closes := &profilev1.Fact{Fact: &profilev1.Fact_IdentityLinked{IdentityLinked: &profilev1.IdentityLinked{LinkedTo: []byte("ann")}}}
+			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{closes}, state: profileIn("Europe/London", 1)})
+			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{applied(e, true)}, state: profileIn("Europe/London", 2)})
+		}},
 		{name: "two effects within the horizon", want: EventTwice, during: func(w *world) { w.again(60 * time.Hour) }, may: []Rule{SettledDue, SettledOpen}},
 		{name: "an effect of nothing", want: EventForged, says: "in no lane", during: func(w *world) {
 			w.decide(profile, 0, is{key: ann, state: profileIn("Europe/London", 4), facts: []encoder{applied(w.event("e6", "x"), false)}})

@@ -13,6 +13,7 @@ import (
 type customer struct {
 	key       string
 	partition int
+	closed    bool
 	// zones and statements in the order of the profile chain.
 	zones      []zonePoint
 	statements []statement
@@ -159,6 +160,8 @@ func (x *reading) profileFact(fact []byte) {
 			x.applied(w.data)
 		case 2:
 			x.statement(field(w.data, 1))
+		case 3:
+			x.owner().closed = true
 		}
 	}
 }
@@ -175,9 +178,13 @@ func (x *reading) applied(message []byte) {
 			}
 		}
 	}
-	if e != nil {
-		e.applied++
-		e.customers = append(e.customers, x.cell.key)
+	if e == nil {
+		return
+	}
+	e.applied++
+	e.customers = append(e.customers, x.cell.key)
+	if x.owner().closed {
+		x.breaksf(EventClosed, x.chain.subject, x.cell.key, "event %s took effect in record %d, and the profile is closed", e.key.id, x.record.sequence)
 	}
 }
 

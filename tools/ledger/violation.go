@@ -66,6 +66,8 @@ const (
 	EventTwice Rule = "event.twice"
 	// EventForged: an event took effect, or is stored, that nobody sent.
 	EventForged Rule = "event.forged"
+	// EventClosed: an event took effect in a profile that is closed: its person goes on in another.
+	EventClosed Rule = "event.closed"
 )
 
 // The rules about proposals and deliveries.
@@ -131,8 +133,8 @@ func Rules() []Rule {
 	return []Rule{
 		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainOwner, ChainCover, ChainOrigin,
 		ChainSender, ChainRevision, ChainGap, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
-		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, ProposalTwice, ProposalForged, ProposalEnds,
-		ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
+		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventClosed, ProposalTwice, ProposalForged,
+		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
 		SendExpired, ContactCap, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, SettledUncovered, SettledOpen, SettledDue,
 	}
 }

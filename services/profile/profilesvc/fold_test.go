@@ -126,6 +126,36 @@ func TestASharedDeviceBelongsToTheLastLogin(t *testing.T) {
 	}
 }
 
+func TestASharedDeviceWithAnAnonymousPastBelongsToTheLastLoginToo(t *testing.T) {
+	m := newMesh(t, 32)
+	m.publish(
+		track("a1", 0, anon("d")),
+		identify("i1", 1, user("u1"), anon("d")), track("t1", 2, anon("d")),
+		identify("i2", 3, user("u2"), anon("d")), track("t2", 4, anon("d")),
+	)
+	want(t, "past", m.applied(m.made(anon("d"))), []string{"a1"})
+	want(t, "past is closed for", m.made(anon("d")).GetLinkedTo(), m.made(user("u1")).GetId())
+	want(t, "u1", m.applied(m.made(user("u1"))), []string{"i1", "t1"})
+	want(t, "u2", m.applied(m.made(user("u2"))), []string{"i2", "t2"})
+}
+
+// Two devices that are named together in both orders at once do not close each other's profiles in a ring.
+func TestTwoDevicesThatClaimEachOtherHaveOneProfile(t *testing.T) {
+	m := newMesh(t, 32)
+	m.publish(track("a1", 0, anon("d1")), track("a2", 0, anon("d2")))
+	m.held = true
+	m.publish(
+		happened("al1", eventv1.Kind_KIND_ALIAS, "alias", 1, anon("d1"), anon("d2")),
+		happened("al2", eventv1.Kind_KIND_ALIAS, "alias", 1, anon("d2"), anon("d1")),
+	)
+	m.held = false
+	m.settle()
+	m.publish(track("t1", 2, anon("d1")), track("t2", 3, anon("d2")))
+	one := m.owner(anon("d1"))
+	want(t, "both resolve to", m.owner(anon("d2")).GetId(), one.GetId())
+	want(t, "its last events", m.applied(one)[len(m.applied(one))-2:], []string{"t1", "t2"})
+}
+
 func TestALateLoginDoesNotTakeTheDevice(t *testing.T) {
 	m := newMesh(t, 32)
 	m.publish(identify("i1", 5, user("u1"), anon("d")), identify("i0", 1, user("u2"), anon("d")))
@@ -161,7 +191,9 @@ func TestAnAddressThatOnlyAnAnonymousPersonHadIsLinked(t *testing.T) {
 
 func TestADeviceAloneClaimsNoPerson(t *testing.T) {
 	m := newMesh(t, 8)
-	m.publish(track("a1", 0, anon("d"), user("u")))
+	e := track("a1", 0)
+	e.Identifiers = []*eventv1.Identifier{anon("d"), user("u")} // where a workspace declares devices as stronger
+	m.publish(e)
 	if p := m.owner(user("u")); p != nil {
 		t.Errorf("the user resolves to %x", p.GetId())
 	}

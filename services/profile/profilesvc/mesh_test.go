@@ -321,7 +321,7 @@ func direct(id []byte) *eventv1.Identifier {
 
 func happened(id string, kind eventv1.Kind, typ string, minute int, ids ...*eventv1.Identifier) *eventv1.Event {
 	at := timestamppb.New(start.Add(time.Duration(minute) * time.Minute))
-	return &eventv1.Event{Id: id, Tenant: tenant, Kind: kind, Type: typ, At: at, ReceivedAt: at, Identifiers: ids}
+	return &eventv1.Event{Id: id, Tenant: tenant, Kind: kind, Type: typ, At: at, ReceivedAt: at, Identifiers: event.Order(ids)}
 }
 
 func track(id string, minute int, ids ...*eventv1.Identifier) *eventv1.Event {

@@ -11,6 +11,12 @@ import (
 // combined are operations and faults that belong together and would meet far too rarely by chance.
 func combined(seed uint64) schedule.Schedule {
 	rng := rand.New(rand.NewPCG(seed, 0xc0b)) //nolint:gosec // a seed decides everything
+	switch seed % 32 {
+	case 3, 19:
+		return waitingAtNight(rng)
+	case 4:
+		return dyingInDoubt(rng)
+	}
 	switch seed % 8 {
 	case 5:
 		return dyingAtTheAppend(rng)
@@ -21,6 +27,36 @@ func combined(seed uint64) schedule.Schedule {
 	default:
 		return schedule.Schedule{}
 	}
+}
+
+// waitingAtNight lets so many orders come, half a minute after the begin, that mails that were approved before quiet
+// hours wait for their turn until then; see begin.
+func waitingAtNight(rng *rand.Rand) schedule.Schedule {
+	s := schedule.Schedule{}
+	for c := range customers {
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: between(rng, 23*time.Second, 28*time.Second), Client: c % clients, Do: fmt.Sprintf("order customer=%d order=%d lane=live late=0s", c, 4000+c),
+		})
+	}
+	return s
+}
+
+// dyingInDoubt kills dispatchers between a request and its outcome, and again when, long after, the next owner has
+// looked it up. Clients stay at work until then.
+func dyingInDoubt(rng *rand.Rand) schedule.Schedule {
+	s := schedule.Schedule{Operations: []schedule.Operation{{At: 65 * time.Second, Client: rng.IntN(clients), Do: "ask customer=0 reserve=false"}}}
+	for n := range 3 {
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: between(rng, 2*time.Second, 8*time.Second), Client: n % clients, Do: fmt.Sprintf("cancel customer=%d order=%d", rng.IntN(customers), 5000+n),
+		})
+		s.Faults = append(s.Faults, schedule.Fault{
+			When: schedule.When{Point: "dispatch.sent", Pass: 1 + rng.IntN(4)}, What: schedule.Crash, For: between(rng, 50*time.Millisecond, 2*time.Second),
+		})
+	}
+	s.Faults = append(s.Faults, schedule.Fault{
+		When: schedule.When{Point: "dispatch.looked", Pass: 1 + rng.IntN(2)}, What: schedule.Crash, For: between(rng, 50*time.Millisecond, 2*time.Second),
+	})
+	return s
 }
 
 // dyingAtTheAppend refuses the appends of a stage for a while, in which its owners die: whatever they had done

@@ -62,12 +62,15 @@ func (c *client) identify(a arguments) *eventv1.Event {
 	return e
 }
 
-// consent gives or withdraws permission; by says under which identifier: the e-mail address lives in another
-// partition than its owner as often as not.
+// consent gives or withdraws permission; by says under which identifier: the e-mail address and the device live in
+// another partition than their owner as often as not.
 func (c *client) consent(a arguments) *eventv1.Event {
 	who, state, what := user(a.number("customer")), eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, "consent_withdrawn"
-	if a["by"] == "email" {
+	switch a["by"] {
+	case "email":
 		who = email(a.number("customer"))
+	case "device":
+		who = device(a.number("customer"))
 	}
 	if a["state"] == "given" {
 		state, what = eventv1.ConsentState_CONSENT_STATE_GIVEN, "consent_given"
@@ -90,6 +93,12 @@ func (c *client) cancelled(a arguments) *eventv1.Event {
 	e := c.event(eventv1.Kind_KIND_TRACK, "order_cancelled", user(a.number("customer")))
 	e.Properties = []*eventv1.Property{text("order_id", strconv.Itoa(a.number("order")))}
 	return e
+}
+
+// browsed is what somebody does who is known by address only: the device is the address's until its person comes.
+func (c *client) browsed(a arguments) *eventv1.Event {
+	n := a.number("customer")
+	return c.event(eventv1.Kind_KIND_TRACK, "product_viewed", email(n), device(n))
 }
 
 // linked says that a device is somebody's: profiles meet.

@@ -25,6 +25,9 @@ func operations(seed uint64) []schedule.Operation {
 		all = append(all, schedule.Operation{At: at, Client: rng.IntN(clients), Do: fmt.Sprintf(format, args...)})
 	}
 	for c := range customers {
+		if rng.IntN(4) == 0 {
+			add("browse customer=%d", c)
+		}
 		add("identify customer=%d zone=%d", c, rng.IntN(3))
 		if rng.IntN(8) > 0 {
 			add("consent customer=%d state=given by=user", c)
@@ -43,10 +46,14 @@ func operations(seed uint64) []schedule.Operation {
 		case k < 11:
 			add("cancel customer=%d order=%d", c, n)
 		case k < 13:
-			add("consent customer=%d state=withdrawn by=%s", c, []string{"user", "email"}[rng.IntN(2)])
+			add("consent customer=%d state=withdrawn by=%s", c, []string{"user", "user", "email", "email", "device"}[rng.IntN(5)])
 		case k < 14:
 			add("consent customer=%d state=given by=email", c)
 		case k < 15:
+			if rng.IntN(3) == 0 {
+				add("browse customer=%d", c)
+				continue
+			}
 			add("link customer=%d with=%d", c, rng.IntN(customers))
 		case k < 17:
 			add("reserve customer=%d id=%d then=%s", c, n, []string{"commit", "release", "nothing"}[rng.IntN(3)])
