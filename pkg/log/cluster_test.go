@@ -25,14 +25,16 @@ func TestJetStreamCluster(t *testing.T) {
 	}
 	c := embedtest.Cluster(t)
 	nc := connectCluster(t, c)
-	logtest.RunReplicated(t, func(t *testing.T) log.Site {
+	open := func(t *testing.T) log.Site {
 		wipe(t, nc)
 		site, err := log.NewJetStream(nc)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return site
-	})
+	}
+	logtest.RunReplicated(t, open)
+	logtest.RunLeases(t, open, len(c.Nodes()))
 }
 
 // connectCluster returns a connection that notices within seconds that a server does not answer.
