@@ -27,9 +27,10 @@ type Group struct {
 	// rival is a newer process with the name of this one.
 	rival sighting
 
-	owners   []string        // by partition
-	acquired []time.Duration // by partition, for those that are ours
-	members  []string        // that partitions were assigned among
+	owners   []string            // by partition
+	acquired []time.Duration     // by partition, for those that are ours
+	members  []string            // that partitions were assigned among
+	weights  map[string][]uint64 // of members, by partition
 	changed  chan struct{}
 }
 
@@ -73,7 +74,7 @@ func New(cfg Config, ports Ports) (*Group, error) {
 	return &Group{
 		cfg: cfg, ports: ports, metrics: m, turns: clock.NewLock(), wake: make(chan struct{}, 1),
 		own: ownLease{since: ports.Clock.Now().UTC(), state: stateMember, next: now, quiet: now}, others: map[string]sighting{},
-		owners: make([]string, cfg.Partitions), acquired: make([]time.Duration, cfg.Partitions), changed: make(chan struct{}),
+		weights: map[string][]uint64{}, owners: make([]string, cfg.Partitions), acquired: make([]time.Duration, cfg.Partitions), changed: make(chan struct{}),
 	}, nil
 }
 

@@ -185,8 +185,12 @@ func (g *Group) see(ctx context.Context) (own uint64, err error) {
 	others := map[string]sighting{}
 	rival := sighting{}
 	for _, entry := range all {
-		l, ok := decodeLease(entry.Value)
 		name := strings.TrimPrefix(entry.Key, g.cfg.group()+".")
+		if known := g.others[name]; known.revision == entry.Revision { // mostly: a look is more frequent than a renewal
+			others[name] = known
+			continue
+		}
+		l, ok := decodeLease(entry.Value)
 		switch {
 		case !ok:
 		case name != g.cfg.Replica:

@@ -19,6 +19,23 @@ type candidate struct {
 	name string
 	// holds are the partitions that it acquired a short time ago and keeps for now.
 	holds map[int]bool
+	// weights are its Weight for each partition, if they are known already.
+	weights []uint64
+}
+
+func (c *candidate) weight(service string, partition int) uint64 {
+	if c.weights != nil {
+		return c.weights[partition]
+	}
+	return Weight(service, partition, c.name)
+}
+
+func weightsOf(service string, partitions int, replica string) []uint64 {
+	out := make([]uint64, partitions)
+	for p := range out {
+		out[p] = Weight(service, p, replica)
+	}
+	return out
 }
 
 // assign says which candidate owns each partition, "" if there is none: of those that hold it, else of all,
@@ -29,7 +46,7 @@ func assign(service string, partitions int, candidates []candidate) []string {
 	for p := range owners {
 		best, held := uint64(0), false
 		for _, c := range candidates {
-			w := Weight(service, p, c.name)
+			w := c.weight(service, p)
 			switch {
 			case c.holds[p] && !held:
 				owners[p], best, held = c.name, w, true

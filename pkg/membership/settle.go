@@ -63,12 +63,15 @@ func (g *Group) candidates(now time.Duration) []candidate {
 	var out []candidate
 	for _, name := range slices.Sorted(maps.Keys(g.others)) {
 		if s := g.others[name]; s.thereAt(g.looked, g.cfg.TTL) && s.State == stateMember {
-			out = append(out, candidate{name: name, holds: setOf(s.Holds)})
+			out = append(out, g.candidate(name, s.Holds))
 		}
 	}
 	if g.valid(now) && g.own.state == stateMember && g.seen && g.looked >= g.own.joined && now >= g.own.quiet {
-		out = append(out, candidate{name: g.cfg.Replica, holds: setOf(g.holds(now))})
+		out = append(out, g.candidate(g.cfg.Replica, g.holds(now)))
 	}
+	maps.DeleteFunc(g.weights, func(name string, _ []uint64) bool {
+		return !slices.ContainsFunc(out, func(c candidate) bool { return c.name == name })
+	})
 	slices.SortFunc(out, func(a, b candidate) int {
 		if a.name < b.name {
 			return -1
@@ -76,6 +79,14 @@ func (g *Group) candidates(now time.Duration) []candidate {
 		return 1
 	})
 	return out
+}
+
+// candidate computes a member's weights once for as long as it is one. The caller holds mu.
+func (g *Group) candidate(name string, holds []int) candidate {
+	if g.weights[name] == nil {
+		g.weights[name] = weightsOf(g.cfg.Service, g.cfg.Partitions, name)
+	}
+	return candidate{name: name, holds: setOf(holds), weights: g.weights[name]}
 }
 
 // holds are the own partitions that were acquired a short time ago. The caller holds mu.
