@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -33,11 +34,17 @@ func newNATSEntrance(d *door) *natsEntrance {
 	return &natsEntrance{door: d, open: clock.NewGroup(d.clock, 0)}
 }
 
-// run serves until ctx ends and what is open has been answered.
-func (n *natsEntrance) run(ctx context.Context, on subscriber) error {
+// run serves until ctx ends and what is open has been answered. It calls listens when the server knows of it.
+func (n *natsEntrance) run(ctx context.Context, on subscriber, listens func()) error {
 	sub, err := on.QueueSubscribe(log.PublishSubject+".*", queue, func(m *nats.Msg) { n.arrived(context.WithoutCancel(ctx), m) })
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", log.PublishSubject, err)
+	}
+	for ctx.Err() == nil {
+		if n.flush(ctx, on) == nil {
+			listens()
+			break
+		}
 	}
 	_, _ = n.door.clock.Wait(ctx, clock.Forever)
 	err = sub.Unsubscribe()
@@ -48,6 +55,19 @@ func (n *natsEntrance) run(ctx context.Context, on subscriber) error {
 		return fmt.Errorf("unsubscribe from %s: %w", log.PublishSubject, err)
 	}
 	return nil
+}
+
+// flushWithin is how long one attempt to hear from the server may take.
+const flushWithin = 2 * time.Second
+
+func (n *natsEntrance) flush(ctx context.Context, on subscriber) error {
+	ctx, cancel := n.door.clock.Within(ctx, flushWithin)
+	defer cancel()
+	err := on.FlushWithContext(ctx)
+	if err != nil {
+		_, _ = n.door.clock.Wait(ctx, flushWithin) // a connection that is down says so at once
+	}
+	return err //nolint:wrapcheck // it only says that it is to be tried again
 }
 
 // arrived never waits: what comes behind a message is looked at as soon as it is let in or refused.

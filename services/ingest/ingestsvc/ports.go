@@ -30,6 +30,8 @@ type pressure interface {
 // subscriber is what the NATS entrance needs of a connection.
 type subscriber interface {
 	QueueSubscribe(subject, queue string, handler nats.MsgHandler) (*nats.Subscription, error)
+	// FlushWithContext returns when the server has seen all that was sent; ctx must have a deadline.
+	FlushWithContext(ctx context.Context) error
 }
 
 // kinds says which identifier kinds there are now.

@@ -28,8 +28,9 @@ type service struct {
 	keys    keyring
 	sampler *sampler
 	routing *routing
-	// looked and routed say that pressure and identifier kinds are known; ready that it was told.
-	looked, routed, ready atomic.Bool
+	// looked and routed say that pressure and identifier kinds are known, listens that the broker leads requests
+	// here; ready that it was told.
+	looked, routed, listens, ready atomic.Bool
 }
 
 // New builds ingest and registers its gRPC service. It opens nothing.
@@ -117,7 +118,11 @@ func (s *service) entrances(ctx context.Context) (serve []func(context.Context) 
 		serve = append(serve, func(ctx context.Context) error { return run.ServeHTTP(ctx, server, l, s.cfg.StopWithin.Std()/2) })
 	}
 	if s.deps.NATS != nil {
-		serve = append(serve, func(ctx context.Context) error { return newNATSEntrance(s.door).run(ctx, s.deps.NATS) })
+		serve = append(serve, func(ctx context.Context) error {
+			return newNATSEntrance(s.door).run(ctx, s.deps.NATS, s.known(&s.listens))
+		})
+	} else {
+		s.listens.Store(true)
 	}
 	return serve, nil
 }
@@ -161,7 +166,7 @@ func (p *parts) stop(ctx context.Context) error {
 func (s *service) known(what *atomic.Bool) func() {
 	return func() {
 		what.Store(true)
-		if s.looked.Load() && s.routed.Load() && s.ready.CompareAndSwap(false, true) {
+		if s.looked.Load() && s.routed.Load() && s.listens.Load() && s.ready.CompareAndSwap(false, true) {
 			s.deps.Ready("ingest", true)
 		}
 	}

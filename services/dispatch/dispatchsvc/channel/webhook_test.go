@@ -171,7 +171,8 @@ func TestWebhookWithAMisbehavingReceiver(t *testing.T) {
 			readRequest(c)
 			_, _ = io.WriteString(c, "HTTP/1.1 102 Processing\r\n\r\n")
 		}), isUnknown()},
-		"no, before the request is read": {misbehave(t, func(c net.Conn) {
+		"no, before the request is read to its end": {misbehave(t, func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 1))
 			_, _ = io.WriteString(c, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
 			readRequest(c)
 		}), isUnknown()},
