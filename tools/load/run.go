@@ -60,7 +60,7 @@ func (r *run) acknowledged(req request, a answer, now time.Time) {
 
 // waits sends a request again until it is accepted, as a patient publisher does.
 func (r *run) waits(ctx context.Context, req request) error {
-	return until(ctx, func() (bool, error) {
+	return r.mesh.Until(ctx, func() (bool, error) {
 		a, err := r.mesh.send(ctx, req)
 		if err != nil {
 			return false, err
@@ -218,9 +218,9 @@ func (r *run) verify(ctx context.Context) (*ledger.Report, error) {
 // history reads the mesh and what its channel got, at a time at which the channel gets nothing: both must be of
 // one moment. Mails may go on for long after the events are through.
 func (r *run) history(ctx context.Context) (h *ledger.History, err error) {
-	path := filepath.Join(r.mesh.dir, "channels", "email.jsonl")
+	path := filepath.Join(r.mesh.Dir, "channels", "email.jsonl")
 	got := -1
-	err = until(ctx, func() (bool, error) {
+	err = r.mesh.Until(ctx, func() (bool, error) {
 		if err := r.mesh.rest(ctx); err != nil {
 			return false, fmt.Errorf("wait for the mesh to rest: %w", err)
 		}

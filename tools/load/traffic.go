@@ -136,7 +136,7 @@ type answer struct {
 
 // send sends a request and reads its answer.
 func (m *running) send(ctx context.Context, r request) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url+r.path, strings.NewReader(string(r.body)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.URL+r.path, strings.NewReader(string(r.body)))
 	if err != nil {
 		return answer{}, fmt.Errorf("make a request: %w", err)
 	}
