@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"refrain.dev/pkg/clock"
 )
 
 // Message is one stored message.
@@ -123,6 +125,22 @@ type Tail interface {
 	Wake() <-chan struct{}
 	// Err returns why the tail will never deliver again, such as a message that is gone; nil while it works.
 	Err() error
+}
+
+// Take waits for a tail's next message and takes it.
+func Take(ctx context.Context, c clock.Clock, tail Tail) (Message, error) {
+	for {
+		if msg, ok := tail.Peek(); ok {
+			tail.Pop()
+			return msg, nil
+		}
+		if err := tail.Err(); err != nil {
+			return Message{}, err
+		}
+		if _, err := c.Wait(ctx, clock.Forever, tail.Wake()); err != nil {
+			return Message{}, err
+		}
+	}
 }
 
 // KV is a small store beside the log: generations, bundles, relay positions. Values are at most 1 MiB.

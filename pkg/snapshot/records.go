@@ -40,7 +40,7 @@ func (r *records) collect(ctx context.Context, chain string, d *Delta, upto uint
 	defer feed.Close()
 	tail := feed.Tail(chain)
 	for at < upto && d.Size() < most {
-		msg, err := next(ctx, r.clock, tail)
+		msg, err := log.Take(ctx, r.clock, tail)
 		if errors.Is(err, log.ErrGone) {
 			return fault.As(fault.Conflict, fmt.Errorf("read %s after %d: %w: %w", chain, at, ErrGap, err))
 		}
@@ -62,20 +62,4 @@ func (r *records) collect(ctx context.Context, chain string, d *Delta, upto uint
 		at = msg.Sequence
 	}
 	return nil
-}
-
-// next waits for a tail's next message.
-func next(ctx context.Context, c clock.Clock, tail log.Tail) (log.Message, error) {
-	for {
-		if msg, ok := tail.Peek(); ok {
-			tail.Pop()
-			return msg, nil
-		}
-		if err := tail.Err(); err != nil {
-			return log.Message{}, err
-		}
-		if _, err := c.Wait(ctx, clock.Forever, tail.Wake()); err != nil {
-			return log.Message{}, err
-		}
-	}
 }

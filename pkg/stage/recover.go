@@ -10,7 +10,6 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
-	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
@@ -134,7 +133,7 @@ func (p *partition) copyRecords(ctx context.Context) error {
 	tail := feed.Tail(subject)
 	started, copied := p.ports.Clock.Elapsed(), 0
 	for p.applied < p.last {
-		msg, err := next(ctx, p.ports.Clock, tail)
+		msg, err := log.Take(ctx, p.ports.Clock, tail)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", subject, err)
 		}
@@ -173,22 +172,6 @@ func (p *partition) copyRecord(ctx context.Context, msg log.Message) error {
 	p.applied = msg.Sequence
 	p.ports.Points.At("stage.copied")
 	return nil
-}
-
-// next waits for a tail's next message.
-func next(ctx context.Context, c clock.Clock, tail log.Tail) (log.Message, error) {
-	for {
-		if msg, ok := tail.Peek(); ok {
-			tail.Pop()
-			return msg, nil
-		}
-		if err := tail.Err(); err != nil {
-			return log.Message{}, err
-		}
-		if _, err := c.Wait(ctx, clock.Forever, tail.Wake()); err != nil {
-			return log.Message{}, err
-		}
-	}
 }
 
 // inputs lists what the partition reads.

@@ -66,7 +66,7 @@ func (p *partition) openRelay(ctx context.Context) error {
 	defer feed.Close()
 	tail := feed.Tail(r.chain)
 	for seq := from; seq < p.last; {
-		msg, err := next(ctx, p.ports.Clock, tail)
+		msg, err := log.Take(ctx, p.ports.Clock, tail)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", r.chain, err)
 		}

@@ -128,7 +128,7 @@ func (w *wholeStore) mend(ctx context.Context, shard state.Shard, from, to uint6
 	defer feed.Close()
 	tail := feed.Tail(subject)
 	for at := from; at < to; {
-		msg, err := next(ctx, clock.Wall{}, tail)
+		msg, err := log.Take(ctx, clock.Wall{}, tail)
 		if err != nil {
 			return fmt.Errorf("mend states from %s: %w", subject, err)
 		}
