@@ -18,7 +18,6 @@ import (
 
 	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/clock"
-	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/embed"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
@@ -177,8 +176,6 @@ func (m *Mesh) chooseClock(ctx context.Context) error {
 		return err
 	}
 	m.replay = replay
-	// Under the replay clock events wait for their instant; that is no lag.
-	m.cfg.Ingest.MaxLag = config.Duration(10 * 365 * 24 * time.Hour)
 	m.deps.Broker, m.deps.Runner, m.deps.Clock, m.deps.Stamper = replay.Broker(), replay, replay, replay
 	m.deps.Store = replay.Store(m.deps.Store, snapshot.NewLibrary(m.deps.Objects, m.deps.KV, m.deps.Generation.Number))
 	return nil
