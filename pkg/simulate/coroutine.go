@@ -28,6 +28,8 @@ type coroutine struct {
 	until    int64 // never: no deadline
 	wakes    []<-chan struct{}
 	wakeRoom [maxWakes]<-chan struct{}
+	// looked is when it was last found to wait in vain: unless its process was stirred since, it still does.
+	looked uint64
 	// What the wait came to.
 	woken int
 	err   error
@@ -72,6 +74,7 @@ func (co *coroutine) park() {
 func (w *World) resume(co *coroutine) {
 	before := w.current
 	w.current = co
+	co.process.stir()
 	_, more := co.resume()
 	w.current = before
 	if !more {
@@ -91,21 +94,30 @@ func (w *World) remove(co *coroutine) {
 // runnable says whether co can run, and if it was woken takes the wake.
 func (co *coroutine) runnable(w *World, draw uint64) bool {
 	p := co.process
-	if p.dead || p.node.pausedUntil > w.now {
+	passed := co.until <= w.now
+	known := co.ctx != nil && co.looked >= p.stirred
+	switch {
+	case known && !passed, p.dead, p.node.pausedUntil > w.now:
 		return false
-	}
-	if co.ctx == nil {
+	case known, co.ctx == nil:
 		return true
 	}
 	co.woken = -1
 	if co.err = co.ctx.Err(); co.err != nil {
 		return true
 	}
-	passed := co.until <= w.now
-	if passed && (len(co.wakes) == 0 || draw&1 == 0) {
+	if passed && (len(co.wakes) == 0 || draw&1 == 0) || co.wake(draw>>1) {
 		return true
 	}
-	return co.wake(draw>>1) || passed
+	co.looked = w.stirs
+	return passed
+}
+
+// stir says that what the process's coroutines wait for may have come: one of them ran, or something reached it
+// from outside. Nothing else ends a wait but time.
+func (p *Process) stir() {
+	p.world.stirs++
+	p.stirred = p.world.stirs
 }
 
 // wake takes a wake if there is one, from any of the channels.

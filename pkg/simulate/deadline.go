@@ -86,6 +86,7 @@ func (c *deadline) end(err error) {
 		return
 	}
 	c.err = err
+	c.process.stir()
 	close(c.done)
 	then := c.then
 	c.then = nil

@@ -80,6 +80,7 @@ func (t *simTail) arrive() {
 }
 
 func (t *simTail) signal() {
+	t.feed.p.stir()
 	select {
 	case t.wake <- struct{}{}:
 	default:

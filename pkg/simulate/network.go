@@ -53,6 +53,7 @@ type call struct {
 func (c *call) answer(reply []byte, err error) {
 	if !c.answered {
 		c.answered, c.reply, c.err = true, reply, err
+		c.from.stir()
 		close(c.done)
 	}
 }

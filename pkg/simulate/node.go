@@ -81,7 +81,7 @@ func (n *Node) start() {
 	}
 	n.starts = nil
 	n.incarnation++
-	p := &Process{node: n, world: n.world, started: n.world.now, handlers: map[string]handler{}}
+	p := &Process{node: n, world: n.world, started: n.world.now, lazy: n.lazy, handlers: map[string]handler{}}
 	p.clock = nodeClock{p}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	n.process = p
@@ -138,6 +138,7 @@ func (n *Node) stop(restart time.Duration) {
 	}
 	n.world.note("stop", n.name, n.incarnation)
 	p.stopping, p.restart = true, restart
+	p.stir()
 	p.cancel()
 	n.world.timers.add(n.world.now+int64(graceful), func() {
 		if !p.dead {

@@ -23,6 +23,8 @@ type Process struct {
 	cancel  context.CancelFunc
 	started int64
 	dead    bool
+	stirred uint64 // the last of World.stirs that was here
+	lazy    int    // the node's
 
 	stopping bool
 	restart  time.Duration

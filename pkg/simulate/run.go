@@ -130,7 +130,7 @@ func (w *World) pickFrom(draw uint64, mood int) (picked *coroutine, passed bool)
 			at -= n
 		}
 		co := w.live[at]
-		if mood < co.process.node.lazy {
+		if mood < co.process.lazy {
 			passed = true
 			continue
 		}

@@ -119,6 +119,7 @@ func (c *call) hangUp() {
 	if c.to != nil && !c.answered {
 		c.to.world.soon(func() {
 			if c.cancel != nil {
+				c.to.stir()
 				c.cancel()
 			}
 		})

@@ -72,6 +72,7 @@ type World struct {
 	live    []*coroutine
 	current *coroutine
 	spawned uint64
+	stirs   uint64
 	timers  timers
 	polled  []*deadline
 	doomed  []*Process
