@@ -73,7 +73,8 @@ func (e *beyondError) Error() string {
 	return fmt.Sprintf("%s: there is a snapshot of record %d, the last one known is %d", e.chain, e.sequence, e.last)
 }
 
-// follows says whether the chain's next record after a position is the one that was appended next.
+// follows says whether the records after a position can be read: the next one is the one that was appended next,
+// and the one at the position, where a feed has to begin, is there itself.
 func (r *rebuilder) follows(ctx context.Context, chain string, position uint64) (bool, error) {
 	msg, err := r.broker.Next(ctx, chain, position)
 	if errors.Is(err, log.ErrNotFound) {
@@ -86,7 +87,17 @@ func (r *rebuilder) follows(ctx context.Context, chain string, position uint64) 
 	if err := rec.UnmarshalVT(msg.Data); err != nil {
 		return false, &HaltError{Subject: chain, Why: fmt.Sprintf("record %d cannot be read: %v", msg.Sequence, err)}
 	}
-	return rec.GetPrev() == position, nil
+	if rec.GetPrev() != position || position == 0 {
+		return rec.GetPrev() == position, nil
+	}
+	_, err = r.broker.Get(ctx, chain, position)
+	if errors.Is(err, log.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s at %d: %w", chain, position, err)
+	}
+	return true, nil
 }
 
 // near says whether copying the records after a position is no more work than restoring the newest snapshot.

@@ -135,6 +135,47 @@ func TestAStoreBehindATrimmedChainIsRestored(t *testing.T) {
 	m.whole()
 }
 
+// Nothing after the store's position is gone, but the record at it is, and what stands right after that is another
+// partition's: a feed has nowhere to begin, so a snapshot has to lead over it.
+func TestRecordsFollowOnlyARecordThatIsThere(t *testing.T) {
+	m := newMesh(t, 2, 4)
+	r := &rebuilder{broker: m.broker}
+	appended := func(subject string) uint64 {
+		t.Helper()
+		last, err := m.broker.Last(t.Context(), subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := (&stagev1.Record{Kind: stagev1.RecordKind_RECORD_KIND_BATCH, Prev: last.Sequence}).MarshalVT()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := m.broker.Append(t.Context(), subject, last.Sequence, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	position := appended("prf.0")
+	appended("prf.1")
+	next := appended("prf.0")
+	for _, want := range []bool{true, false} {
+		got, err := r.follows(t.Context(), "prf.0", position)
+		if err != nil || got != want {
+			t.Errorf("records follow %d: %v, %v; want %v", position, got, err, want)
+		}
+		feed, err := m.broker.Feed(t.Context(), map[string]uint64{"prf.0": position})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gone := errors.Is(feed.Tail("prf.0").Err(), log.ErrGone); gone == want {
+			t.Errorf("a feed from %d cannot begin: %v", position, gone)
+		}
+		feed.Close()
+		m.trim(next)
+	}
+}
+
 // adds0 publishes while nobody listens.
 func (m *mesh) adds0(who string, n int) {
 	m.t.Helper()
