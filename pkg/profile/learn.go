@@ -100,25 +100,43 @@ func trait(list []*profilev1.Trait, name string) *profilev1.Trait {
 
 func byName(t *profilev1.Trait, name string) int { return strings.Compare(t.GetName(), name) }
 
-// endpoints learns where the customer is reached: from identifiers, and from what identify says.
+// endpoints learns where the customer is reached: at what the event names and the profile has claimed. An address
+// that it may not even claim is nobody's to use.
 func (d *draft) endpoints(e *eventv1.Event) {
-	for _, id := range e.GetIdentifiers() {
-		if k, ok := d.rules.kinds.Kind(id.GetKind()); ok && k.Class == event.ClassEndpoint && k.Channel != "" {
+	for _, id := range d.named(e) {
+		if k, ok := d.rules.kinds.Kind(id.GetKind()); ok && k.Class == event.ClassEndpoint && k.Channel != "" && d.has(id) {
 			d.endpoint(k.Channel, id.GetValue(), e.GetAt())
 		}
 	}
+}
+
+// named are the identifiers of an event, and behind them the addresses among the traits of an identify.
+func (d *draft) named(e *eventv1.Event) []*eventv1.Identifier {
+	all := e.GetIdentifiers()
 	if e.GetKind() != eventv1.Kind_KIND_IDENTIFY {
-		return
+		return all
 	}
 	for _, k := range d.rules.endpoint {
 		given := event.TextOf(e.GetTraits(), k.Name)
-		if given == "" {
+		address, err := d.rules.kinds.Normalise(k.Name, given)
+		if given == "" || err != nil {
 			continue
 		}
-		if address, err := d.rules.kinds.Normalise(k.Name, given); err == nil {
-			d.endpoint(k.Channel, address, e.GetAt())
+		id := &eventv1.Identifier{Kind: k.Name, Value: address}
+		if !slices.ContainsFunc(all, func(known *eventv1.Identifier) bool { return known.EqualVT(id) }) {
+			all = append(all[:len(all):len(all)], id)
 		}
 	}
+	return all
+}
+
+// unreach forgets an address that turned out to be another customer's.
+func (d *draft) unreach(address string) {
+	before := len(d.leaf.GetEndpoints())
+	d.leaf.Endpoints = slices.DeleteFunc(d.leaf.GetEndpoints(), func(ep *profilev1.Endpoint) bool {
+		return ep.GetAddress() == address && ep.GetDoNotContact() == nil
+	})
+	d.basis = d.basis || len(d.leaf.GetEndpoints()) != before
 }
 
 // endpoint notes that the customer was reached at an address at a time. Of the addresses of a channel

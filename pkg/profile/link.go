@@ -20,7 +20,7 @@ import (
 // every identify and alias, since the last login owns it.
 func (d *draft) link(e *eventv1.Event) {
 	byDevice := d.rules.class(e.GetIdentifiers()[0].GetKind()) == event.ClassDevice
-	for i, id := range e.GetIdentifiers() {
+	for i, id := range d.named(e) {
 		k, known := d.rules.kinds.Kind(id.GetKind())
 		if !known || k.Class == event.ClassAccount && i > 0 {
 			continue
@@ -159,10 +159,8 @@ func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Chang
 	if p == nil {
 		return Change{}, fault.New(fault.NotFound, "adopt profile: the claimant does not exist")
 	}
-	for _, known := range p.GetLinked() {
-		if same(known.GetProfileId(), l.GetProfileId()) {
-			return closeGap(r, p, m), nil
-		}
+	if adopted(p, l.GetProfileId()) {
+		return closeGap(r, p, m), nil
 	}
 	word, withdrawals, blocked := l.GetWord(), l.GetWithdrawals(), l.GetBlocked()
 	l = l.CloneVT()
@@ -214,7 +212,9 @@ func (d *draft) restrict(withdrawals []*profilev1.ConsentRecord, blocked []*prof
 	}
 }
 
-// Lose takes an identity that stays with its owner away from the profile that had claimed it.
+// Lose takes an identity that stays with its owner away from the profile that had claimed it, and the address that
+// it is: what is said about an address is said where its owner is, so nobody else is contacted there. If the owner
+// is a profile that was closed for the claimant, nothing is lost.
 func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Moment) (Change, error) {
 	if p == nil {
 		return Change{}, fault.New(fault.NotFound, "take identity back: the claimant does not exist")
@@ -222,9 +222,13 @@ func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Momen
 	if m.DeadLetter != "" && !hasGap(p, m.DeadLetter) {
 		return Change{}, nil
 	}
+	if adopted(p, c.GetOwner()) {
+		return closeGap(r, p, m), nil
+	}
 	d := r.open(p)
 	d.redriven(m.DeadLetter)
 	if i := d.lost(c); i >= 0 {
+		d.unreach(d.leaf.GetIdentities()[i].GetIdentifier().GetValue())
 		d.leaf.Identities = slices.Delete(d.leaf.GetIdentities(), i, i+1)
 	}
 	fact := c.CloneVT()
@@ -232,6 +236,11 @@ func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Momen
 	d.conflict(fact)
 	d.line(m.Now, "identity_conflict", c.GetKind(), c.GetCause())
 	return d.close(), nil
+}
+
+// adopted says whether a profile was closed for p.
+func adopted(p *profilev1.Profile, id []byte) bool {
+	return slices.ContainsFunc(p.GetLinked(), func(l *profilev1.Linked) bool { return same(l.GetProfileId(), id) })
 }
 
 // lost finds the identity that a conflict is about. Letters of old do not name it: then it is the one that its

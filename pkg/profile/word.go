@@ -94,28 +94,34 @@ type Teller struct {
 	// Row and Profile as they are there; nil if there is none.
 	Row     *profilev1.IdentifierRow
 	Profile *profilev1.Profile
+	// Address says that it is an address at which the customer is reached.
+	Address bool
 }
 
-// Tellers are the ids of all places at which a word for p may be passed on directly: its identifiers and the
-// profiles that were closed for it. The home of p itself is not among them.
-func Tellers(h identity.Hasher, p *profilev1.Profile) [][]byte {
-	var ids [][]byte
-	add := func(id []byte) {
-		if !same(id, p.GetId()) && !slices.ContainsFunc(ids, func(known []byte) bool { return same(known, id) }) {
-			ids = append(ids, id)
+// Tellers are all places at which a word for p may be passed on directly: its identifiers and the profiles that
+// were closed for it, still without what is there. The home of p itself is not among them.
+func Tellers(h identity.Hasher, p *profilev1.Profile) []Teller {
+	var all []Teller
+	add := func(id []byte, address bool) {
+		if !same(id, p.GetId()) && !slices.ContainsFunc(all, func(known Teller) bool { return same(known.ID, id) }) {
+			all = append(all, Teller{ID: id, Address: address})
 		}
 	}
 	for _, leaf := range p.GetLeaves() {
 		for _, i := range leaf.GetIdentities() {
 			if id, err := IdentifierID(h, p.GetTenant(), i.GetIdentifier()); err == nil {
-				add(id)
+				add(id, reachedAt(leaf, i.GetIdentifier().GetValue()))
 			}
 		}
 	}
 	for _, l := range p.GetLinked() {
-		add(l.GetProfileId())
+		add(l.GetProfileId(), false)
 	}
-	return ids
+	return all
+}
+
+func reachedAt(leaf *profilev1.Leaf, address string) bool {
+	return slices.ContainsFunc(leaf.GetEndpoints(), func(ep *profilev1.Endpoint) bool { return ep.GetAddress() == address })
 }
 
 // Leads says whether what the teller's profile is told may come to p: it was closed for p, or that is not decided
@@ -131,13 +137,24 @@ func (t Teller) undecided() bool {
 
 // Pending says whether a word about permission may be on its way from the teller to p, which claims the teller's
 // identifier: one was passed on and has not come; or the claim has not been decided, and the profile that has the
-// identifier has been told no.
+// identifier has been told no; or it is an address that somebody else has, who alone hears what is said about it,
+// and p does not know that yet. If p lost that letter, contact with it is closed.
 func (t Teller) Pending(p *profilev1.Profile) bool {
 	at, closed := &profilev1.Word{Of: t.ID}, &profilev1.Word{Of: t.ID, Closed: true}
 	if told(t.Row.GetTold(), p.GetId()) > heard(p, at) || told(t.Profile.GetTold(), p.GetId()) > heard(p, closed) {
 		return true
 	}
+	if t.Address && t.anothers(p) && Closed(p) == nil {
+		return true
+	}
 	return t.undecided() && restricts(t.Profile)
+}
+
+// anothers says whether the identifier resolves to a profile that is neither p, nor the one that it made itself, nor
+// one that was closed for p.
+func (t Teller) anothers(p *profilev1.Profile) bool {
+	owner := t.Row.GetProfileId()
+	return len(owner) > 0 && !same(owner, p.GetId()) && !same(owner, t.ID) && !adopted(p, owner)
 }
 
 // restricts says whether a profile holds anything that closes contact.

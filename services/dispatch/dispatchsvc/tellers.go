@@ -52,23 +52,22 @@ func (f *freshness) elsewhere(ctx context.Context, p *profilev1.Profile) (asOf t
 // ask looks at the tellers of one profile, partition by partition, and returns the profiles through which words
 // come to it from elsewhere.
 func (s *search) ask(ctx context.Context, told *profilev1.Profile) (through []*profilev1.Profile, err error) {
-	homes := map[int][][]byte{}
-	for _, id := range profile.Tellers(s.hasher, told) {
-		if key := string(told.GetId()) + string(id); !s.seen[key] {
+	homes := map[int][]profile.Teller{}
+	for _, t := range profile.Tellers(s.hasher, told) {
+		if key := string(told.GetId()) + string(t.ID); !s.seen[key] {
 			s.seen[key] = true
-			home := s.hasher.Partition(id)
-			homes[home] = append(homes[home], id)
+			home := s.hasher.Partition(t.ID)
+			homes[home] = append(homes[home], t)
 		}
 	}
 	if len(s.seen) > maxTellers {
 		return nil, errTellers
 	}
 	for _, home := range slices.Sorted(maps.Keys(homes)) {
-		tellers, err := s.tellers(ctx, home, homes[home])
-		if err != nil {
+		if err := s.fill(ctx, home, homes[home]); err != nil {
 			return nil, err
 		}
-		for _, t := range tellers {
+		for _, t := range homes[home] {
 			if t.Pending(told) {
 				s.errs = append(s.errs, errPending)
 			}
@@ -80,34 +79,32 @@ func (s *search) ask(ctx context.Context, told *profilev1.Profile) (through []*p
 	return through, nil
 }
 
-// tellers reads the places of some ids that live in one partition.
-func (s *search) tellers(ctx context.Context, home int, ids [][]byte) ([]profile.Teller, error) {
+// fill reads what is at tellers that live in one partition.
+func (s *search) fill(ctx context.Context, home int, tellers []profile.Teller) error {
 	var keys []string
-	for _, id := range ids {
-		keys = append(keys, identity.IdentifierKey(s.tenant, id), identity.CustomerKey(s.tenant, id))
+	for _, t := range tellers {
+		keys = append(keys, identity.IdentifierKey(s.tenant, t.ID), identity.CustomerKey(s.tenant, t.ID))
 	}
 	rows, asOf, stale := s.read(ctx, home, keys...)
 	if rows == nil {
-		return nil, stale
+		return stale
 	}
 	if stale != nil {
 		s.errs = append(s.errs, stale)
 	}
 	s.asOf = min(s.asOf, asOf)
-	tellers := make([]profile.Teller, len(ids))
-	for n, id := range ids {
-		tellers[n].ID = id
+	for n := range tellers {
 		if raw := rows[2*n]; raw != nil {
 			tellers[n].Row = &profilev1.IdentifierRow{}
 			if err := tellers[n].Row.UnmarshalVT(raw); err != nil {
-				return nil, fmt.Errorf("decode identifier row: %w", err)
+				return fmt.Errorf("decode identifier row: %w", err)
 			}
 		}
 		p, err := decodeProfile(rows[2*n+1])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		tellers[n].Profile = p
 	}
-	return tellers, nil
+	return nil
 }

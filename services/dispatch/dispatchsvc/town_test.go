@@ -279,8 +279,8 @@ func (w *town) take(q *quarter, keys profile.Keys, c profile.Change, depth int) 
 			w.t.Fatal(err)
 		}
 		q.rows[keys.Profile] = raw
-		for _, id := range profile.Tellers(w.hasher, c.Profile) {
-			if at := keys.Profile + hex.EncodeToString(id); w.linked[at] == 0 {
+		for _, t := range profile.Tellers(w.hasher, c.Profile) {
+			if at := keys.Profile + hex.EncodeToString(t.ID); w.linked[at] == 0 {
 				w.linked[at] = w.now
 			}
 		}

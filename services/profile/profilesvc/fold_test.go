@@ -171,10 +171,40 @@ func TestAnAddressOfAnotherPersonIsAConflict(t *testing.T) {
 	)
 	u1, u2 := m.made(user("u1")), m.made(user("u2"))
 	want(t, "owner", m.owner(email("a@x.example")).GetId(), u1.GetId())
-	want(t, "facts of u2", m.kinds(u2), []string{"identifier_linked", "identifier_linked", "basis_changed", "event_applied", "identity_conflict"})
+	want(t, "facts of u2", m.kinds(u2), []string{"identifier_linked", "identifier_linked", "basis_changed", "event_applied", "identity_conflict", "basis_changed"})
 	last := m.facts[identity.CustomerKey(tenant, u2.GetId())][4].GetIdentityConflict()
 	want(t, "conflict", last, &profilev1.IdentityConflict{Kind: "email", Owner: u1.GetId(), Claimant: u2.GetId(), Cause: "i2"})
 	want(t, "identities of u2", len(u2.GetLeaves()[0].GetIdentities()), 1)
+	want(t, "where u1 and u2 are reached", []int{len(profile.Endpoints(u1)), len(profile.Endpoints(u2))}, []int{1, 0})
+}
+
+// What a profile had that was closed for the claimant is the claimant's own.
+func TestAnAddressOfAClosedProfileIsNoConflict(t *testing.T) {
+	m := newMesh(t, 32)
+	phone := &eventv1.Identifier{Kind: "phone", Value: "+4930123456"}
+	m.publish(
+		track("e1", 0, email("a@x.example"), phone),
+		identify("i1", 1, user("u"), email("a@x.example")),
+		identify("i2", 2, user("u"), phone),
+	)
+	u := m.made(user("u"))
+	want(t, "identities", len(u.GetLeaves()[0].GetIdentities()), 3)
+	want(t, "where it is reached", len(profile.Endpoints(u)), 2)
+	want(t, "facts", slices.Contains(m.kinds(u), "identity_conflict"), false)
+	want(t, "pending", m.pending(u), false)
+}
+
+// An address among the traits alone is claimed like any other.
+func TestAnAddressInTheTraitsIsClaimed(t *testing.T) {
+	m := newMesh(t, 32)
+	say := func(id string, minute int, who *eventv1.Identifier) *eventv1.Event {
+		e := identify(id, minute, who)
+		e.Traits = []*eventv1.Property{{Name: "email", Value: event.Text("a@x.example")}}
+		return e
+	}
+	m.publish(say("i1", 0, user("u1")), say("i2", 1, user("u2")))
+	want(t, "owner", m.owner(email("a@x.example")).GetId(), m.made(user("u1")).GetId())
+	want(t, "where u2 is reached", len(profile.Endpoints(m.made(user("u2")))), 0)
 }
 
 func TestAnAddressThatOnlyAnAnonymousPersonHadIsLinked(t *testing.T) {

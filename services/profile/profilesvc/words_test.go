@@ -12,10 +12,10 @@ import (
 )
 
 // teller reads a place from which words may be on their way.
-func (m *mesh) teller(id []byte) profile.Teller {
+func (m *mesh) filled(t profile.Teller) profile.Teller {
 	m.t.Helper()
-	t := profile.Teller{ID: id, Profile: m.profile(id)}
-	if raw := m.rows[m.hasher.Partition(id)][identity.IdentifierKey(tenant, id)]; raw != nil {
+	t.Profile = m.profile(t.ID)
+	if raw := m.rows[m.hasher.Partition(t.ID)][identity.IdentifierKey(tenant, t.ID)]; raw != nil {
 		t.Row = &profilev1.IdentifierRow{}
 		if err := t.Row.UnmarshalVT(raw); err != nil {
 			m.t.Fatal(err)
@@ -26,12 +26,27 @@ func (m *mesh) teller(id []byte) profile.Teller {
 
 // pending says whether a word is on its way to a profile from any place that it knows.
 func (m *mesh) pending(p *profilev1.Profile) bool {
-	for _, id := range profile.Tellers(m.hasher, p) {
-		if m.teller(id).Pending(p) {
+	for _, t := range profile.Tellers(m.hasher, p) {
+		if m.filled(t).Pending(p) {
 			return true
 		}
 	}
 	return false
+}
+
+// Until somebody who names another's address has been told that it is another's, a word about it may be missing.
+func TestAnAddressOfAnotherPersonIsPendingUntilItIsLost(t *testing.T) {
+	m := newMesh(t, 32)
+	m.publish(identify("i1", 0, user("u1"), email("a@x.example")), withdrawal("w1", 1, email("a@x.example")))
+	m.held = true
+	m.publish(identify("i2", 2, user("u2"), email("a@x.example")))
+	if !m.pending(m.made(user("u2"))) {
+		t.Error("an address of another customer may be used")
+	}
+	m.settle()
+	if u2 := m.made(user("u2")); m.pending(u2) || len(profile.Endpoints(u2)) > 0 {
+		t.Errorf("after the conflict: pending %v, reached at %v", m.pending(u2), profile.Endpoints(u2))
+	}
 }
 
 // A withdrawal under another identifier is pending from when it is taken there until it has come; an order is not.

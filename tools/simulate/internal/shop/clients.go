@@ -103,6 +103,8 @@ func (c *client) do(ctx context.Context, o schedule.Operation) error {
 		return c.publish(ctx, c.cancelled(args), "")
 	case "link":
 		return c.publish(ctx, c.linked(args), "")
+	case "share":
+		return c.publish(ctx, c.shared(args), "")
 	case "browse":
 		return c.publish(ctx, c.browsed(args), "")
 	case "reserve":

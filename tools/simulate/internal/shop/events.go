@@ -95,6 +95,13 @@ func (c *client) cancelled(a arguments) *eventv1.Event {
 	return e
 }
 
+// shared says that a customer has the address of another one.
+func (c *client) shared(a arguments) *eventv1.Event {
+	e := c.event(eventv1.Kind_KIND_IDENTIFY, "identify", user(a.number("customer")), email(a.number("with")))
+	e.Traits = []*eventv1.Property{text("email", email(a.number("with")).GetValue())}
+	return e
+}
+
 // browsed is what somebody does who is known by address only: the device is the address's until its person comes.
 func (c *client) browsed(a arguments) *eventv1.Event {
 	n := a.number("customer")

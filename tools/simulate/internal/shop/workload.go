@@ -50,11 +50,14 @@ func operations(seed uint64) []schedule.Operation {
 		case k < 14:
 			add("consent customer=%d state=given by=email", c)
 		case k < 15:
-			if rng.IntN(3) == 0 {
+			switch rng.IntN(6) {
+			case 0, 1:
 				add("browse customer=%d", c)
-				continue
+			case 2:
+				add("share customer=%d with=%d", c, rng.IntN(customers))
+			default:
+				add("link customer=%d with=%d", c, rng.IntN(customers))
 			}
-			add("link customer=%d with=%d", c, rng.IntN(customers))
 		case k < 17:
 			add("reserve customer=%d id=%d then=%s", c, n, []string{"commit", "release", "nothing"}[rng.IntN(3)])
 		case k < 18:
