@@ -207,7 +207,7 @@ func badStates() []bad {
 	}
 	return []bad{
 		{name: "the store is ahead", want: StateAhead, known: change("decision", 0, func(s *Shard) { s.Meta.Applied += 100 })},
-		{name: "the store is behind", want: StateBehind, known: change("decision", 0, func(s *Shard) { s.Meta.Applied-- })},
+		{name: "the store is behind", want: StateBehind, known: change("decision", 1, func(s *Shard) { s.Meta.Applied-- })},
 		{name: "the store is empty", want: StateBehind, known: change("decision", 0, func(s *Shard) { *s = Shard{} })},
 		{name: "a batch is unfinished", want: StateBehind, known: change("decision", 0, func(s *Shard) { s.Meta.Unfinished = true })},
 		{name: "the store is at no record", want: StateMeta, known: func(h *History) {
@@ -687,6 +687,10 @@ func TestNothingElseIsWrong(t *testing.T) {
 				h.Log["prf.1"] = h.Log["prf.1"][len(h.Log["prf.1"])-1:]
 			},
 		},
+		"a store that lacks the CLOSE of an owner": {known: func(h *History) {
+			all := h.Log["act.0"]
+			shardOf(h, "decision", 0).Meta.Applied = all[len(all)-2].Sequence
+		}},
 		"an opt-out under an address, taken back there": {during: func(w *world) {
 			no := w.event("e8", "consent_withdrawn")
 			s := w.publish("control", 1, no)

@@ -26,6 +26,14 @@ type gaveUp struct {
 	at    place
 }
 
+// batchAfter says whether a batch follows a record: only batches change states. An owner that is stopped while it
+// takes over leaves records of others behind, which the next one copies.
+func (c *chain) batchAfter(sequence uint64) bool {
+	return slices.ContainsFunc(c.records, func(r record) bool {
+		return r.sequence > sequence && r.kind == stagev1.RecordKind_RECORD_KIND_BATCH
+	})
+}
+
 // last is the chain's last record; nil if it has none.
 func (c *chain) last() *record {
 	if len(c.records) == 0 {

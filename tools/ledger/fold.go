@@ -52,7 +52,7 @@ func (c *checker) checkShard(ch *chain, subject string, s *Shard) {
 	case applied > c.end(ch.subject):
 		c.breaksf(StateAhead, subject, "", "the store is at record %d, the chain ends at %d", applied, last.sequence)
 		return
-	case c.h.Settled && (applied < last.sequence || s.Meta.Unfinished):
+	case c.h.Settled && (s.Meta.Unfinished || ch.batchAfter(applied)):
 		c.breaksf(StateBehind, subject, "", "the store is at record %d, the chain at %d; unfinished: %v", applied, last.sequence, s.Meta.Unfinished)
 		return
 	case applied == 0 || s.Meta.Unfinished:
