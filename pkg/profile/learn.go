@@ -124,7 +124,7 @@ func (d *draft) named(e *eventv1.Event) []*eventv1.Identifier {
 		}
 		id := &eventv1.Identifier{Kind: k.Name, Value: address}
 		if !slices.ContainsFunc(all, func(known *eventv1.Identifier) bool { return known.EqualVT(id) }) {
-			all = append(all[:len(all):len(all)], id)
+			all = append(slices.Clip(all), id)
 		}
 	}
 	return all
