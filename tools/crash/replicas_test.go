@@ -143,12 +143,13 @@ func (f *fleet) rolling(ctx context.Context) {
 	f.shared(ctx)
 }
 
-// takeovers counts how chains changed hands: closed by the owner before, or taken from it.
-func (f *fleet) takeovers(ctx context.Context) (handed, taken int) {
+// takeovers lists how chains changed hands, closed by the owner before or taken from it, and how long after its last
+// record the next owner's first one came.
+func (f *fleet) takeovers(ctx context.Context) (handed, taken []time.Duration) {
 	f.t.Helper()
 	for _, spec := range log.Stages() {
 		for p := range fleetPartitions {
-			before := &stagev1.Record{}
+			before, last := &stagev1.Record{}, time.Time{}
 			for after := uint64(0); ; {
 				msg, err := f.site.Next(ctx, log.Subject(spec.Chain, p), after)
 				if err != nil {
@@ -162,11 +163,11 @@ func (f *fleet) takeovers(ctx context.Context) (handed, taken int) {
 				switch {
 				case rec.GetKind() != stagev1.RecordKind_RECORD_KIND_OPEN || rec.GetOwner() == before.GetOwner():
 				case before.GetKind() == stagev1.RecordKind_RECORD_KIND_CLOSE:
-					handed++
+					handed = append(handed, msg.Time.Sub(last))
 				case !strings.HasPrefix(before.GetOwner(), "test"):
-					taken++
+					taken = append(taken, msg.Time.Sub(last))
 				}
-				before = rec
+				before, last = rec, msg.Time
 			}
 		}
 	}
@@ -215,12 +216,20 @@ func TestTwoReplicasOfEverything(t *testing.T) {
 	}
 	said(fmt.Sprintf("settled; %d events acknowledged after %d retries", len(events.accepted), events.retries))
 	handed, taken := f.takeovers(ctx)
-	t.Logf("%d partitions handed over, %d taken over", handed, taken)
-	if handed < 4*fleetPartitions || taken < 4*fleetPartitions/2 {
-		t.Errorf("the run proves little: %d handed over, %d taken over", handed, taken)
+	t.Logf("handed over: %s; taken over, with leases of %s: %s", spread(handed), memberTTL, spread(taken))
+	if len(handed) < 4*fleetPartitions || len(taken) < 4*fleetPartitions/2 {
+		t.Errorf("the run proves little: %d handed over, %d taken over", len(handed), len(taken))
 	}
 	f.stopAll()
 	f.check(ctx, events)
+}
+
+func spread(all []time.Duration) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("%d partitions after %s (half of them), %s (all)", len(all), all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond))
 }
 
 func (f *fleet) begin(p *process) {
