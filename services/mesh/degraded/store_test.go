@@ -54,6 +54,17 @@ func TestRedisDown(t *testing.T) {
 	w.delivers("ann", "order-0")
 	w.offered("ann")
 	w.store.down.Store(true)
+	w.withoutStates(w.store.asked.Load)
+	if n := w.sent("email", "order-1"); n > 0 {
+		t.Errorf("%d mails were sent", n)
+	}
+	w.store.down.Store(false)
+	w.arrives("email", "order-1")
+	w.offered("ann")
+}
+
+// withoutStates is the row of every cell while there are no states; tries counts how often somebody asked for them.
+func (w *town) withoutStates(tries func() int64) {
 	w.cell("ingest", func(t *testing.T) {
 		if code, _ := w.post("track", order("ann", "order-1")); code != http.StatusOK {
 			t.Errorf("an event was answered with %d", code)
@@ -61,7 +72,7 @@ func TestRedisDown(t *testing.T) {
 	})
 	w.cell("query", func(t *testing.T) { w.blind(t, "ann") })
 	for service, chain := range map[string]string{"profile": "prf", "decision": "act", "suppression": "vdc", "dispatch": "snd"} {
-		w.cell(service, func(t *testing.T) { w.standing(t, chain, w.store.asked.Load) })
+		w.cell(service, func(t *testing.T) { w.standing(t, chain, tries) })
 	}
 	w.cell("profile/reads", func(t *testing.T) {
 		_, err := w.profile("ann")
@@ -71,12 +82,6 @@ func TestRedisDown(t *testing.T) {
 		_, err := w.reserve("ann", "reserve-1")
 		unavailable(t, err)
 	})
-	if n := w.sent("email", "order-1"); n > 0 {
-		t.Errorf("%d mails were sent", n)
-	}
-	w.store.down.Store(false)
-	w.arrives("email", "order-1")
-	w.offered("ann")
 }
 
 // snapshots takes one of every chain.
@@ -121,23 +126,7 @@ func TestRedisRebuilding(t *testing.T) {
 	w.store.holding.Store(true)
 	w.lose("profile", "decision", "suppression", "dispatch")
 	w.eventually("rebuilds are under way", func() bool { return w.store.held.Load() > 8 })
-	w.cell("ingest", func(t *testing.T) {
-		if code, _ := w.post("track", order("ann", "order-1")); code != http.StatusOK {
-			t.Errorf("an event was answered with %d", code)
-		}
-	})
-	w.cell("query", func(t *testing.T) { w.blind(t, "ann") })
-	for service, chain := range map[string]string{"profile": "prf", "decision": "act", "suppression": "vdc", "dispatch": "snd"} {
-		w.cell(service, func(t *testing.T) { w.standing(t, chain, w.store.held.Load) })
-	}
-	w.cell("profile/reads", func(t *testing.T) {
-		_, err := w.profile("ann")
-		unavailable(t, err)
-	})
-	w.cell("suppression/reserve", func(t *testing.T) {
-		_, err := w.reserve("ann", "reserve-1")
-		unavailable(t, err)
-	})
+	w.withoutStates(w.store.held.Load)
 	if n := w.sent("email", "order-1"); n > 0 {
 		t.Errorf("%d mails were sent", n)
 	}
