@@ -209,6 +209,12 @@ func badStates() []bad {
 		{name: "the store is ahead", want: StateAhead, known: change("decision", 0, func(s *Shard) { s.Meta.Applied += 100 })},
 		{name: "the store is behind", want: StateBehind, known: change("decision", 1, func(s *Shard) { s.Meta.Applied-- })},
 		{name: "the store is empty", want: StateBehind, known: change("decision", 0, func(s *Shard) { *s = Shard{} })},
+		{name: "the store is behind what was trimmed", want: StateBehind, known: func(h *History) {
+			h.Trimmed = true
+			all := h.Log["act.0"]
+			h.Log["act.0"] = all[len(all)-1:] // a CLOSE
+			shardOf(h, "decision", 0).Meta.Applied = all[0].Sequence
+		}},
 		{name: "a batch is unfinished", want: StateBehind, known: change("decision", 0, func(s *Shard) { s.Meta.Unfinished = true })},
 		{name: "the store is at no record", want: StateMeta, known: func(h *History) {
 			h.Settled = false

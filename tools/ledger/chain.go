@@ -27,9 +27,9 @@ type gaveUp struct {
 }
 
 // batchAfter says whether a batch follows a record: only batches change states. An owner that is stopped while it
-// takes over leaves records of others behind, which the next one copies.
+// takes over leaves records of others behind, which the next one copies. What was trimmed may have been a batch.
 func (c *chain) batchAfter(sequence uint64) bool {
-	return slices.ContainsFunc(c.records, func(r record) bool {
+	return c.records[0].prev > sequence || slices.ContainsFunc(c.records, func(r record) bool {
 		return r.sequence > sequence && r.kind == stagev1.RecordKind_RECORD_KIND_BATCH
 	})
 }
