@@ -110,7 +110,9 @@ func (d *draft) endpoints(e *eventv1.Event) {
 	}
 }
 
-// named are the identifiers of an event, and behind them the addresses among the traits of an identify.
+// named are the identifiers of an event, and behind them the addresses among the traits of an identify, unless one is
+// stronger than the identifier that speaks: profiles without a person claim from the stronger to the weaker only, so
+// that they never close each other in a ring.
 func (d *draft) named(e *eventv1.Event) []*eventv1.Identifier {
 	all := e.GetIdentifiers()
 	if e.GetKind() != eventv1.Kind_KIND_IDENTIFY {
@@ -123,6 +125,10 @@ func (d *draft) named(e *eventv1.Event) []*eventv1.Identifier {
 			continue
 		}
 		id := &eventv1.Identifier{Kind: k.Name, Value: address}
+		first := all[0]
+		if d.rules.class(first.GetKind()) != event.ClassPerson && !d.rules.kinds.Order([]*eventv1.Identifier{first, id})[0].EqualVT(first) {
+			continue
+		}
 		if !slices.ContainsFunc(all, func(known *eventv1.Identifier) bool { return known.EqualVT(id) }) {
 			all = append(slices.Clip(all), id)
 		}

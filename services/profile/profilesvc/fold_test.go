@@ -178,6 +178,18 @@ func TestAnAddressOfAnotherPersonIsAConflict(t *testing.T) {
 	want(t, "where u1 and u2 are reached", []int{len(profile.Endpoints(u1)), len(profile.Endpoints(u2))}, []int{1, 0})
 }
 
+// Without a person the weaker identifier claims no stronger address, or two could close each other.
+func TestAPhoneAloneClaimsNoAddressInTheTraits(t *testing.T) {
+	m := newMesh(t, 32)
+	e := identify("i1", 0, &eventv1.Identifier{Kind: "phone", Value: "+4930123456"})
+	e.Traits = []*eventv1.Property{{Name: "email", Value: event.Text("a@x.example")}}
+	m.publish(e)
+	if p := m.owner(email("a@x.example")); p != nil {
+		t.Errorf("the address resolves to %x", p.GetId())
+	}
+	want(t, "where it is reached", len(profile.Endpoints(m.made(e.GetIdentifiers()[0]))), 1)
+}
+
 // What a profile had that was closed for the claimant is the claimant's own.
 func TestAnAddressOfAClosedProfileIsNoConflict(t *testing.T) {
 	m := newMesh(t, 32)
