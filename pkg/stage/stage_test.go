@@ -18,8 +18,18 @@ import (
 	"refrain.dev/pkg/state"
 )
 
-// run starts a stage on the wall clock and returns how to stop it.
+// run starts a stage on the wall clock and returns how to stop it, which has to succeed.
 func (m *mesh) run(s *Stage) (stop func()) {
+	end := m.start(s)
+	return func() {
+		if err := end(); err != nil {
+			m.t.Errorf("stop: %v", err)
+		}
+	}
+}
+
+// start is run for a stop that may fail.
+func (m *mesh) start(s *Stage) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	ready := make(chan struct{})
@@ -31,11 +41,9 @@ func (m *mesh) run(s *Stage) (stop func()) {
 	case err := <-done:
 		m.t.Fatalf("run: %v", err)
 	}
-	return func() {
+	return func() error {
 		cancel()
-		if err := <-done; err != nil {
-			m.t.Errorf("stop: %v", err)
-		}
+		return <-done
 	}
 }
 
