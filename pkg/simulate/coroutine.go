@@ -17,22 +17,23 @@ type death struct{}
 
 // coroutine is one thing that works beside others. It runs from a resume until it parks.
 type coroutine struct {
+	// What the scheduler looks at in every step is together.
 	process *Process
-	number  uint64
-	resume  func() (struct{}, bool)
-	stop    func()
-	yield   func(struct{}) bool
-
+	// looked is when it was last found to wait in vain: unless its process was stirred since, it still does.
+	looked uint64
 	// What it waits for; nothing if ctx is nil: then it can run at once.
 	ctx      context.Context
 	until    int64 // never: no deadline
 	wakes    []<-chan struct{}
 	wakeRoom [maxWakes]<-chan struct{}
-	// looked is when it was last found to wait in vain: unless its process was stirred since, it still does.
-	looked uint64
 	// What the wait came to.
 	woken int
 	err   error
+
+	number uint64
+	resume func() (struct{}, bool)
+	stop   func()
+	yield  func(struct{}) bool
 }
 
 // maxWakes is how many channels a Wait looks at.
@@ -91,11 +92,14 @@ func (w *World) remove(co *coroutine) {
 	}
 }
 
+// inVain says that co is known to wait for what has not come.
+func (co *coroutine) inVain() bool { return co.ctx != nil && co.looked >= co.process.stirred }
+
 // runnable says whether co can run, and if it was woken takes the wake.
 func (co *coroutine) runnable(w *World, draw uint64) bool {
 	p := co.process
 	passed := co.until <= w.now
-	known := co.ctx != nil && co.looked >= p.stirred
+	known := co.inVain()
 	switch {
 	case known && !passed, p.dead, p.node.pausedUntil > w.now:
 		return false

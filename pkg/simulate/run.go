@@ -124,21 +124,22 @@ func (w *World) pickFrom(draw uint64, mood int) (picked *coroutine, passed bool)
 	if other := int(draw>>48) % n; other != first {
 		w.live[first], w.live[other] = w.live[other], w.live[first]
 	}
-	for i := range n {
-		at := first + i
-		if at >= n {
-			at -= n
-		}
+	for at := first; ; {
 		co := w.live[at]
-		if mood < co.process.lazy {
+		switch {
+		case mood < co.process.lazy:
 			passed = true
-			continue
-		}
-		if co.runnable(w, draw) {
+		case co.until > w.now && co.inVain(): // mostly
+		case co.runnable(w, draw):
 			return co, false
 		}
+		if at++; at == n {
+			at = 0
+		}
+		if at == first {
+			return nil, passed
+		}
 	}
-	return nil, passed
 }
 
 // jump moves the time to the next moment at which something can happen.

@@ -51,7 +51,7 @@ func main() {
 	flag.IntVar(&s.stopAt, "stop-at", 0, "end after so many failures; 0: never")
 	flag.IntVar(&s.shrinkRuns, "shrink", 400, "how many runs to spend on shrinking the first failure; 0: none")
 	flag.BoolVar(&s.goals, "goals", true, "fail if a coverage goal was not reached, unless there are no seeds")
-	flag.IntVar(&s.gc, "gc", 400, "garbage collection target; worlds are short-lived")
+	flag.IntVar(&s.gc, "gc", 1000, "garbage collection target; worlds are short-lived")
 	flag.Parse()
 	debug.SetGCPercent(s.gc)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
