@@ -133,7 +133,8 @@ func (w *World) pickFrom(draw uint64, mood int) (picked *coroutine, passed bool)
 		case co.runnable(w, draw):
 			return co, false
 		}
-		if at++; at == n {
+		at++
+		if at == n {
 			at = 0
 		}
 		if at == first {
