@@ -81,7 +81,7 @@ func execute(ctx context.Context, s settings) (ok bool, err error) {
 	report := sweep.Run(ctx, sweep.Config{
 		First: s.first, Count: s.seeds, Workers: s.workers, StopAt: s.stopAt, Required: required,
 		Progress: func(r sweep.Report) {
-			fmt.Printf("  %d seeds, %d failed, %.0f/s\n", r.Runs, r.Failed, r.PerSecond())
+			fmt.Printf("  %d seeds, %d failed, %.0f/s%s\n", r.Runs, r.Failed, r.PerSecond(), seedsOf(r.Failures))
 		}, Every: 30 * time.Second,
 	}, func(seed uint64) simulate.Result { return bundles.Run(seed, shop.Generate(seed), shop.Options{}) })
 	fmt.Print(report)
@@ -106,6 +106,15 @@ func execute(ctx context.Context, s settings) (ok bool, err error) {
 func first(r simulate.Result) string {
 	text, _, _ := strings.Cut(r.Violations[0].Text, "\n")
 	return r.Rule() + ": " + text
+}
+
+// seedsOf names the failed seeds: a long sweep need not end before one of them is looked at.
+func seedsOf(failures []simulate.Result) string {
+	var text strings.Builder
+	for _, f := range failures {
+		fmt.Fprintf(&text, " [%d %s]", f.Seed, f.Rule())
+	}
+	return text.String()
 }
 
 // shrink prints a failure as small as it can be made.
