@@ -458,14 +458,19 @@ func badContacts() []bad {
 		{name: "callers' contacts count", want: ContactCap, says: "cap 0", during: func(w *world) {
 			for n := range 3 {
 				id := fmt.Sprintf("reservation-%d", n)
-				entry := &contactv1.LedgerEntry{Id: id, Channel: "email", Action: "call", Purpose: "marketing", Counts: true}
-				w.decide(suppression, 0, is{key: ann, facts: []encoder{
-					&contactv1.Fact{Fact: &contactv1.Fact_ReservationMade{ReservationMade: &contactv1.ReservationMade{Entry: entry}}},
-					&contactv1.Fact{Fact: &contactv1.Fact_ReservationCommitted{ReservationCommitted: &contactv1.ReservationCommitted{Id: id}}},
-				}})
+				w.decide(suppression, 0, is{key: ann, facts: []encoder{roomTaken(id), roomUsed(id)}})
 				w.tick(6 * time.Minute)
 			}
 			w.send(hello("p7"))
+		}},
+		{name: "room taken twice", want: ContactRoom, says: "nobody gave back", during: func(w *world) {
+			w.decide(suppression, 0, is{key: ann, facts: []encoder{roomTaken("reservation-1"), roomTaken("reservation-1")}})
+		}},
+		{name: "room used after it was freed", want: ContactRoom, says: "it is used", during: func(w *world) {
+			w.decide(suppression, 0, is{key: ann, facts: []encoder{roomTaken("reservation-1"), roomFreed("reservation-1"), roomUsed("reservation-1")}})
+		}},
+		{name: "room freed after it was used", want: ContactRoom, says: "it is freed", during: func(w *world) {
+			w.decide(suppression, 0, is{key: ann, facts: []encoder{roomTaken("reservation-1"), roomUsed("reservation-1"), roomFreed("reservation-1")}})
 		}},
 		{name: "too soon after another", want: ContactGap, known: func(h *History) { requestOf(h, "p1").Started = requestOf(h, "p1").Started.Add(4 * time.Minute) }},
 		{name: "in quiet hours", want: ContactQuiet, during: func(w *world) {

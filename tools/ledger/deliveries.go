@@ -13,7 +13,9 @@ type reservation struct {
 	channel, action, topic string
 	purpose                string
 	counts                 bool
-	revision               string
+	// taken is the record that took it, before the one before that.
+	taken, before *record
+	held          bool // neither used nor freed
 }
 
 func (x *reading) contactFact(fact []byte) {
@@ -23,6 +25,8 @@ func (x *reading) contactFact(fact []byte) {
 			x.judged(w.data)
 		case 2:
 			x.committed(w.data)
+		case 3:
+			x.leaves(field(w.data, 1), "freed")
 		case 4:
 			x.ended(w.data)
 		case 5:
@@ -66,8 +70,9 @@ func (x *reading) judged(message []byte) {
 	}
 }
 
+// reserved notes room. An id may take room anew after it was freed.
 func (x *reading) reserved(entry []byte) {
-	r := reservation{customer: x.owner(), revision: string(x.record.revision)}
+	r := reservation{customer: x.owner(), taken: x.record, before: x.before, held: true}
 	for w := (wire{rest: entry}); w.next(); {
 		switch w.num {
 		case 4:
@@ -82,19 +87,36 @@ func (x *reading) reserved(entry []byte) {
 			r.counts = w.n != 0
 		}
 	}
-	x.reservations[string(field(entry, 1))] = r
+	id := string(field(entry, 1))
+	if old := x.reservations[id]; old != nil && old.held {
+		x.breaksf(ContactRoom, x.chain.subject, id, "record %d takes room that record %d took and nobody gave back", x.record.sequence, old.taken.sequence)
+	}
+	x.reservations[id] = &r
+}
+
+// leaves notes that room is not held any more; nil if it is none that a caller took.
+func (x *reading) leaves(id []byte, how string) *reservation {
+	r := x.reservations[string(id)]
+	if r == nil {
+		return nil
+	}
+	if !r.held {
+		x.breaksf(ContactRoom, x.chain.subject, string(id), "in record %d it is %s, and was used or freed before", x.record.sequence, how)
+	}
+	r.held = false
+	return r
 }
 
 // committed notes a contact that a caller made by itself, under the rules by which its room was taken. The mesh's
 // own sends are known otherwise.
 func (x *reading) committed(message []byte) {
-	r, ok := x.reservations[string(field(message, 1))]
-	if !ok {
+	r := x.leaves(field(message, 1), "used")
+	if r == nil {
 		return
 	}
 	x.contacts = append(x.contacts, &contact{
 		id: string(field(message, 1)), customer: r.customer, at: x.record.now, channel: r.channel, action: r.action,
-		topic: r.topic, purpose: r.purpose, counts: r.counts, mine: true, revision: r.revision, seen: x.before, decided: x.record,
+		topic: r.topic, purpose: r.purpose, counts: r.counts, mine: true, revision: string(r.taken.revision), seen: r.before, decided: r.taken,
 	})
 }
 

@@ -55,7 +55,7 @@ type checker struct {
 	customers map[string]*customer
 	contacts  []*contact
 
-	reservations map[string]reservation
+	reservations map[string]*reservation
 	zones        *Zones
 }
 
@@ -64,7 +64,7 @@ func newChecker(h *History) *checker {
 		h: h, out: &Report{}, specs: log.Stages(), chains: make([][stages]chain, h.Partitions), whole: true,
 		decoder: decoder{interned: map[string]string{}}, events: newEvents(), lanes: map[string]*lane{}, boxes: map[string]*box{},
 		letters: map[string]deadLetter{}, proposals: proposals{byID: map[string]*proposal{}}, customers: map[string]*customer{},
-		reservations: map[string]reservation{}, zones: cmp.Or(h.Zones, &Zones{}),
+		reservations: map[string]*reservation{}, zones: cmp.Or(h.Zones, &Zones{}),
 	}
 	for n, spec := range c.specs {
 		c.inputs[n] = slices.Clone(spec.Before)

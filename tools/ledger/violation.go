@@ -116,6 +116,8 @@ const (
 	ContactConsent Rule = "contact.consent"
 	// ContactOptOut: a contact was made later than the bound after an acknowledged opt-out.
 	ContactOptOut Rule = "contact.opt_out"
+	// ContactRoom: a caller's room was taken while it was held, or used or freed while it was not.
+	ContactRoom Rule = "contact.room"
 )
 
 // The rules about a settled mesh.
@@ -135,7 +137,7 @@ func Rules() []Rule {
 		ChainSender, ChainRevision, ChainGap, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
 		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventClosed, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
-		SendExpired, ContactCap, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, SettledUncovered, SettledOpen, SettledDue,
+		SendExpired, ContactCap, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue,
 	}
 }
 

@@ -525,6 +525,13 @@ func TestLeaseEnds(t *testing.T) {
 	if got := strings.Join(b.notes, ";"); got != "contact_released APPROVAL_EXPIRED" {
 		t.Errorf("timeline %q", got)
 	}
+	if err := b.ask(reserveRequest{"call-0001", &contactv1.Contact{Action: "call", Channel: "email"}}); err != nil {
+		t.Fatal(err)
+	}
+	b.want("reserved call-0001") // a repeat that comes too late takes room anew
+	if err := b.ask(releaseRequest{"call-0001"}); err != nil {
+		t.Fatal(err)
+	}
 	b.acted(propose("p1", "welcome"))
 	if err := b.ask(releaseRequest{"p1"}); fault.Of(err) != fault.Conflict {
 		t.Errorf("a caller released a proposal's room: %v", err)

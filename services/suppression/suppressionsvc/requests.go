@@ -13,8 +13,8 @@ import (
 	"refrain.dev/pkg/fault"
 )
 
-// This file is the half of the fold that answers callers. A request's effect is known by the caller's id,
-// so a repeat finds it done.
+// This file is the half of the fold that answers callers. A request's effect is known by the caller's id, so a
+// repeat finds it done; an id whose room was freed is as good as new.
 
 // request is what the engine hands to the fold.
 type request interface{ isRequest() }

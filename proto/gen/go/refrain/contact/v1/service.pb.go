@@ -235,7 +235,8 @@ type ReserveRequest struct {
 	Identifier *v1.Identifier `protobuf:"bytes,2,opt,name=identifier,proto3" json:"identifier,omitempty"`
 	// The contact.
 	Contact *Contact `protobuf:"bytes,3,opt,name=contact,proto3" json:"contact,omitempty"`
-	// Chosen by the caller; a repeat has one effect.
+	// Chosen by the caller. A repeat has one effect while the room is held or used; one that comes after it was
+	// released, also because its lease was over, takes room anew if there is any.
 	Id            string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
