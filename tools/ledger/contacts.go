@@ -154,8 +154,12 @@ func (c *checker) checkRoom(d *Definitions, m *contact) {
 			if o == m {
 				break
 			}
-			if since := m.at.Sub(o.at); o.counts && o.id != m.id && selects(p.Channels, o.channel) && since < p.Gap-c.h.Skew {
-				c.breaksf(ContactGap, "", m.customer.key, "%s of %s at %s is %s after %s, where %s wants %s", m.id, m.action, m.at, since, o.id, p.Name, p.Gap)
+			gap := p.Gap
+			if d, other := c.decidedLater(o, m); other {
+				gap = min(gap, d.policyOf(p.Name).Gap)
+			}
+			if since := m.at.Sub(o.at); o.counts && o.id != m.id && selects(p.Channels, o.channel) && since < gap-c.h.Skew {
+				c.breaksf(ContactGap, "", m.customer.key, "%s of %s at %s is %s after %s, where %s wants %s", m.id, m.action, m.at, since, o.id, p.Name, gap)
 			}
 		}
 	}
@@ -164,25 +168,35 @@ func (c *checker) checkRoom(d *Definitions, m *contact) {
 	}
 }
 
-// allowed is how many contacts a cap of m's revision allows. Those that were decided after m, and yet made before
-// it, may have been decided by the rules of another revision, which knew of m: what that allows is allowed.
+// decidedLater says whether a contact that was made before m was decided after it by the rules of another
+// revision, and by which. It knew of m: what its rules allow is allowed.
+func (c *checker) decidedLater(o, m *contact) (d *Definitions, yes bool) {
+	d = c.definitions(o.revision)
+	return d, d != nil && o.revision != m.revision && o.decided.sequence > m.decided.sequence
+}
+
+// allowed is how many contacts a cap of m's revision allows.
 func (c *checker) allowed(p *Policy, limit int, m *contact) int {
 	most := p.Limits[limit].Max
 	for _, o := range m.customer.contacts {
 		if o == m {
 			break
 		}
-		d := c.definitions(o.revision)
-		if d == nil || o.revision == m.revision || o.decided.sequence <= m.decided.sequence {
-			continue
-		}
-		for n := range d.Policies {
-			if q := &d.Policies[n]; q.Name == p.Name && limit < len(q.Limits) {
+		if d, other := c.decidedLater(o, m); other {
+			if q := d.policyOf(p.Name); limit < len(q.Limits) {
 				most = max(most, q.Limits[limit].Max)
 			}
 		}
 	}
 	return most
+}
+
+// policyOf is the policy of a name; an empty one if there is none.
+func (d *Definitions) policyOf(name string) *Policy {
+	if n := slices.IndexFunc(d.Policies, func(p Policy) bool { return p.Name == name }); n >= 0 {
+		return &d.Policies[n]
+	}
+	return &Policy{}
 }
 
 // others counts the contacts before m in its window: in the zone, of those that may have been the

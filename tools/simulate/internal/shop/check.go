@@ -55,7 +55,8 @@ func NewBundles() (*Bundles, error) {
 	return b, nil
 }
 
-// tightened is the workspace with a smaller cap, another subject and a longer wait.
+// tightened is the workspace with smaller caps, a longer gap, no patience in quiet hours, another subject and a
+// longer wait.
 func tightened(dir fs.FS) (fs.FS, error) {
 	out := fstest.MapFS{}
 	err := fs.WalkDir(dir, ".", func(path string, d fs.DirEntry, err error) error {
@@ -66,7 +67,8 @@ func tightened(dir fs.FS) (fs.FS, error) {
 		if err != nil {
 			return err //nolint:wrapcheck // the caller says what was read
 		}
-		text := strings.NewReplacer("{max: 3, per: PT1M}", "{max: 2, per: PT1M}", "How was", "How did you like", "id: again, wait: PT2S", "id: again, wait: PT3S").Replace(string(data))
+		text := strings.NewReplacer("{max: 3, per: PT1M}", "{max: 2, per: PT1M}", "{max: 2, per: PT15S,", "{max: 2, per: PT30S,",
+			"blocked: defer, max_defer: PT1M", "blocked: drop", "gap: PT1S", "gap: PT3S", "How was", "How did you like", "id: again, wait: PT2S", "id: again, wait: PT3S").Replace(string(data))
 		out[path] = &fstest.MapFile{Data: []byte(text)}
 		return nil
 	})

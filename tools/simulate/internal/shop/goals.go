@@ -1,5 +1,7 @@
 package shop
 
+import reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
 // Goals are the situations that a sweep must have seen: a sweep that did not has not tested what it says.
 func Goals() []string {
 	goals := []string{
@@ -27,6 +29,9 @@ func Goals() []string {
 func situations() []string {
 	return []string{
 		"take-over between INTENT and OUTCOME", "handed over", "taken over after an unclean end", "looked up: there",
-		"looked up: not there", "garbage",
+		"looked up: not there", "garbage", "deferred, then approved", "deferred, then suppressed",
+		refusedFor(reasonv1.Code_CODE_CAP_REACHED), refusedFor(reasonv1.Code_CODE_MIN_GAP), refusedFor(reasonv1.Code_CODE_QUIET_HOURS),
+		refusedFor(reasonv1.Code_CODE_CONSENT_MISSING), refusedFor(reasonv1.Code_CODE_UNSUBSCRIBED), refusedFor(reasonv1.Code_CODE_NO_ENDPOINT),
+		refusedFor(reasonv1.Code_CODE_DEFER_EXPIRED),
 	}
 }

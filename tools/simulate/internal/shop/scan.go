@@ -2,9 +2,11 @@ package shop
 
 import (
 	"fmt"
+	"strings"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/log"
@@ -17,14 +19,18 @@ const RuleReservation = "reservation.lost"
 // scan looks through the chains for what the ledger does not know: what callers were told, and the situations
 // that a sweep must have seen.
 func (m *mesh) scan(h *ledger.History) {
-	made := map[string]bool{}
+	made, deferred := map[string]bool{}, map[string]bool{}
 	for p := range partitions {
 		records(h, log.Subject("vdc", p), func(_ *stagev1.Record, facts [][]byte) {
 			for _, data := range facts {
 				f := &contactv1.Fact{}
-				if f.UnmarshalVT(data) == nil && f.GetReservationMade() != nil {
-					made[f.GetReservationMade().GetEntry().GetId()] = true
+				if f.UnmarshalVT(data) != nil {
+					continue
 				}
+				if r := f.GetReservationMade(); r != nil {
+					made[r.GetEntry().GetId()] = true
+				}
+				m.scanVerdict(f.GetVerdictGiven(), deferred)
 			}
 		})
 		m.scanSends(h, p)
@@ -34,6 +40,27 @@ func (m *mesh) scan(h *ledger.History) {
 			m.world.Violate(RuleReservation, fmt.Sprintf("%s was answered, but is not in the log", id))
 		}
 	}
+}
+
+// scanVerdict notes why contacts were not approved, and those that were deferred and what became of them.
+func (m *mesh) scanVerdict(v *contactv1.VerdictGiven, deferred map[string]bool) {
+	for _, no := range v.GetReasons() {
+		m.world.Reach(refusedFor(no.GetCode()))
+	}
+	id := v.GetRequest().GetProposal().GetId()
+	switch {
+	case v.GetKind() == contactv1.VerdictKind_VERDICT_KIND_DEFERRED:
+		deferred[id] = true
+	case deferred[id] && v.GetKind() == contactv1.VerdictKind_VERDICT_KIND_APPROVED:
+		m.world.Reach("deferred, then approved")
+	case deferred[id] && v.GetKind() == contactv1.VerdictKind_VERDICT_KIND_SUPPRESSED:
+		m.world.Reach("deferred, then suppressed")
+	}
+}
+
+// refusedFor is the goal that something was not approved for a reason.
+func refusedFor(code reasonv1.Code) string {
+	return "not approved: " + strings.TrimPrefix(code.String(), "CODE_")
 }
 
 // scanSends looks for take-overs in the middle of a send.
