@@ -90,7 +90,7 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 	}
 	for n := range items {
 		it := &items[n]
-		if it.input != nil && !p.repeated(it, b) {
+		if it.input != nil && !p.repeated(it, b) && !rows.cameBack(it.input) {
 			if err := p.decideOne(ctx, it, rows, b); err != nil {
 				return nil, err
 			}
@@ -223,6 +223,7 @@ func (p *partition) consult(in *Input, rows *overlay, env Env) (out Outcome, err
 
 // take lets an outcome take effect on the batch and on what the next inputs see.
 func (p *partition) take(ctx context.Context, in *Input, out Outcome, rows *overlay, b *batch) error {
+	out = out.remembered(in)
 	for _, c := range out.Cells {
 		body := &stagev1.CellBody{
 			Facts: c.Facts, State: c.State, Deleted: c.Deleted, Deltas: c.Deltas, Wake: asProto(c.Wake),

@@ -61,6 +61,9 @@ func (p *partition) query(items []item, rows *overlay) state.Query {
 				q.Rows = append(q.Rows, state.Row{Stage: p.cfg.Spec.Name, Key: k})
 			}
 		}
+		if in.Source == FromRedrive {
+			needs.Members = append(slices.Clip(needs.Members), in.redrive())
+		}
 		for _, m := range needs.Members {
 			if !sets[m] {
 				sets[m] = true

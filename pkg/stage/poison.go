@@ -104,6 +104,7 @@ func (p *partition) deadLetter(ctx context.Context, in *Input, code, why string,
 		Id:    deadLetterID(p.chainName, in.id(), code),
 		Stage: p.cfg.Spec.Name, Partition: uint32(p.number), //nolint:gosec // partitions are few
 		Input: in.Name, Sequence: in.Sequence, Index: in.Index, Code: code, Why: why, Payload: payload, At: asProto(b.now),
+		Redriven: in.Redriven,
 	}
 	data, err := dl.MarshalVT()
 	if err != nil {

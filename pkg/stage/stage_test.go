@@ -1,8 +1,11 @@
 package stage
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -130,28 +133,73 @@ func TestPoisonDoesNotStopAPartition(t *testing.T) {
 	if got := len(m.row("profile", "ann").Gaps); got != 2 {
 		t.Errorf("gaps: got %d, want 2 (what cannot be read has no customer)", got)
 	}
-	var letters []*stagev1.DeadLetter
-	for after := uint64(0); ; {
-		msg, err := m.broker.Next(t.Context(), "dlq.profile.0", after)
-		if err != nil {
-			break
-		}
-		dl := &stagev1.DeadLetter{}
-		if err := dl.UnmarshalVT(msg.Data); err != nil {
-			t.Fatal(err)
-		}
-		letters = append(letters, dl)
-		after = msg.Sequence
-	}
+	letters := m.deadLetters("profile", 0)
 	if len(letters) != 4 {
 		t.Fatalf("dead letters: got %d, want 4", len(letters))
 	}
-	// Redriven, it has its effect after all, once.
-	m.raw(m.broker, "redrive.profile.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Redrive{
-		Redrive: &stagev1.Redrive{Id: letters[0].GetId(), Payload: letters[0].GetPayload(), Input: letters[0].GetInput()},
-	}}}})
-	eventually(t, "the redriven one is added", func() bool { return m.row("profile", "ann").Sum == 6 })
+	// Redriven, it has its effect after all, once, however often it is sent back.
+	for range 2 {
+		m.redrive(letters[0])
+		m.redrive(letters[0])
+		m.publish(m.broker, nil, m.add("bob", 1))
+	}
+	eventually(t, "what came after it is added", func() bool { return m.row("profile", "bob").Sum == 2 })
+	for _, l := range letters {
+		m.redrive(l)
+	}
+	eventually(t, "both are added", func() bool { return m.row("profile", "ann").Sum >= 1+5+7 })
 	stop()
+	if got := m.row("profile", "ann").Sum; got != 1+5+7 {
+		t.Errorf("sum: got %d, want %d", got, 1+5+7)
+	}
+}
+
+// What is given up again after it was redriven can be redriven still: its letter says what it was at first.
+func TestADeadLetterComesBackTwice(t *testing.T) {
+	m := newMesh(t, 2, 8)
+	defer m.run(m.stage("decision", m.broker, clock.Wall{}))()
+	cell := &stagev1.Cell{Key: key("ann"), Sealed: []byte("\xff")}
+	data, err := cell.MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	letter := &stagev1.DeadLetter{Id: "first", Stage: "decision", Partition: 1, Input: "prf", Payload: data}
+	for n := 1; n <= 2; n++ {
+		m.redrive(letter)
+		eventually(t, "it is given up", func() bool { return len(m.deadLetters("decision", 1)) == n })
+		letter = m.deadLetters("decision", 1)[n-1]
+		if letter.GetRedriven() != "prf" || !bytes.Equal(letter.GetPayload(), data) {
+			t.Fatalf("given up for the %d. time: %v", n+1, letter)
+		}
+	}
+}
+
+// deadLetters lists those of a partition.
+func (m *mesh) deadLetters(stage string, partition int) []*stagev1.DeadLetter {
+	m.t.Helper()
+	var out []*stagev1.DeadLetter
+	for after := uint64(0); ; {
+		msg, err := m.broker.Next(m.t.Context(), log.Subject(log.DeadLetters(stage), partition), after)
+		if errors.Is(err, log.ErrNotFound) {
+			return out
+		}
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		dl := &stagev1.DeadLetter{}
+		if err := dl.UnmarshalVT(msg.Data); err != nil {
+			m.t.Fatal(err)
+		}
+		out = append(out, dl)
+		after = msg.Sequence
+	}
+}
+
+// redrive sends a dead letter back as dispatch does.
+func (m *mesh) redrive(l *stagev1.DeadLetter) {
+	m.raw(m.broker, log.Subject(log.Redrive(l.GetStage()), int(l.GetPartition())), &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Redrive{
+		Redrive: &stagev1.Redrive{Id: l.GetId(), Payload: l.GetPayload(), Input: cmp.Or(l.GetRedriven(), l.GetInput())},
+	}}}})
 }
 
 func TestRequestsAreAnsweredAfterTheAppend(t *testing.T) {

@@ -1,6 +1,7 @@
 package dispatchsvc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -178,8 +179,8 @@ func (d *deadLetters) info(ctx context.Context, l letterAt) (*dispatchv1.DeadLet
 	}, nil
 }
 
-// redrive sends a letter back to its stage once. If the process dies before that is remembered it may
-// come twice, which folds recognise.
+// redrive sends a letter back to its stage once. If the process dies before that is remembered, or another one does
+// the same, it may come twice, which the stage recognises.
 func (d *deadLetters) redrive(ctx context.Context, l letterAt) (*dispatchv1.RedriveDeadLetterResponse, error) {
 	if l.letter.GetStage() == ingestName {
 		return nil, fault.New(fault.Invalid, "%s was refused at the door and never accepted: publish a corrected event instead", l.letter.GetId())
@@ -201,7 +202,7 @@ func (d *deadLetters) send(ctx context.Context, l letterAt) (*redriven, error) {
 	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
 		ReceivedAt: now, At: now,
 		Item: &stagev1.Arrival_Redrive{Redrive: &stagev1.Redrive{
-			Id: l.letter.GetId(), Payload: l.letter.GetPayload(), Input: l.letter.GetInput(),
+			Id: l.letter.GetId(), Payload: l.letter.GetPayload(), Input: cmp.Or(l.letter.GetRedriven(), l.letter.GetInput()),
 		}},
 	}}}).MarshalVT()
 	if err != nil {

@@ -32,7 +32,25 @@ func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
 	if _, space, _, err := identity.ParseKey(in.Key); err != nil || space != "c" {
 		return stage.Needs{}, fault.New(fault.Invalid, "read input: %q is not a customer's row", in.Key)
 	}
-	return stage.Needs{Rows: []string{in.Key}}, nil
+	n := stage.Needs{Rows: []string{in.Key}}
+	if in.Source == stage.FromRedrive && origin(in) == stage.FromBefore {
+		for _, d := range proposals(in) {
+			n.Members = append(n.Members, stage.Member{Set: lostSet, Value: d.GetProposal().GetId()})
+		}
+	}
+	return n, nil
+}
+
+// proposals are those that decision chose in an input, as far as it can be read.
+func proposals(in stage.Input) []*decisionv1.DispatchTreatment {
+	var out []*decisionv1.DispatchTreatment
+	for _, raw := range in.Facts {
+		fact := &decisionv1.Fact{}
+		if fact.UnmarshalVT(raw) == nil && fact.GetDispatchTreatment() != nil {
+			out = append(out, fact.GetDispatchTreatment())
+		}
+	}
+	return out
 }
 
 // Decide implements stage.Fold.
@@ -104,14 +122,8 @@ func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter st
 	}
 	if origin(in) == stage.FromBefore {
 		t.close(why)
-		for _, raw := range in.Facts {
-			fact := &decisionv1.Fact{}
-			if err := fact.UnmarshalVT(raw); err != nil {
-				continue // what cannot be read is resolved when it is redriven
-			}
-			if d := fact.GetDispatchTreatment(); d != nil && !t.knows(d.GetProposal().GetId()) {
-				t.suppress(d, []*reasonv1.Reason{why})
-			}
+		for _, d := range proposals(in) { // what cannot be read is resolved when it is redriven
+			t.lose(d, why)
 		}
 	}
 	t.note(&profilev1.TimelineEntry{What: "input_given_up", Reasons: []*reasonv1.Reason{why}, Id: deadLetter})
@@ -125,6 +137,7 @@ func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter st
 // turn is one input at work on one row.
 type turn struct {
 	fold  *fold
+	rows  stage.Rows
 	defs  *Definitions
 	env   stage.Env
 	key   string
@@ -136,6 +149,7 @@ type turn struct {
 	rearm bool
 	facts []*contactv1.Fact
 	notes []*profilev1.TimelineEntry
+	lost  []string // proposals
 }
 
 func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*turn, error) {
@@ -147,7 +161,7 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*turn, err
 	if !ok {
 		return nil, fault.New(fault.Internal, "judge contact: catalog %s is not loaded", env.Revision)
 	}
-	t := &turn{fold: f, defs: defs, env: env, key: in.Key, at: in.At, state: &contactv1.State{Tenant: tenant, Customer: customer}}
+	t := &turn{fold: f, rows: rows, defs: defs, env: env, key: in.Key, at: in.At, state: &contactv1.State{Tenant: tenant, Customer: customer}}
 	if row := rows.Own(in.Key); row != nil {
 		t.before = &contactv1.State{}
 		if err := t.before.UnmarshalVT(row); err != nil {

@@ -24,11 +24,14 @@ func (t *turn) note(e *profilev1.TimelineEntry) {
 }
 
 func (t *turn) deltas() []*stagev1.Delta {
+	var out []*stagev1.Delta
+	for _, id := range t.lost {
+		out = append(out, &stagev1.Delta{Name: lostSet, Kind: stagev1.DeltaKind_DELTA_KIND_ADD, Value: []byte(id)})
+	}
 	if len(t.notes) == 0 {
-		return nil
+		return out
 	}
 	name := t.key + "/timeline"
-	out := make([]*stagev1.Delta, 0, len(t.notes)+1)
 	for _, n := range t.notes {
 		raw, err := n.MarshalVT()
 		if err != nil {

@@ -48,11 +48,11 @@ func (t *turn) knows(proposal string) bool {
 // proposed judges a chosen proposal. One that comes out of the dead letters comes too late: it was or is
 // resolved as suppressed, never sent.
 func (t *turn) proposed(d *decisionv1.DispatchTreatment, redriven bool) {
-	if t.knows(d.GetProposal().GetId()) {
+	if redriven {
+		t.lose(d, &reasonv1.Reason{Code: reasonv1.Code_CODE_GAP, Revision: t.env.Revision, Remedy: "the input was given up; start again"})
 		return
 	}
-	if redriven {
-		t.suppress(d, []*reasonv1.Reason{{Code: reasonv1.Code_CODE_GAP, Revision: t.env.Revision, Remedy: "the input was given up; start again"}})
+	if t.knows(d.GetProposal().GetId()) {
 		return
 	}
 	t.judge(&contactv1.Pending{Request: d, Since: timestamppb.New(t.env.Now)})
@@ -139,6 +139,20 @@ func (t *turn) suppress(d *decisionv1.DispatchTreatment, reasons []*reasonv1.Rea
 	t.verdict(&contactv1.VerdictGiven{Kind: contactv1.VerdictKind_VERDICT_KIND_SUPPRESSED, Request: d, Reasons: reasons})
 	t.resolve(d, decisionv1.Resolution_RESOLUTION_SUPPRESSED, channelOf(d), reasons)
 	t.tell("contact_suppressed", d, channelOf(d), reasons)
+}
+
+// lostSet holds the proposals that ended because the input that brought them was given up: they are not to end again
+// when it comes back. It grows by one value for each.
+const lostSet = "lost"
+
+// lose ends a proposal whose input was given up, once.
+func (t *turn) lose(d *decisionv1.DispatchTreatment, why *reasonv1.Reason) {
+	id := d.GetProposal().GetId()
+	if t.knows(id) || t.rows.Has(lostSet, id) {
+		return
+	}
+	t.suppress(d, []*reasonv1.Reason{why})
+	t.lost = append(t.lost, id)
 }
 
 // withdraw takes a proposal back: at once if it is deferred; through dispatch if it is approved, whose

@@ -2,7 +2,9 @@ package shop
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -10,6 +12,7 @@ import (
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/source"
@@ -77,6 +80,31 @@ func (c *client) ask(ctx context.Context, a arguments) error {
 		}
 		return err
 	}))
+}
+
+// redrive sends back every dead letter that can be.
+func (c *client) redrive(ctx context.Context) error {
+	operator := func(try int) dispatchv1.DispatchServiceClient {
+		return dispatchv1.NewDispatchServiceClient(c.p.Dial(replica("dispatch", (c.number+try)%replicas)))
+	}
+	var page *dispatchv1.ListDeadLettersResponse
+	err := c.retried(ctx, func(ctx context.Context, try int) (err error) {
+		page, err = operator(try).ListDeadLetters(ctx, &dispatchv1.ListDeadLettersRequest{})
+		return err
+	})
+	for _, l := range page.GetDeadLetters() {
+		if l.GetStage() == "ingest" {
+			continue
+		}
+		err = errors.Join(err, c.retried(ctx, func(ctx context.Context, try int) error {
+			_, err := operator(try).RedriveDeadLetter(ctx, &dispatchv1.RedriveDeadLetterRequest{Id: l.GetId()})
+			return err
+		}))
+		if strings.Contains(l.GetWhy(), "process ended") {
+			c.world.Reach("redriven " + l.GetStage())
+		}
+	}
+	return err
 }
 
 // surprising keeps the errors that no fault explains.

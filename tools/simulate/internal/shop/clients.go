@@ -113,6 +113,8 @@ func (c *client) do(ctx context.Context, o schedule.Operation) error {
 		return c.ask(ctx, args)
 	case "garbage":
 		return c.garbage(ctx, args.number("partition"))
+	case "redrive":
+		return surprising(c.redrive(ctx))
 	case "apply":
 		return c.apply(ctx, args.number("revision"))
 	}

@@ -16,6 +16,8 @@ func combined(seed uint64) schedule.Schedule {
 		return waitingAtNight(rng)
 	case 4:
 		return dyingInDoubt(rng)
+	case 12, 28:
+		return deadLetters(rng)
 	}
 	switch seed % 8 {
 	case 5:
@@ -136,6 +138,35 @@ func dyingOfAnInput(rng *rand.Rand) schedule.Schedule {
 		s.Operations = append(s.Operations, schedule.Operation{
 			At: at + between(rng, 0, 200*time.Millisecond), Client: c, Do: fmt.Sprintf("burst customer=%d order=%d count=4", rng.IntN(customers), 3000+c),
 		})
+	}
+	return s
+}
+
+// deadLetters kills the owners of a stage until inputs are given up, and sends back what was, perhaps in the middle of
+// that, by several operators.
+func deadLetters(rng *rand.Rand) schedule.Schedule {
+	at := between(rng, 4*time.Second, 15*time.Second)
+	service := names()[1+rng.IntN(len(names())-1)]
+	s := schedule.Schedule{}
+	for n := range replicas {
+		s.Faults = append(s.Faults, schedule.Fault{
+			When: schedule.When{At: at}, What: schedule.Crash, Node: replica(service, n), For: between(rng, 50*time.Millisecond, time.Second),
+		})
+	}
+	for n := range 3 * partitions {
+		s.Faults = append(s.Faults, schedule.Fault{
+			When: schedule.When{Point: "stage.attempted", Pass: 1 + n}, What: schedule.Crash, For: between(rng, 50*time.Millisecond, time.Second),
+		})
+	}
+	for c := range clients {
+		do := fmt.Sprintf("burst customer=%d order=%d count=3", rng.IntN(customers), 6000+c)
+		if rng.IntN(3) == 0 {
+			do = fmt.Sprintf("consent customer=%d state=withdrawn by=user", rng.IntN(customers))
+		}
+		s.Operations = append(s.Operations, // proposals follow an order after two seconds
+			schedule.Operation{At: at - between(rng, -200*time.Millisecond, 2500*time.Millisecond), Client: c, Do: do},
+			schedule.Operation{At: at + between(rng, 12*time.Second, 40*time.Second), Client: c, Do: "redrive"},
+		)
 	}
 	return s
 }

@@ -1589,7 +1589,9 @@ type DeadLetter struct {
 	// When it was given up.
 	At *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=at,proto3" json:"at,omitempty"`
 	// The tenant, if it could be read.
-	Tenant        string `protobuf:"bytes,11,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Tenant string `protobuf:"bytes,11,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// If it had come back before and was given up again: the input that it was at first. The payload is of that.
+	Redriven      string `protobuf:"bytes,12,opt,name=redriven,proto3" json:"redriven,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1697,6 +1699,13 @@ func (x *DeadLetter) GetAt() *timestamppb.Timestamp {
 func (x *DeadLetter) GetTenant() string {
 	if x != nil {
 		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetRedriven() string {
+	if x != nil {
+		return x.Redriven
 	}
 	return ""
 }
@@ -2098,7 +2107,7 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\rR\x05index\x12\x16\n" +
-	"\x06number\x18\x04 \x01(\rR\x06number\"\x9c\x02\n" +
+	"\x06number\x18\x04 \x01(\rR\x06number\"\xb8\x02\n" +
 	"\n" +
 	"DeadLetter\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -2112,7 +2121,8 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\apayload\x18\t \x01(\fR\apayload\x12*\n" +
 	"\x02at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
-	"\x06tenant\x18\v \x01(\tR\x06tenant\"\x11\n" +
+	"\x06tenant\x18\v \x01(\tR\x06tenant\x12\x1a\n" +
+	"\bredriven\x18\f \x01(\tR\bredriven\"\x11\n" +
 	"\x0fGetClockRequest\"\xd9\x01\n" +
 	"\x10GetClockResponse\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.refrain.stage.v1.ClockModeR\x04mode\x12,\n" +
