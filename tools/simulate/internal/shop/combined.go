@@ -18,6 +18,8 @@ func combined(seed uint64) schedule.Schedule {
 		return dyingInDoubt(rng)
 	case 12, 28:
 		return deadLetters(rng)
+	case 20:
+		return sharedAddress(rng)
 	}
 	switch seed % 8 {
 	case 5:
@@ -167,6 +169,22 @@ func deadLetters(rng *rand.Rand) schedule.Schedule {
 			schedule.Operation{At: at - between(rng, -200*time.Millisecond, 2500*time.Millisecond), Client: c, Do: do},
 			schedule.Operation{At: at + between(rng, 12*time.Second, 40*time.Second), Client: c, Do: "redrive"},
 		)
+	}
+	return s
+}
+
+// sharedAddress lets a customer claim the address of another, who says no to mails there while orders lead to some.
+func sharedAddress(rng *rand.Rand) schedule.Schedule {
+	at, owner := between(rng, 4*time.Second, 15*time.Second), rng.IntN(customers)
+	claimant := (owner + 1 + rng.IntN(customers-1)) % customers
+	s := schedule.Schedule{Operations: []schedule.Operation{
+		{At: at, Client: rng.IntN(clients), Do: fmt.Sprintf("share customer=%d with=%d", claimant, owner)},
+		{At: at + between(rng, 0, 4*time.Second), Client: rng.IntN(clients), Do: fmt.Sprintf("consent customer=%d state=withdrawn by=%s", owner, []string{"user", "email"}[rng.IntN(2)])},
+	}}
+	for n := range 4 {
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: at + between(rng, 0, 8*time.Second), Client: n % clients, Do: fmt.Sprintf("order customer=%d order=%d lane=live late=0s", claimant, 7000+n),
+		})
 	}
 	return s
 }
