@@ -39,7 +39,7 @@ type ownLease struct {
 	since    time.Time
 	state    string
 	revision uint64
-	written  []byte
+	written  lease
 	// renewed is when the last renewal that succeeded was sent.
 	renewed time.Duration
 	// next is when the next renewal is due.

@@ -3,6 +3,7 @@ package membership
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -32,6 +33,11 @@ func (l lease) encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode lease: %w", err)
 	}
 	return data, nil
+}
+
+// same says whether two leases say the same.
+func (l lease) same(o lease) bool {
+	return l.Incarnation == o.Incarnation && l.Address == o.Address && l.Since.Equal(o.Since) && l.State == o.State && slices.Equal(l.Holds, o.Holds)
 }
 
 // decodeLease reads a lease; false for what nobody of this kind wrote, such as a deleted one.

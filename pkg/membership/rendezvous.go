@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // Weight is how strongly a partition of a service tends to a replica: the first eight bytes, big-endian, of
@@ -18,7 +19,7 @@ func Weight(service string, partition int, replica string) uint64 {
 type candidate struct {
 	name string
 	// holds are the partitions that it acquired a short time ago and keeps for now.
-	holds map[int]bool
+	holds []int
 	// weights are its Weight for each partition, if they are known already.
 	weights []uint64
 }
@@ -46,11 +47,11 @@ func assign(service string, partitions int, candidates []candidate) []string {
 	for p := range owners {
 		best, held := uint64(0), false
 		for _, c := range candidates {
-			w := c.weight(service, p)
+			w, holds := c.weight(service, p), slices.Contains(c.holds, p)
 			switch {
-			case c.holds[p] && !held:
+			case holds && !held:
 				owners[p], best, held = c.name, w, true
-			case held && !c.holds[p]:
+			case held && !holds:
 			case owners[p] == "" || w > best || w == best && c.name < owners[p]:
 				owners[p], best = c.name, w
 			}

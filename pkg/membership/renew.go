@@ -32,28 +32,27 @@ func (g *Group) renew(ctx context.Context) error {
 	return errNotRenewed
 }
 
-// value is what the lease is to say, and the revision that it is expected at.
-func (g *Group) value() ([]byte, uint64, error) {
-	now := g.ports.Clock.Elapsed()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// words are what the lease is to say. The caller holds mu.
+func (g *Group) words(now time.Duration) lease {
 	l := lease{Incarnation: g.cfg.Incarnation, Address: g.cfg.Address, Since: g.own.since, State: g.own.state}
 	if g.own.state == stateMember {
 		l.Holds = g.holds(now)
 	}
-	value, err := l.encode()
-	return value, g.own.revision, err
+	return l
 }
 
 // hold tries once.
 func (g *Group) hold(ctx context.Context) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()
-	value, revision, err := g.value()
+	sent := g.ports.Clock.Elapsed()
+	g.mu.Lock()
+	words, revision := g.words(sent), g.own.revision
+	g.mu.Unlock()
+	value, err := words.encode()
 	if err != nil {
 		return err
 	}
-	sent := g.ports.Clock.Elapsed()
 	revision, err = g.ports.Leases.Hold(ctx, g.cfg.key(), value, revision, g.cfg.TTL)
 	now := g.ports.Clock.Elapsed()
 	g.mu.Lock()
@@ -62,7 +61,7 @@ func (g *Group) hold(ctx context.Context) error {
 		g.mu.Unlock()
 		return err
 	}
-	joined := g.held(sent, revision, value)
+	joined := g.held(sent, revision, words)
 	g.mu.Unlock()
 	if joined {
 		g.ports.Logger.InfoContext(ctx, "joined the replicas", "key", g.cfg.key(), "incarnation", g.cfg.Incarnation, "address", g.cfg.Address)
@@ -73,7 +72,7 @@ func (g *Group) hold(ctx context.Context) error {
 
 // held takes over a renewal that succeeded; joined says that the replica was no member before. The caller
 // holds mu.
-func (g *Group) held(sent time.Duration, revision uint64, value []byte) (joined bool) {
+func (g *Group) held(sent time.Duration, revision uint64, words lease) (joined bool) {
 	joined = !g.own.member
 	if joined {
 		g.own.joined = sent
@@ -82,7 +81,7 @@ func (g *Group) held(sent time.Duration, revision uint64, value []byte) (joined 
 		g.own.quiet = sent + g.cfg.beat() + g.cfg.look() // a call under way, and the pause after it
 	}
 	g.own.member, g.own.was = true, true
-	g.own.revision, g.own.written, g.own.renewed = revision, value, sent
+	g.own.revision, g.own.written, g.own.renewed = revision, words, sent
 	g.own.next = sent + g.cfg.beat()
 	return joined
 }

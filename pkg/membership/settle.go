@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -61,23 +62,20 @@ func (g *Group) compute(now time.Duration) outcome {
 // candidates are the members that partitions may be assigned to, by name. The caller holds mu.
 func (g *Group) candidates(now time.Duration) []candidate {
 	var out []candidate
-	for _, name := range slices.Sorted(maps.Keys(g.others)) {
-		if s := g.others[name]; s.thereAt(g.looked, g.cfg.TTL) && s.State == stateMember {
+	for name, s := range g.others {
+		if s.thereAt(g.looked, g.cfg.TTL) && s.State == stateMember {
 			out = append(out, g.candidate(name, s.Holds))
 		}
 	}
 	if g.valid(now) && g.own.state == stateMember && g.seen && g.looked >= g.own.joined && now >= g.own.quiet {
 		out = append(out, g.candidate(g.cfg.Replica, g.holds(now)))
 	}
-	maps.DeleteFunc(g.weights, func(name string, _ []uint64) bool {
-		return !slices.ContainsFunc(out, func(c candidate) bool { return c.name == name })
-	})
-	slices.SortFunc(out, func(a, b candidate) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(out, func(a, b candidate) int { return strings.Compare(a.name, b.name) })
+	if len(g.weights) > len(out) {
+		maps.DeleteFunc(g.weights, func(name string, _ []uint64) bool {
+			return !slices.ContainsFunc(out, func(c candidate) bool { return c.name == name })
+		})
+	}
 	return out
 }
 
@@ -86,7 +84,7 @@ func (g *Group) candidate(name string, holds []int) candidate {
 	if g.weights[name] == nil {
 		g.weights[name] = weightsOf(g.cfg.Service, g.cfg.Partitions, name)
 	}
-	return candidate{name: name, holds: setOf(holds), weights: g.weights[name]}
+	return candidate{name: name, holds: holds, weights: g.weights[name]}
 }
 
 // holds are the own partitions that were acquired a short time ago. The caller holds mu.
@@ -96,14 +94,6 @@ func (g *Group) holds(now time.Duration) []int {
 		if g.mine(p) && now-g.acquired[p] < g.cfg.Hold {
 			out = append(out, p)
 		}
-	}
-	return out
-}
-
-func setOf(list []int) map[int]bool {
-	out := make(map[int]bool, len(list))
-	for _, p := range list {
-		out[p] = true
 	}
 	return out
 }
