@@ -70,8 +70,8 @@ func MissLetter(r *Rules, l Mail, p *profilev1.Profile, deadLetter string) Chang
 	switch k := l.Letter.GetLetter().(type) {
 	case *profilev1.Letter_Forwarded:
 		return missWord(r, p, given{deadLetter, k.Forwarded.GetWord(), ClosesContact(k.Forwarded.GetEvent())})
-	case *profilev1.Letter_Linked:
-		return missWord(r, p, given{deadLetter, k.Linked.GetWord(), k.Linked.GetWord() != nil})
+	case *profilev1.Letter_Linked: // without it p takes its own addresses for those of a stranger
+		return missWord(r, p, given{deadLetter, k.Linked.GetWord(), true})
 	case *profilev1.Letter_Gap:
 		return missWord(r, p, given{deadLetter, k.Gap.GetWord(), k.Gap.GetGap().GetClosesContact()})
 	case *profilev1.Letter_Conflict: // it may have taken away an address that is another customer's

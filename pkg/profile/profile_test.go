@@ -307,6 +307,21 @@ func TestOnlyGapsAboutPermissionCloseContact(t *testing.T) {
 	}
 }
 
+// Who does not learn that a profile was closed for it takes that one's addresses, which it claims, for a stranger's.
+func TestALostAnswerClosesContact(t *testing.T) {
+	r := profile.DefaultRules(hasher())
+	p, _ := applyAll(t, r, identify("a", 1, word("email", "ann@x.example")))
+	other := hasher().ID("default", &eventv1.Identifier{Kind: "email", Value: "ann@x.example"})
+	mail, err := profile.Open(hasher(), &profilev1.Letter{Letter: &profilev1.Letter_Linked{Linked: &profilev1.Linked{
+		Tenant: "default", To: p.GetId(), ProfileId: other, Cause: "a",
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := profile.MissLetter(r, mail, p, "dl-1")
+	check(t, "closed", profile.Closed(c.Profile).GetEvidence(), []string{"dead letter dl-1"})
+}
+
 func TestLettersThatSayNothingAreRefused(t *testing.T) {
 	for name, l := range map[string]*profilev1.Letter{
 		"empty":                     {},
