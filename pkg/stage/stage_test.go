@@ -174,6 +174,18 @@ func TestADeadLetterComesBackTwice(t *testing.T) {
 	}
 }
 
+// What a dead letter led to may be letters alone: that it came back is remembered all the same, and of no other input.
+func TestWhatCameBackIsRememberedWithoutACell(t *testing.T) {
+	letters := Outcome{Addressed: []Addressed{{Stage: "profile"}}}
+	out := letters.remembered(&Input{Source: FromRedrive, ID: "a"})
+	if len(out.Cells) != 1 || len(out.Cells[0].Deltas) != 1 || string(out.Cells[0].Deltas[0].GetValue()) != "a" || len(out.Addressed) != 1 {
+		t.Errorf("came back: got %+v", out)
+	}
+	if out := letters.remembered(&Input{Source: FromBox}); len(out.Cells) != 0 {
+		t.Errorf("a letter: got %+v", out)
+	}
+}
+
 // deadLetters lists those of a partition.
 func (m *mesh) deadLetters(stage string, partition int) []*stagev1.DeadLetter {
 	m.t.Helper()

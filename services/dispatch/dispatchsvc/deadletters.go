@@ -150,6 +150,9 @@ func (d *deadLetters) find(ctx context.Context, id string) (letterAt, error) {
 	return found, nil
 }
 
+// firstInput is the input whose payload a letter has, also if it was given up again after it had come back.
+func firstInput(l *stagev1.DeadLetter) string { return cmp.Or(l.GetRedriven(), l.GetInput()) }
+
 func redrivenKey(id string) string { return "redriven/" + id }
 
 // done returns how a letter was redriven; nil if it was not.
@@ -202,7 +205,7 @@ func (d *deadLetters) send(ctx context.Context, l letterAt) (*redriven, error) {
 	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
 		ReceivedAt: now, At: now,
 		Item: &stagev1.Arrival_Redrive{Redrive: &stagev1.Redrive{
-			Id: l.letter.GetId(), Payload: l.letter.GetPayload(), Input: cmp.Or(l.letter.GetRedriven(), l.letter.GetInput()),
+			Id: l.letter.GetId(), Payload: l.letter.GetPayload(), Input: firstInput(l.letter),
 		}},
 	}}}).MarshalVT()
 	if err != nil {

@@ -120,6 +120,34 @@ func TestRedriveHasOneEffect(t *testing.T) {
 	}
 }
 
+// What was given up again is sent back, and shown, as what it was at first.
+func TestRedriveOfWhatWasRedriven(t *testing.T) {
+	fact, _ := verdict("email", 0).MarshalVT()
+	body, _ := (&stagev1.CellBody{Facts: [][]byte{fact}}).MarshalVT()
+	cell, _ := (&stagev1.Cell{Key: "default/c/00", Sealed: body}).MarshalVT()
+	s, broker := letterServer(t,
+		&stagev1.DeadLetter{Id: "again", Stage: "dispatch", Partition: 2, Input: "redrive.dispatch", Sequence: 7, Index: 1, Payload: cell, Redriven: "vdc"},
+	)
+	if _, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: "again"}); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := broker.Next(t.Context(), "redrive.dispatch.2", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrivals := &stagev1.Arrivals{}
+	if err := arrivals.UnmarshalVT(msg.Data); err != nil {
+		t.Fatal(err)
+	}
+	if got := arrivals.GetItems()[0].GetRedrive().GetInput(); got != "vdc" {
+		t.Errorf("sent back as %q, want vdc", got)
+	}
+	got, err := s.GetDeadLetter(t.Context(), &dispatchv1.GetDeadLetterRequest{Id: "again"})
+	if err != nil || !strings.Contains(got.GetDeadLetter().GetPayload(), "default/c/00") || !strings.Contains(got.GetDeadLetter().GetPayload(), "verdict") {
+		t.Errorf("shown as %q, %v", got.GetDeadLetter().GetPayload(), err)
+	}
+}
+
 func TestPayloadsAreReadable(t *testing.T) {
 	fact, _ := verdict("email", 0).MarshalVT()
 	body, _ := (&stagev1.CellBody{Facts: [][]byte{fact}}).MarshalVT()

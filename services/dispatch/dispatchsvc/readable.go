@@ -19,7 +19,7 @@ import (
 // readable shows a dead letter's payload to a person: as JSON where the contract is known, as it came if
 // it is text, else in hex.
 func readable(l *stagev1.DeadLetter) string {
-	input, payload := l.GetInput(), l.GetPayload()
+	input, payload := firstInput(l), l.GetPayload()
 	if contract := chainContract(input); contract != nil {
 		if text, ok := readableCell(payload, contract); ok {
 			return text
