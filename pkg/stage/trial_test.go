@@ -10,6 +10,7 @@ import (
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/state"
 )
 
 func TestTrial(t *testing.T) {
@@ -52,6 +53,10 @@ func TestABadCatalogRaisesAnAlarmThatNamesIt(t *testing.T) {
 	m.raw(m.broker, "evt.control.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{
 		Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "bad-one"}},
 	}}})
+	eventually(t, "it is in force", func() bool { // nothing orders one lane before the other
+		view, err := m.store.Read(t.Context(), 0, state.Query{Metas: []string{"profile"}})
+		return err == nil && view.Metas["profile"].Revision == "bad-one"
+	})
 	for range trialFailures {
 		a := m.add("ann", 1)
 		a.e.Bad = true
