@@ -350,7 +350,7 @@ type flow struct {
 	*shop
 
 	mu       sync.Mutex
-	targets  []string
+	targets  []contactv1.ContactServiceClient
 	approved map[string]bool // by id: what the caller was told
 	unsure   map[codes.Code]int
 }
@@ -358,14 +358,16 @@ type flow struct {
 func (f *flow) aim(names ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.targets = names
+	f.targets = nil
+	for _, name := range names {
+		f.targets = append(f.targets, contactv1.NewContactServiceClient(f.replicas[name].conn))
+	}
 }
 
 func (f *flow) client() contactv1.ContactServiceClient {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	name := f.targets[rand.IntN(len(f.targets))] //nolint:gosec // any will do
-	return contactv1.NewContactServiceClient(f.replicas[name].conn)
+	return f.targets[rand.IntN(len(f.targets))] //nolint:gosec // any will do
 }
 
 // insist asks until there is an answer, at one replica after the other, with the same id.
