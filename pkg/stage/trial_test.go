@@ -1,16 +1,15 @@
 package stage
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/state"
+	"refrain.dev/pkg/telemetry/telemetrytest"
 )
 
 func TestTrial(t *testing.T) {
@@ -47,7 +46,7 @@ func TestTrial(t *testing.T) {
 func TestABadCatalogRaisesAnAlarmThatNamesIt(t *testing.T) {
 	m := newMesh(t, 1, 8)
 	s := m.stage("profile", m.broker, clock.Wall{})
-	var out safeBuffer
+	var out telemetrytest.Log
 	s.ports.Logger = slog.New(slog.NewTextHandler(&out, nil))
 	stop := m.run(s)
 	m.raw(m.broker, "evt.control.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{
@@ -64,21 +63,4 @@ func TestABadCatalogRaisesAnAlarmThatNamesIt(t *testing.T) {
 	}
 	eventually(t, "the alarm", func() bool { return strings.Contains(out.String(), "revision=bad-one") })
 	stop()
-}
-
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -102,7 +102,7 @@ func TestTheLogWentBack(t *testing.T) {
 		}
 	})
 	w.cell("profile", func(*testing.T) {
-		w.eventually("the profile stage halts", func() bool { return w.logs.count(`msg="partition halted" service=profile`) > 0 })
+		w.eventually("the profile stage halts", func() bool { return w.logs.Count(`msg="partition halted" service=profile`) > 0 })
 	})
 	w.cell("query", func(t *testing.T) {
 		res, err := w.ask("ann")
@@ -116,10 +116,10 @@ func TestTheLogWentBack(t *testing.T) {
 		}
 	})
 	w.cell("stays so", func(t *testing.T) { // also for the next process
-		halted := w.logs.count("partition halted")
+		halted := w.logs.Count("partition halted")
 		w.stop("profile")
 		w.start("profile")
-		w.eventually("it halts again", func() bool { return w.logs.count("partition halted") > halted })
+		w.eventually("it halts again", func() bool { return w.logs.Count("partition halted") > halted })
 		if _, err := w.site.Last(t.Context(), log.Subject("prf", 0)); err == nil {
 			t.Error("somebody began a second history")
 		}

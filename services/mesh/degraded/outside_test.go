@@ -142,17 +142,17 @@ func TestTheClockIsWrong(t *testing.T) {
 	for name, by := range map[string]time.Duration{"ahead": 4 * time.Second, "behind": -4 * time.Second} {
 		w.cell("dispatch/"+name, func(t *testing.T) {
 			const said = "the clock of this machine differs from the log's"
-			from := w.logs.count(said)
+			from := w.logs.Count(said)
 			w.skewed.by.Store(int64(by))
-			for n := 0; w.logs.count(said) == from; n++ { // what a ping from before still proves is sent
+			for n := 0; w.logs.Count(said) == from; n++ { // what a ping from before still proves is sent
 				before := w.ends("snd")
 				w.publish("track", stock("ann", fmt.Sprint("first-", name, n)))
 				w.eventually("dispatch has it", func() bool { return !slices.Equal(before, w.ends("snd")) })
 			}
-			before, from := w.ends("vdc"), w.logs.count(said)
+			before, from := w.ends("vdc"), w.logs.Count(said)
 			w.publish("track", order("ann", "order-"+name))
 			w.eventually("it is approved", func() bool { return !slices.Equal(before, w.ends("vdc")) })
-			w.eventually("dispatch compares the clocks", func() bool { return w.logs.count(said) > from })
+			w.eventually("dispatch compares the clocks", func() bool { return w.logs.Count(said) > from })
 			if n := w.sent("email", "order-"+name); n > 0 {
 				t.Errorf("%d mails were sent with a clock that is wrong", n)
 			}

@@ -1,7 +1,6 @@
 package degraded
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"maps"
@@ -30,6 +29,7 @@ import (
 	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
+	"refrain.dev/pkg/telemetry/telemetrytest"
 	"refrain.dev/services/decision/decisionsvc"
 	"refrain.dev/services/dispatch/dispatchsvc"
 	"refrain.dev/services/ingest/ingestsvc"
@@ -53,7 +53,7 @@ type town struct {
 	kv     *frailKV
 	skewed *skewed
 	dir    string
-	logs   *lockedBuffer
+	logs   *telemetrytest.Log
 	conns  map[string]*grpc.ClientConn
 
 	mu    sync.Mutex
@@ -92,7 +92,7 @@ func build(t *testing.T, opts ...option) *town {
 func newTown(t *testing.T) *town {
 	t.Helper()
 	return &town{
-		t: t, top: t, dir: t.TempDir(), logs: &lockedBuffer{}, parts: map[string]*part{}, ready: map[string]bool{}, skewed: &skewed{},
+		t: t, top: t, dir: t.TempDir(), logs: &telemetrytest.Log{}, parts: map[string]*part{}, ready: map[string]bool{}, skewed: &skewed{},
 		store: &frailStore{Store: state.NewMemory()}, conns: map[string]*grpc.ClientConn{},
 	}
 }
@@ -163,7 +163,7 @@ func (w *town) end() {
 		w.stop(name)
 	}
 	if w.top.Failed() {
-		w.t.Log(w.logs)
+		w.t.Log(w.logs.End())
 	}
 }
 
@@ -324,30 +324,4 @@ func (w *town) eventually(what string, ok func() bool) {
 		case <-tick.C:
 		}
 	}
-}
-
-// lockedBuffer takes log lines.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) count(text string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.text.String(), text)
-}
-
-// String is the end of what was written.
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.text.String()
-	return "the log ends with:\n" + s[max(0, len(s)-6000):]
 }

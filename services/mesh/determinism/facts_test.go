@@ -69,7 +69,7 @@ func (m *mesh) read(out history, chain string, partition int) {
 			m.t.Fatalf("%s.%d: record %d follows %d, want %d", chain, partition, msg.Sequence, rec.GetPrev(), after)
 		}
 		if len(rec.GetGaps()) > 0 {
-			m.t.Fatalf("%s.%d: record %d has gaps: %v\n%s", chain, partition, msg.Sequence, rec.GetGaps(), m.logs)
+			m.t.Fatalf("%s.%d: record %d has gaps: %v\n%s", chain, partition, msg.Sequence, rec.GetGaps(), m.logs.End())
 		}
 		after = msg.Sequence
 		for _, c := range rec.GetCells() {

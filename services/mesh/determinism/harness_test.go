@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -33,6 +32,7 @@ import (
 	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
+	"refrain.dev/pkg/telemetry/telemetrytest"
 	"refrain.dev/services/decision/decisionsvc"
 	"refrain.dev/services/dispatch/dispatchsvc"
 	"refrain.dev/services/ingest/ingestsvc"
@@ -53,7 +53,7 @@ type mesh struct {
 	site  *log.Memory
 	gen   log.Generation
 	dir   string
-	logs  *lockedBuffer
+	logs  *telemetrytest.Log
 }
 
 func newMesh(t *testing.T, s shape) *mesh {
@@ -62,7 +62,7 @@ func newMesh(t *testing.T, s shape) *mesh {
 	if err != nil {
 		t.Fatalf("provision: %v", err)
 	}
-	return &mesh{t: t, shape: s, site: site, gen: gen, dir: t.TempDir(), logs: &lockedBuffer{}}
+	return &mesh{t: t, shape: s, site: site, gen: gen, dir: t.TempDir(), logs: &telemetrytest.Log{}}
 }
 
 // process is one life of the five services.
@@ -121,7 +121,7 @@ func (p *process) await(what string, on <-chan string) {
 	case err := <-p.ended:
 		p.t.Fatalf("wait for %s: the process ended: %v", what, err)
 	case <-time.After(patience):
-		p.t.Fatalf("waited %s for %s in vain\n%s", patience, what, p.mesh.logs)
+		p.t.Fatalf("waited %s for %s in vain\n%s", patience, what, p.mesh.logs.End())
 	}
 }
 
@@ -251,7 +251,7 @@ func (p *process) settle(until time.Time) bool {
 			}
 			p.t.Fatalf("settle: the process ended: %v", err)
 		case <-over:
-			p.t.Fatalf("never settled: %+v\n%s", p.replay.Status(), p.mesh.logs)
+			p.t.Fatalf("never settled: %+v\n%s", p.replay.Status(), p.mesh.logs.End())
 		}
 		if p.line.down.Load() {
 			return false
@@ -374,24 +374,4 @@ func (k lineKV) Put(ctx context.Context, key string, value []byte) error {
 		return err
 	}
 	return k.KV.Put(ctx, key, value)
-}
-
-// lockedBuffer takes log lines.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-// String is the end of what was written.
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.text.String()
-	return fmt.Sprint("log: …", s[max(0, len(s)-6000):])
 }

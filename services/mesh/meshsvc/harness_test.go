@@ -29,6 +29,7 @@ import (
 
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/rpc"
+	"refrain.dev/pkg/telemetry/telemetrytest"
 )
 
 // patience bounds every wait on a busy machine.
@@ -72,7 +73,7 @@ type running struct {
 	cfg  Config
 	url  string
 	conn *grpc.ClientConn
-	logs *lockedBuffer
+	logs *telemetrytest.Log
 	stop func()
 
 	ingest    eventv1.IngestServiceClient
@@ -100,7 +101,7 @@ func startIn(t *testing.T, getenv func(string) string, w words, settings ...func
 	for _, set := range settings {
 		set(&cfg)
 	}
-	r := &running{t: t, cfg: cfg, logs: &lockedBuffer{}}
+	r := &running{t: t, cfg: cfg, logs: &telemetrytest.Log{}}
 	m, err := New(t.Context(), cfg, Env{Log: r.logs, Getenv: getenv})
 	if err != nil {
 		t.Fatalf("start the mesh: %v", err)
@@ -124,7 +125,7 @@ func (r *running) run() {
 			r.t.Errorf("the mesh ended: %v", err)
 		}
 		if r.t.Failed() {
-			r.t.Logf("the mesh's log:\n%s", r.logs.tail(3_000))
+			r.t.Log(r.logs.End())
 		}
 	})
 }
@@ -352,29 +353,6 @@ func (r *running) nats() *nats.Conn {
 	}
 	r.t.Cleanup(nc.Close)
 	return nc
-}
-
-// lockedBuffer takes the log of a running mesh.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func (b *lockedBuffer) tail(n int) string {
-	s := b.String()
-	return s[max(0, len(s)-n):]
 }
 
 // dialTCP opens a connection until the test ends.
