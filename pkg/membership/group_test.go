@@ -132,7 +132,7 @@ func TestWhoCannotRenewOwnsNothingBeforeOthersTakeIt(t *testing.T) {
 		if len(a.owned()) > 0 || len(b.owned()) != testPartitions {
 			t.Fatalf("a owns %v, b %d", a.owned(), len(b.owned()))
 		}
-		if a.ready.Load() || a.said.count("lease ran out") != 1 || a.said.count("cannot be kept") != 1 {
+		if a.ready.Load() || a.said.Count("lease ran out") != 1 || a.said.Count("cannot be kept") != 1 {
 			t.Error("a did not say, once, that its lease ran out, or is still ready")
 		}
 		c.pass(30*time.Second, nothing)
@@ -223,8 +223,8 @@ func TestARestartKeepsItsPartitionsAndTheOldProcessStandsBy(t *testing.T) {
 				t.Error("b's partitions changed because a was started again")
 			}
 		})
-		if len(old.owned()) > 0 || old.ready.Load() || old.said.count("needs a name of its own") != 1 {
-			t.Errorf("the old process owns %v, ready %v; said so %d times", old.owned(), old.ready.Load(), old.said.count("needs a name of its own"))
+		if len(old.owned()) > 0 || old.ready.Load() || old.said.Count("needs a name of its own") != 1 {
+			t.Errorf("the old process owns %v, ready %v; said so %d times", old.owned(), old.ready.Load(), old.said.Count("needs a name of its own"))
 		}
 		c.pass(time.Minute, func() { c.wantSplit("a", "b") })
 		fresh.kill()
@@ -255,7 +255,7 @@ func TestLostAnswersAreResolved(t *testing.T) {
 		c.pass(2*testHold, nothing)
 		c.pass(2*time.Minute, func() { c.wantSplit("a", "b") })
 		for _, m := range c.members {
-			if m.said.count("lease ran out") > 0 {
+			if m.said.Count("lease ran out") > 0 {
 				t.Errorf("%s lost its lease", m.name)
 			}
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,6 +15,7 @@ import (
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/telemetry/telemetrytest"
 )
 
 const (
@@ -42,7 +41,7 @@ type member struct {
 	slow    *slowness
 	stop    context.CancelFunc
 	ended   chan struct{}
-	said    *said
+	said    *telemetrytest.Log
 	ready   *atomic.Bool
 }
 
@@ -66,7 +65,7 @@ func inBubble(t *testing.T, run func(t *testing.T, c *cluster)) {
 func (c *cluster) start(name string) *member {
 	c.t.Helper()
 	c.lives++
-	said, ready, blocked, slow := &said{}, &atomic.Bool{}, &atomic.Bool{}, &slowness{}
+	said, ready, blocked, slow := &telemetrytest.Log{}, &atomic.Bool{}, &atomic.Bool{}, &slowness{}
 	g, err := New(Config{
 		Service: "s", Generation: 1, Partitions: testPartitions, Replica: name, Incarnation: fmt.Sprint(c.lives),
 		Address: name + ":7400", TTL: testTTL, Hold: testHold,
@@ -191,23 +190,4 @@ func (g gate) All(ctx context.Context, group string) ([]log.Lease, error) {
 		return nil, errors.Join(log.ErrUnknown, errBlocked)
 	}
 	return g.Leases.All(ctx, group)
-}
-
-// said is what a replica logs.
-type said struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-// Write implements io.Writer.
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *said) count(text string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Count(s.b.String(), text)
 }

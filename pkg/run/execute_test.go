@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/telemetry/telemetrytest"
 )
 
 type settings struct {
@@ -28,23 +28,6 @@ func (s settings) Validate() error {
 	return nil
 }
 
-type output struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 func never(context.Context, settings, run.Deps) (run.Component, error) {
 	return nil, errors.New("must not be built")
 }
@@ -54,7 +37,7 @@ func TestWrongSettingsEndWithTwoAndName(t *testing.T) {
 		"own": {"--word", ""}, "common": {"--log-level", "loud"}, "unknown": {"--nope"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var out output
+			var out telemetrytest.Log
 			code := run.Execute(t.Context(), run.Service[settings]{Name: "x", Build: never}, run.Environment{Args: args, Stderr: &out})
 			if code != 2 || out.String() == "" {
 				t.Fatalf("code %d, said %q", code, out.String())
@@ -64,7 +47,7 @@ func TestWrongSettingsEndWithTwoAndName(t *testing.T) {
 }
 
 func TestHelpIsNoFailure(t *testing.T) {
-	var out output
+	var out telemetrytest.Log
 	code := run.Execute(t.Context(), run.Service[settings]{Name: "x", Build: never}, run.Environment{Args: []string{"-h"}, Stderr: &out})
 	if code != 0 || !strings.Contains(out.String(), "-word") || !strings.Contains(out.String(), "-nats") {
 		t.Fatalf("code %d, said %q", code, out.String())
@@ -109,7 +92,7 @@ func TestAProcessWaitsForTheGenerationRunsAndStops(t *testing.T) {
 			return nil
 		}), nil
 	}}
-	var out output
+	var out telemetrytest.Log
 	code := make(chan int, 1)
 	go func() {
 		code <- run.Execute(ctx, service, run.Environment{Env: []string{"REFRAIN_X_CONFIG=" + file}, Stderr: &out})

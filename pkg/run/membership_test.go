@@ -8,10 +8,11 @@ import (
 
 	"refrain.dev/pkg/embed/embedtest"
 	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/telemetry/telemetrytest"
 )
 
 // replica runs a service that does nothing, as a process does, and returns what it was given once it is ready.
-func replica(t *testing.T, url, redis string, args ...string) (deps run.Deps, out *output, stop func()) {
+func replica(t *testing.T, url, redis string, args ...string) (deps run.Deps, out *telemetrytest.Log, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	built, code := make(chan run.Deps, 1), make(chan int, 1)
@@ -23,7 +24,7 @@ func replica(t *testing.T, url, redis string, args ...string) (deps run.Deps, ou
 			return nil
 		}), nil
 	}}
-	out = &output{}
+	out = &telemetrytest.Log{}
 	args = append([]string{"--nats", url, "--redis", redis, "--grpc", "127.0.0.1:0", "--admin", "", "--membership-ttl", "2s", "--membership-hold", "0s"}, args...)
 	go func() { code <- run.Execute(ctx, service, run.Environment{Args: args, Stderr: out}) }()
 	stop = func() {
