@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,9 +25,6 @@ type trimmer struct {
 	now      func() time.Time
 }
 
-// RelayKey is where the relay of a chain keeps its position.
-func RelayKey(chain string) string { return "relay/" + chain }
-
 // chain purges the partition's chain: below the snapshot at the margin and every reader's position, all of
 // which stay, and only what is older than the history that is kept. It does nothing if it cannot read one of
 // them.
@@ -51,7 +47,7 @@ func (t *trimmer) chainLimit(ctx context.Context, partition int) (uint64, error)
 		return 0, nil
 	}
 	limit := listed[t.settings.Margin-1].GetSequence()
-	relayed, err := t.relayed(ctx, chain)
+	relayed, _, err := Relayed(ctx, t.kv, chain)
 	if err != nil {
 		return 0, err
 	}
@@ -88,20 +84,6 @@ func (t *trimmer) covers(ctx context.Context, chain string) (map[string]uint64, 
 		out[c.GetInput()] = c.GetSequence()
 	}
 	return out, nil
-}
-
-// relayed is up to where the letters of a chain are known to be delivered.
-func (t *trimmer) relayed(ctx context.Context, chain string) (uint64, error) {
-	value, _, err := t.kv.Get(ctx, RelayKey(chain))
-	switch {
-	case errors.Is(err, log.ErrNotFound):
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("read the relay's position: %w", err)
-	case len(value) != 8:
-		return 0, fault.New(fault.Internal, "read the relay's position: it has %d bytes", len(value))
-	}
-	return binary.BigEndian.Uint64(value), nil
 }
 
 // inputs purges what only this stage reads: its lanes of EVENTS, its mailbox and its redrive subject, below

@@ -34,7 +34,7 @@ func (w *world) cover(of, input string, sequence uint64) {
 
 func (w *world) relayed(sequence uint64) {
 	w.t.Helper()
-	if err := w.log.KV().Put(w.t.Context(), RelayKey(chain), binary.BigEndian.AppendUint64(nil, sequence)); err != nil {
+	if err := w.log.KV().Put(w.t.Context(), relayKey(chain), binary.BigEndian.AppendUint64(nil, sequence)); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -82,7 +82,7 @@ func TestTheTrimmerStaysBehindEverybody(t *testing.T) {
 		"the manifest": func(op log.Op) log.Fault {
 			return lost(op.Name == "kv.get" && strings.HasPrefix(op.Subject, "snapshot/"))
 		},
-		"the relay's position": func(op log.Op) log.Fault { return lost(op.Subject == RelayKey(chain)) },
+		"the relay's position": func(op log.Op) log.Fault { return lost(op.Subject == relayKey(chain)) },
 		"the reader's chain":   func(op log.Op) log.Fault { return lost(op.Subject == "act.0") },
 	} {
 		w.log.SetFaults(faults)

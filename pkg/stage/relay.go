@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/snapshot"
@@ -43,20 +43,30 @@ type outgoing struct {
 	round uint32
 }
 
-func relayKey(chain string) string { return snapshot.RelayKey(chain) }
-
 // openRelay continues where the relay of the partition's chain stood: addressed facts of the records
-// after its saved position are delivered (again).
+// after its saved position are delivered (again). The trimmer keeps what is not delivered: if it is gone all
+// the same, the log lost it.
 func (p *partition) openRelay(ctx context.Context) error {
+	for look := 1; ; look++ {
+		err := p.readLetters(ctx)
+		if !errors.Is(err, log.ErrGone) {
+			return err
+		}
+		if look == tailLooks { // as with the end of a chain, a new leader may not know the position yet
+			return &HaltError{Subject: p.chainName, Why: fmt.Sprintf("letters that may not be delivered are gone: %v", err)}
+		}
+		if err := clock.Sleep(ctx, p.ports.Clock, handoverLook); err != nil {
+			return err
+		}
+	}
+}
+
+// readLetters queues the addressed facts of the records after the relay's saved position.
+func (p *partition) readLetters(ctx context.Context) error {
 	r := p.relay
-	from := uint64(0)
-	value, _, err := p.ports.KV.Get(ctx, relayKey(r.chain))
-	switch {
-	case errors.Is(err, log.ErrNotFound):
-	case err != nil:
-		return fmt.Errorf("read position of relay %s: %w", r.chain, err)
-	case len(value) == 8:
-		from = binary.BigEndian.Uint64(value)
+	from, _, err := snapshot.Relayed(ctx, r.kv, r.chain)
+	if err != nil {
+		return err
 	}
 	r.reset(from)
 	feed, err := p.ports.Broker.Feed(ctx, map[string]uint64{r.chain: from})
@@ -160,10 +170,8 @@ func (r *relay) save(ctx context.Context, least int) error {
 	if !due {
 		return nil
 	}
-	var value [8]byte
-	binary.BigEndian.PutUint64(value[:], done)
-	if err := r.kv.Put(ctx, relayKey(r.chain), value[:]); err != nil {
-		return fmt.Errorf("save position of relay %s: %w", r.chain, err)
+	if err := snapshot.SaveRelayed(ctx, r.kv, r.chain, done); err != nil {
+		return err
 	}
 	r.points.At("stage.saved")
 	r.mu.Lock()

@@ -236,6 +236,12 @@ func TestWhatNoSnapshotLeadsOverHalts(t *testing.T) {
 			m.damage(l[1])
 		},
 		"the log lost records": func(m *mesh) { m.broker.Lose(m.broker.StreamOf("prf.0"), 20) },
+		"letters are gone": func(m *mesh) {
+			m.trim(m.snapshots()[0].GetSequence())
+			if err := m.broker.KV().Put(m.t.Context(), "relay/prf.0", []byte{0, 0, 0, 0, 0, 0, 0, 2}); err != nil {
+				m.t.Fatal(err)
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMesh(t, 1, 1)

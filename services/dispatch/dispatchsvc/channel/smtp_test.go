@@ -76,7 +76,11 @@ func startRelay(t *testing.T, r *relay) string {
 	server.ErrorLog = quiet{}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Serve(l) })
-	t.Cleanup(func() { _ = server.Close(); wg.Wait() })
+	t.Cleanup(func() {
+		_ = server.Close()
+		_ = l.Close() // a server that has not begun to serve does not know it
+		wg.Wait()
+	})
 	return l.Addr().String()
 }
 
