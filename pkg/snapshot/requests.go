@@ -81,7 +81,8 @@ func Report(ctx context.Context, kv log.KV, stage string, of *stagev1.UpkeepRequ
 	return r, nil
 }
 
-// answer does what is asked about the partitions that this process owns, and was not done yet.
+// answer does what is asked about the partitions that this process owns, and is not reported as done yet: if a
+// report is lost, it is done again.
 func (k *Keeper) answer(ctx context.Context, owned []int) {
 	all, _, err := asked(ctx, k.ports.KV, k.cfg.Spec.Name)
 	if err != nil {
@@ -99,14 +100,14 @@ func (k *Keeper) answer(ctx context.Context, owned []int) {
 			k.note(ctx, "ask", partition, err)
 			continue
 		}
-		if said.GetId() != r.GetId() || said.GetPhase() == stagev1.UpkeepPhase_UPKEEP_PHASE_RUNNING {
-			if r.GetKind() == stagev1.UpkeepKind_UPKEEP_KIND_REBUILD {
-				doing.Go(func() error { k.fulfil(ctx, r, k.rebuild); return nil })
-				continue
-			}
+		switch {
+		case said.GetId() == r.GetId() && said.GetPhase() != stagev1.UpkeepPhase_UPKEEP_PHASE_RUNNING:
+			k.owned[partition].asked[r.GetKind()] = r.GetId() // and what was said about it has arrived
+		case r.GetKind() == stagev1.UpkeepKind_UPKEEP_KIND_REBUILD:
+			doing.Go(func() error { k.fulfil(ctx, r, k.rebuild); return nil })
+		default:
 			k.fulfil(ctx, r, k.build)
 		}
-		k.owned[partition].asked[r.GetKind()] = r.GetId()
 	}
 	_ = doing.Wait(context.WithoutCancel(ctx)) // every function ends with ctx
 }

@@ -52,6 +52,30 @@ func TestOwnersDoWhatIsAsked(t *testing.T) {
 	}
 }
 
+// Whoever asked waits for the report: one that was lost is made up for.
+func TestALostReportIsMadeUpFor(t *testing.T) {
+	w := newWorld(t, Settings{})
+	w.fill(3)
+	r := &stagev1.UpkeepRequest{Id: "1", Kind: stagev1.UpkeepKind_UPKEEP_KIND_SNAPSHOT}
+	if err := Ask(t.Context(), w.log.KV(), stage, []*stagev1.UpkeepRequest{r}); err != nil {
+		t.Fatal(err)
+	}
+	puts := 0
+	w.log.SetFaults(func(op log.Op) log.Fault {
+		if op.Name == "kv.put" {
+			puts++
+		}
+		return lost(op.Name == "kv.put" && puts == 2)
+	})
+	for _, want := range []stagev1.UpkeepPhase{stagev1.UpkeepPhase_UPKEEP_PHASE_RUNNING, stagev1.UpkeepPhase_UPKEEP_PHASE_DONE} {
+		w.keeper.answer(t.Context(), w.owned)
+		said, err := Report(t.Context(), w.log.KV(), stage, r)
+		if err != nil || said.GetPhase() != want {
+			t.Errorf("report %v, %v; want %v", said, err, want)
+		}
+	}
+}
+
 // mended is a store whose owner makes what was thrown away again at the next look.
 type mended struct {
 	state.Store
