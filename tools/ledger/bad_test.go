@@ -198,7 +198,16 @@ func badInputs() []bad {
 		{name: "a fact is never delivered", want: LetterLost, during: func(w *world) {
 			w.decide(profile, 0).record.Addressed = []*stagev1.Addressed{{Stage: "profile", Partition: 1, Payload: []byte("fact")}}
 		}},
+		{name: "a fact is never delivered to a mailbox that was trimmed", want: LetterLost, during: func(w *world) {
+			w.decide(profile, 0).record.Addressed = []*stagev1.Addressed{{Stage: "profile", Partition: 1, Payload: []byte("fact")}}
+		}, known: trimBox},
 	}
+}
+
+// trimBox leaves nothing of a mailbox but its end.
+func trimBox(h *History) {
+	all := h.Log["box.profile.1"]
+	h.Trimmed, h.Ends, h.Log["box.profile.1"] = true, map[string]uint64{"box.profile.1": all[len(all)-1].Sequence}, nil
 }
 
 func badStates() []bad {
@@ -686,6 +695,7 @@ func TestNothingElseIsWrong(t *testing.T) {
 				h.Log[subject] = all[len(all)/2:]
 			}
 		}},
+		"a mailbox that was trimmed before its senders": {known: trimBox},
 		"a letter that comes again after the record that took it was trimmed": {
 			during: func(w *world) { w.decide(profile, 1) },
 			written: func(w *world) {

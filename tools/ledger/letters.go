@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -178,13 +179,32 @@ func (c *checker) checkLetters() {
 			for n := range ch.records {
 				for i, a := range ch.records[n].addressed {
 					id := factID{ch.subject, place{ch.records[n].sequence, uint32(i + 1)}} //nolint:gosec // few
-					if !arrived[id] {
+					if !arrived[id] && !c.trimmedAway(a, id) {
 						c.breaksf(LetterLost, ch.subject, "", "fact %d of record %d never came to %s.%d", i+1, id.at.sequence, a.stage, a.partition)
 					}
 				}
 			}
 		}
 	}
+}
+
+// trimmedAway says whether an addressed fact may have been in the part of its mailbox that was trimmed: it was
+// applied, and nothing from its sender that is older is there.
+func (c *checker) trimmedAway(a addressed, id factID) bool {
+	if !c.h.Trimmed {
+		return false
+	}
+	stage := slices.IndexFunc(c.specs, func(s log.StageSpec) bool { return s.Name == string(a.stage) })
+	if stage < 0 || a.partition < 0 || a.partition >= len(c.chains) {
+		return false
+	}
+	for _, there := range c.boxes[log.Subject(log.Box(string(a.stage)), a.partition)].facts {
+		if there.sender == id.sender && id.at.after(there.at) {
+			return false
+		}
+	}
+	positions, known := c.positions(&c.chains[a.partition][stage])
+	return !known || !id.at.after(positions[id.sender])
 }
 
 // checkAppliedOnce looks at the causes of a chain's cells: one fact causes cells in one record, at one
