@@ -90,7 +90,7 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 	}
 	for n := range items {
 		it := &items[n]
-		if it.input != nil && !p.repeated(it, b) && !rows.cameBack(it.input) {
+		if it.input != nil && !p.repeated(it, b) && !rows.inVain(it.input) {
 			if err := p.decideOne(ctx, it, rows, b); err != nil {
 				return nil, err
 			}
@@ -223,20 +223,11 @@ func (p *partition) consult(in *Input, rows *overlay, env Env) (out Outcome, err
 
 // take lets an outcome take effect on the batch and on what the next inputs see.
 func (p *partition) take(ctx context.Context, in *Input, out Outcome, rows *overlay, b *batch) error {
-	out = out.remembered(in)
+	out = out.closing(in)
 	for _, c := range out.Cells {
-		body := &stagev1.CellBody{
-			Facts: c.Facts, State: c.State, Deleted: c.Deleted, Deltas: c.Deltas, Wake: asProto(c.Wake),
-			At: asProto(in.At), Traceparent: in.Traceparent, Cause: in.id(),
+		if err := b.put(in, c, rows); err != nil {
+			return err
 		}
-		sealed, err := body.MarshalVT()
-		if err != nil {
-			return fmt.Errorf("encode cell: %w", err)
-		}
-		b.cells = append(b.cells, &stagev1.Cell{Key: c.Key, Sealed: sealed})
-		b.bodies = append(b.bodies, body)
-		b.size += len(sealed) + len(c.Key) + 16
-		rows.put(c)
 	}
 	from := in.Key
 	if len(out.Cells) > 0 {
@@ -244,7 +235,7 @@ func (p *partition) take(ctx context.Context, in *Input, out Outcome, rows *over
 	}
 	for _, a := range out.Addressed {
 		if in.Depth+1 > maxDepth {
-			if err := p.loop(ctx, in, a, b); err != nil {
+			if err := p.loop(ctx, in, a, rows, b); err != nil {
 				return err
 			}
 			continue
@@ -259,6 +250,23 @@ func (p *partition) take(ctx context.Context, in *Input, out Outcome, rows *over
 		c.Traceparent = in.Traceparent
 		b.calls = append(b.calls, c)
 	}
+	return nil
+}
+
+// put lets a cell take effect on the batch and on what the next inputs see.
+func (b *batch) put(in *Input, c Cell, rows *overlay) error {
+	body := &stagev1.CellBody{
+		Facts: c.Facts, State: c.State, Deleted: c.Deleted, Deltas: c.Deltas, Wake: asProto(c.Wake),
+		At: asProto(in.At), Traceparent: in.Traceparent, Cause: in.id(),
+	}
+	sealed, err := body.MarshalVT()
+	if err != nil {
+		return fmt.Errorf("encode cell: %w", err)
+	}
+	b.cells = append(b.cells, &stagev1.Cell{Key: c.Key, Sealed: sealed})
+	b.bodies = append(b.bodies, body)
+	b.size += len(sealed) + len(c.Key) + 16
+	rows.put(c)
 	return nil
 }
 

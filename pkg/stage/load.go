@@ -47,13 +47,15 @@ func (p *partition) query(items []item, rows *overlay) state.Query {
 	own, sets, foreign := map[string]bool{}, map[Member]bool{}, map[state.Row]bool{}
 	for n := range items {
 		in := items[n].input
-		if in == nil || in.broken != nil && !in.poisoned {
+		if in == nil {
 			continue
 		}
-		needs, err := p.needs(in)
-		if err != nil {
-			rows.failed[in.id()] = err
-			continue
+		var needs Needs
+		if in.broken == nil || in.poisoned {
+			var err error
+			if needs, err = p.needs(in); err != nil {
+				rows.failed[in.id()], needs = err, Needs{}
+			}
 		}
 		for _, k := range needs.Rows {
 			if !own[k] {
@@ -62,7 +64,7 @@ func (p *partition) query(items []item, rows *overlay) state.Query {
 			}
 		}
 		if in.Source == FromRedrive {
-			needs.Members = append(slices.Clip(needs.Members), in.redrive())
+			needs.Members = append(slices.Clip(needs.Members), gapOf(in.ID))
 		}
 		for _, m := range needs.Members {
 			if !sets[m] {

@@ -58,25 +58,31 @@ func (p *partition) announce(ctx context.Context) error {
 	return p.apply(ctx, rec, nil, seq)
 }
 
-// giveUp puts an input into the dead letters, first, and then a gap into the record and, if the fold
-// knows how, a mark into the customer's state. The partition goes on.
+// giveUp puts an input into the dead letters, first, and then a gap into the record and the states and, if the
+// fold knows how, a mark into the customer's state. The partition goes on.
 func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) error {
 	letter, err := p.deadLetter(ctx, in, "POISON", cause.Error(), in.payload(), b)
 	if err != nil {
 		return err
 	}
-	b.gaps = append(b.gaps, &stagev1.Gap{
-		Input: in.Name, Sequence: in.Sequence, Index: in.Index, DeadLetter: letter, Why: fault.Of(cause).String(),
-	})
-	if _, unloaded := rows.failed[in.id()]; unloaded || in.broken != nil && !in.poisoned {
-		return nil
+	if err := b.gap(in, letter, fault.Of(cause).String(), rows); err != nil {
+		return err
 	}
-	out, err := p.markGap(in, rows, Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}, letter)
-	if err != nil {
-		p.ports.Logger.Error("gap cannot be marked", "stage", p.cfg.Spec.Name, "partition", p.number, "dead_letter", letter, "error", err)
-		return nil //nolint:nilerr // the dead letter and the gap are there; only the customer's mark is not
+	var out Outcome
+	if _, unloaded := rows.failed[in.id()]; !unloaded && (in.broken == nil || in.poisoned) {
+		env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
+		if out, err = p.markGap(in, rows, env, letter); err != nil { // the gap is there; only the customer's mark is not
+			p.ports.Logger.Error("gap cannot be marked", "stage", p.cfg.Spec.Name, "partition", p.number, "dead_letter", letter, "error", err)
+			out = Outcome{}
+		}
 	}
 	return p.take(ctx, in, out, rows, b)
+}
+
+// gap opens the gap of a dead letter that is stored.
+func (b *batch) gap(in *Input, letter, why string, rows *overlay) error {
+	b.gaps = append(b.gaps, &stagev1.Gap{Input: in.Name, Sequence: in.Sequence, Index: in.Index, DeadLetter: letter, Why: why})
+	return b.put(in, openGap(letter), rows)
 }
 
 func (p *partition) markGap(in *Input, rows *overlay, env Env, letter string) (out Outcome, err error) {
@@ -89,14 +95,13 @@ func (p *partition) markGap(in *Input, rows *overlay, env Env, letter string) (o
 }
 
 // loop gives up a fact that has passed too many mailboxes.
-func (p *partition) loop(ctx context.Context, in *Input, a Addressed, b *batch) error {
+func (p *partition) loop(ctx context.Context, in *Input, a Addressed, rows *overlay, b *batch) error {
 	why := fmt.Sprintf("a fact for %s has passed %d mailboxes; look for two rules that answer each other", log.Box(a.Stage), in.Depth)
 	letter, err := p.deadLetter(ctx, in, "LOOP", why, a.Payload, b)
 	if err != nil {
 		return err
 	}
-	b.gaps = append(b.gaps, &stagev1.Gap{Input: in.Name, Sequence: in.Sequence, Index: in.Index, DeadLetter: letter, Why: "loop"})
-	return nil
+	return b.gap(in, letter, "loop", rows)
 }
 
 func (p *partition) deadLetter(ctx context.Context, in *Input, code, why string, payload []byte, b *batch) (string, error) {

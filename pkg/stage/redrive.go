@@ -1,35 +1,64 @@
 package stage
 
 import (
+	"context"
+	"fmt"
 	"slices"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/state"
 )
 
-// redrivenSet holds the dead letters that took effect when they came back, in each stage's states: one that is sent
-// back twice, by two operators or by one whose first try seemed to fail, takes effect once. No name of a fold's set
-// begins so. It grows by one value with each redrive.
-const redrivenSet = ":redriven"
+// gapSet begins the name of a set that a stage's states have for each gap that is open, by its dead letter. A dead
+// letter that comes back takes effect only while its gap is open, and closes it. So it takes effect once, however
+// often it is sent back; and not at all if its owner died before the gap was on the chain and the next one could
+// apply the input. No name of a fold's set begins so.
+const gapSet = ":gap/"
 
-// redrive names a dead letter among those that came back.
-func (in *Input) redrive() Member { return Member{Set: redrivenSet, Value: in.ID} }
+// gapOf is the member that says that the gap of a dead letter is open.
+func gapOf(letter string) Member { return Member{Set: gapSet + letter, Value: letter} }
 
-// cameBack says whether an input is a dead letter that came back before.
-func (o *overlay) cameBack(in *Input) bool {
-	return in.Source == FromRedrive && o.members[in.redrive()]
+// openGap is a cell without a customer that opens the gap of a dead letter.
+func openGap(letter string) Cell {
+	m := gapOf(letter)
+	return Cell{Key: gapSet, Deltas: []*stagev1.Delta{{Name: m.Set, Kind: stagev1.DeltaKind_DELTA_KIND_ADD, Value: []byte(m.Value)}}}
 }
 
-// remembered is what follows from an input, and that it came back if it is a dead letter.
-func (out Outcome) remembered(in *Input) Outcome {
+// inVain says whether an input is a dead letter that is not to take effect, or not again.
+func (o *overlay) inVain(in *Input) bool {
+	return in.Source == FromRedrive && !o.members[gapOf(in.ID)]
+}
+
+// closing is what follows from an input, and that its gap is closed if it is a dead letter.
+func (out Outcome) closing(in *Input) Outcome {
 	if in.Source != FromRedrive || in.ID == "" {
 		return out
 	}
-	mark := &stagev1.Delta{Name: redrivenSet, Kind: stagev1.DeltaKind_DELTA_KIND_ADD, Value: []byte(in.ID)}
+	drop := &stagev1.Delta{Name: gapOf(in.ID).Set, Kind: stagev1.DeltaKind_DELTA_KIND_DROP}
 	if len(out.Cells) == 0 {
-		out.Cells = []Cell{{Key: redrivenSet}}
+		out.Cells = []Cell{{Key: gapSet}}
 	}
 	out.Cells = slices.Clone(out.Cells)
 	first := &out.Cells[0]
-	first.Deltas = append(slices.Clip(first.Deltas), mark)
+	first.Deltas = append(slices.Clip(first.Deltas), drop)
 	return out
+}
+
+// Redrivable says whether a dead letter would take effect if it came back now: its gap is on the chain, and open.
+// It is Unavailable while the stage's states are being made again.
+func Redrivable(ctx context.Context, store state.Store, letter *stagev1.DeadLetter) (bool, error) {
+	name, m := letter.GetStage(), gapOf(letter.GetId())
+	view, err := store.Read(ctx, int(letter.GetPartition()), state.Query{
+		Metas: []string{name}, Members: []state.Member{{Stage: name, Set: m.Set, Value: m.Value}},
+	})
+	if err != nil {
+		return false, fmt.Errorf("read the gap of dead letter %s: %w", letter.GetId(), err)
+	}
+	if meta := view.Metas[name]; meta.Applied == 0 || meta.Unfinished {
+		return false, fault.New(fault.Unavailable, "read the gap of dead letter %s: the states of %s.%d are being made again",
+			letter.GetId(), name, letter.GetPartition())
+	}
+	return view.Members[0], nil
 }

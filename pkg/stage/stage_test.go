@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -159,29 +160,83 @@ func TestADeadLetterComesBackTwice(t *testing.T) {
 	m := newMesh(t, 2, 8)
 	defer m.run(m.stage("decision", m.broker, clock.Wall{}))()
 	cell := &stagev1.Cell{Key: key("ann"), Sealed: []byte("\xff")}
+	m.follow("prf.1", &stagev1.Record{Kind: stagev1.RecordKind_RECORD_KIND_BATCH, Cells: []*stagev1.Cell{cell}})
 	data, err := cell.MarshalVT()
 	if err != nil {
 		t.Fatal(err)
 	}
-	letter := &stagev1.DeadLetter{Id: "first", Stage: "decision", Partition: 1, Input: "prf", Payload: data}
-	for n := 1; n <= 2; n++ {
-		m.redrive(letter)
-		eventually(t, "it is given up", func() bool { return len(m.deadLetters("decision", 1)) == n })
-		letter = m.deadLetters("decision", 1)[n-1]
-		if letter.GetRedriven() != "prf" || !bytes.Equal(letter.GetPayload(), data) {
+	for n := range 3 {
+		eventually(t, fmt.Sprintf("it is given up for the %d. time", n+1), func() bool { return len(m.deadLetters("decision", 1)) == n+1 })
+		letter := m.deadLetters("decision", 1)[n]
+		if cmp.Or(letter.GetRedriven(), letter.GetInput()) != "prf" || !bytes.Equal(letter.GetPayload(), data) {
 			t.Fatalf("given up for the %d. time: %v", n+1, letter)
 		}
+		eventually(t, "it can be redriven", func() bool { return m.redrivable(letter) })
+		m.redrive(letter)
+		eventually(t, "it has come back", func() bool { return !m.redrivable(letter) })
 	}
 }
 
-// What a dead letter led to may be letters alone: that it came back is remembered all the same, and of no other input.
-func TestWhatCameBackIsRememberedWithoutACell(t *testing.T) {
+// follow appends a record to a chain.
+func (m *mesh) follow(chain string, rec *stagev1.Record) {
+	m.t.Helper()
+	last, err := m.broker.Last(m.t.Context(), chain)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	rec.Generation, rec.Prev = m.gen.Number, last.Sequence
+	data, err := rec.MarshalVT()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := m.broker.Append(m.t.Context(), chain, last.Sequence, data); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *mesh) redrivable(l *stagev1.DeadLetter) bool {
+	m.t.Helper()
+	yes, err := Redrivable(m.t.Context(), m.store, l)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return yes
+}
+
+// An owner that dies between the dead letter and the gap leaves a letter of an input that the next one may apply: it
+// is not to take effect again.
+func TestADeadLetterWithoutAGapComesBackInVain(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	a := m.add("ann", 5)
+	payload, err := json.Marshal(a.e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.run(m.stage("profile", m.broker, clock.Wall{}))()
+	m.publish(m.broker, nil, a)
+	eventually(t, "it is applied", func() bool { return m.row("profile", "ann").Sum == 5 })
+	letter := &stagev1.DeadLetter{Id: "orphan", Stage: "profile", Input: "evt.live", Payload: payload}
+	if m.redrivable(letter) {
+		t.Error("it is said to be redrivable")
+	}
+	m.redrive(letter)
+	m.publish(m.broker, nil, m.add("bob", 1))
+	m.redrive(letter)
+	m.publish(m.broker, nil, m.add("bob", 1))
+	eventually(t, "what came after it is added", func() bool { return m.row("profile", "bob").Sum == 2 })
+	if got := m.row("profile", "ann").Sum; got != 5 {
+		t.Errorf("sum: got %d, want 5", got)
+	}
+}
+
+// What a dead letter led to may be letters alone: its gap is closed all the same, and by no other input.
+func TestAGapIsClosedWithoutACell(t *testing.T) {
 	letters := Outcome{Addressed: []Addressed{{Stage: "profile"}}}
-	out := letters.remembered(&Input{Source: FromRedrive, ID: "a"})
-	if len(out.Cells) != 1 || len(out.Cells[0].Deltas) != 1 || string(out.Cells[0].Deltas[0].GetValue()) != "a" || len(out.Addressed) != 1 {
+	out := letters.closing(&Input{Source: FromRedrive, ID: "a"})
+	if len(out.Cells) != 1 || len(out.Cells[0].Deltas) != 1 || out.Cells[0].Deltas[0].GetName() != ":gap/a" || len(out.Addressed) != 1 {
 		t.Errorf("came back: got %+v", out)
 	}
-	if out := letters.remembered(&Input{Source: FromBox}); len(out.Cells) != 0 {
+	if out := letters.closing(&Input{Source: FromBox}); len(out.Cells) != 0 {
 		t.Errorf("a letter: got %+v", out)
 	}
 }

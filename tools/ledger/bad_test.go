@@ -169,6 +169,12 @@ func badInputs() []bad {
 				}
 			}
 		}},
+		{name: "what was not given up comes back", want: ChainRedrive, during: func(w *world) { w.redrive("dead-orphan") }},
+		{name: "what was given up comes back twice", want: ChainRedrive, during: func(w *world) {
+			id := w.dead["dlq.profile.1"][0].letter.GetId()
+			w.redrive(id)
+			w.redrive(id)
+		}},
 		{name: "a dead letter without a reason", want: ChainGap, may: []Rule{EventLost}, written: func(w *world) { w.dead["dlq.profile.1"][0].letter.Why = "" }},
 		{name: "a letter with other words", want: LetterForged, written: func(w *world) {
 			for _, l := range w.boxes["box.profile.1"] {
@@ -202,6 +208,12 @@ func badInputs() []bad {
 			w.decide(profile, 0).record.Addressed = []*stagev1.Addressed{{Stage: "profile", Partition: 1, Payload: []byte("fact")}}
 		}, known: trimBox},
 	}
+}
+
+// redrive brings a dead letter back, which changes nothing but bob's cell.
+func (w *world) redrive(id string) {
+	a := w.put("redrive.profile", 1, &stagev1.Arrival{Item: &stagev1.Arrival_Redrive{Redrive: &stagev1.Redrive{Id: id}}})
+	w.decide(profile, 1, is{key: bob, state: profileIn("Europe/Berlin", 9), cause: fmt.Sprintf("redrive.profile/%d/1", a.sequence)})
 }
 
 // trimBox leaves nothing of a mailbox but its end.
@@ -695,6 +707,7 @@ func TestNothingElseIsWrong(t *testing.T) {
 				h.Log[subject] = all[len(all)/2:]
 			}
 		}},
+		"what was given up comes back":                  {during: func(w *world) { w.redrive(w.dead["dlq.profile.1"][0].letter.GetId()) }},
 		"a mailbox that was trimmed before its senders": {known: trimBox},
 		"a letter that comes again after the record that took it was trimmed": {
 			during: func(w *world) { w.decide(profile, 1) },

@@ -21,6 +21,8 @@ type lane struct {
 	messages []message
 	// revisions are the catalogs that it brings, in order, without repeats.
 	revisions []string
+	// redriven are the dead letters that it brings back.
+	redriven map[place]string
 }
 
 // arrival is one item in a lane.
@@ -48,7 +50,7 @@ func (c *checker) readLanes() {
 		}
 	}
 	for _, subject := range subjects {
-		l := &lane{}
+		l := &lane{redriven: map[place]string{}}
 		c.lanes[subject] = l
 		for _, msg := range c.h.Log[subject] {
 			l.messages = append(l.messages, message{msg.Sequence, c.readArrivals(subject, l, msg)})
@@ -84,6 +86,8 @@ func (c *checker) readArrival(subject string, l *lane, at place, message []byte)
 			if n := len(l.revisions); n == 0 || l.revisions[n-1] != revision {
 				l.revisions = append(l.revisions, revision)
 			}
+		case 7:
+			l.redriven[at] = string(field(w.data, 1))
 		}
 	}
 	if a.payload != nil {
@@ -196,6 +200,7 @@ func (c *checker) checkInputs() {
 				prev = r
 			}
 			c.checkRevisions(ch)
+			c.checkRedrives(ch)
 		}
 	}
 }
@@ -278,6 +283,35 @@ func (c *checker) checkGaps(ch *chain, r *record) {
 			c.breaksf(ChainGap, ch.subject, string(g.deadLetter), "record %d gave %s/%d/%d up, but there is no such dead letter", r.sequence, g.input, g.at.sequence, g.at.index)
 		case d.stage != c.specs[ch.stage].Name:
 			c.breaksf(ChainGap, ch.subject, string(g.deadLetter), "record %d gave %s/%d/%d up, but the dead letter is of %s", r.sequence, g.input, g.at.sequence, g.at.index, d.stage)
+		}
+	}
+}
+
+// checkRedrives checks that what came back out of the dead letters had been given up, and took effect once.
+func (c *checker) checkRedrives(ch *chain) {
+	if len(ch.records) == 0 || ch.records[0].prev != 0 {
+		return // a gap may be in what was trimmed
+	}
+	name := log.Redrive(c.specs[ch.stage].Name)
+	sent := c.lanes[log.Subject(name, ch.partition)].redriven
+	open := map[string]bool{}
+	for n := range ch.records {
+		r := &ch.records[n]
+		for _, g := range r.gaps {
+			open[string(g.deadLetter)] = true
+		}
+		taken := map[place]bool{}
+		for i := range r.cells {
+			at, ok := causeIn(r.cells[i].cause, name)
+			id, known := sent[at]
+			if !ok || !known || taken[at] {
+				continue
+			}
+			taken[at] = true
+			if !open[id] {
+				c.breaksf(ChainRedrive, ch.subject, id, "record %d is what the dead letter led to, and no gap of it is open", r.sequence)
+			}
+			delete(open, id)
 		}
 	}
 }

@@ -37,6 +37,8 @@ const (
 
 // The rules about letters between partitions.
 const (
+	// ChainRedrive: a dead letter took effect when it came back, though its input was not given up, or a second time.
+	ChainRedrive Rule = "chain.redrive"
 	// LetterForged: a letter says what the chain of its sender does not.
 	LetterForged Rule = "letter.forged"
 	// LetterOrder: a letter overtook an earlier one of its sender.
@@ -134,7 +136,7 @@ const (
 func Rules() []Rule {
 	return []Rule{
 		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainOwner, ChainCover, ChainOrigin,
-		ChainSender, ChainRevision, ChainGap, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
+		ChainSender, ChainRevision, ChainGap, ChainRedrive, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
 		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventClosed, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
 		SendExpired, ContactCap, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue,

@@ -16,6 +16,8 @@ import (
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/stage"
+	"refrain.dev/pkg/state"
 )
 
 const ingestName = "ingest"
@@ -31,6 +33,7 @@ type Remembered interface {
 // deadLetters reads the dead letters of all stages, which share one stream, and sends them back.
 type deadLetters struct {
 	letters    Letters
+	states     state.Store
 	kv         Remembered
 	clock      clock.Clock
 	partitions int
@@ -183,7 +186,8 @@ func (d *deadLetters) info(ctx context.Context, l letterAt) (*dispatchv1.DeadLet
 }
 
 // redrive sends a letter back to its stage once. If the process dies before that is remembered, or another one does
-// the same, it may come twice, which the stage recognises.
+// the same, it may come twice, which the stage recognises. A letter whose gap is not on the chain yet is Conflict: its
+// input may be applied after all.
 func (d *deadLetters) redrive(ctx context.Context, l letterAt) (*dispatchv1.RedriveDeadLetterResponse, error) {
 	if l.letter.GetStage() == ingestName {
 		return nil, fault.New(fault.Invalid, "%s was refused at the door and never accepted: publish a corrected event instead", l.letter.GetId())
@@ -193,6 +197,13 @@ func (d *deadLetters) redrive(ctx context.Context, l letterAt) (*dispatchv1.Redr
 		return nil, err
 	}
 	if was == nil {
+		open, err := stage.Redrivable(ctx, d.states, l.letter)
+		if err != nil {
+			return nil, fault.As(fault.Unavailable, err)
+		}
+		if !open {
+			return nil, fault.New(fault.Conflict, "redrive %s: its input is being tried still, was applied after all, or has come back already", l.letter.GetId())
+		}
 		if was, err = d.send(ctx, l); err != nil {
 			return nil, err
 		}

@@ -33,8 +33,24 @@ func letterServer(t *testing.T, letters ...*stagev1.DeadLetter) (*rpcServer, log
 	}
 	return &rpcServer{
 		reader: deps.Store, homes: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), kinds: newCatalogs(deps.KV, deps.Clock, nil),
-		letters: &deadLetters{letters: deps.Broker, kv: deps.KV, clock: deps.Clock, partitions: deps.Generation.Partitions},
+		letters: &deadLetters{letters: deps.Broker, states: deps.Store, kv: deps.KV, clock: deps.Clock, partitions: deps.Generation.Partitions},
 	}, deps.Broker
+}
+
+// openGaps says in the states of stages that the inputs of letters, of one partition each, are given up.
+func openGaps(t *testing.T, s *rpcServer, letters ...*stagev1.DeadLetter) {
+	t.Helper()
+	for _, l := range letters {
+		err := s.letters.states.Apply(t.Context(), state.Shard{Stage: l.GetStage(), Partition: int(l.GetPartition())}, state.Batch{
+			Meta: state.Meta{Applied: 1},
+			Writes: []state.Write{{Key: ":gap/", Deltas: []state.Delta{
+				{Name: ":gap/" + l.GetId(), Kind: state.DeltaAdd, Value: []byte(l.GetId())},
+			}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestDeadLettersOfAllStagesInOrder(t *testing.T) {
@@ -88,6 +104,7 @@ func TestRedriveHasOneEffect(t *testing.T) {
 		&stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2, Input: "vdc", Payload: []byte{1, 2}},
 		&stagev1.DeadLetter{Id: "b", Stage: "ingest", Partition: 1},
 	)
+	openGaps(t, s, &stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2})
 	first, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: "a"})
 	if err != nil || first.GetSubject() != "redrive.dispatch.2" {
 		t.Fatalf("redrive: %v %v", first, err)
@@ -120,6 +137,25 @@ func TestRedriveHasOneEffect(t *testing.T) {
 	}
 }
 
+// A letter whose input was not given up in the end, or has come back, is not sent; nor is one while that is unknown.
+func TestRedriveWithoutAGap(t *testing.T) {
+	s, broker := letterServer(t,
+		&stagev1.DeadLetter{Id: "orphan", Stage: "dispatch", Partition: 2, Input: "vdc"},
+		&stagev1.DeadLetter{Id: "blind", Stage: "decision", Partition: 1, Input: "prf"},
+	)
+	openGaps(t, s, &stagev1.DeadLetter{Id: "other", Stage: "dispatch", Partition: 2})
+	for id, want := range map[string]fault.Kind{"orphan": fault.Conflict, "blind": fault.Unavailable} {
+		if _, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: id}); fault.Of(err) != want {
+			t.Errorf("%s: got %v, want %s", id, err, want)
+		}
+	}
+	for _, subject := range []string{"redrive.dispatch.2", "redrive.decision.1"} {
+		if msg, err := broker.Next(t.Context(), subject, 0); err == nil {
+			t.Errorf("%s: got %v", subject, msg)
+		}
+	}
+}
+
 // What was given up again is sent back, and shown, as what it was at first.
 func TestRedriveOfWhatWasRedriven(t *testing.T) {
 	fact, _ := verdict("email", 0).MarshalVT()
@@ -128,6 +164,7 @@ func TestRedriveOfWhatWasRedriven(t *testing.T) {
 	s, broker := letterServer(t,
 		&stagev1.DeadLetter{Id: "again", Stage: "dispatch", Partition: 2, Input: "redrive.dispatch", Sequence: 7, Index: 1, Payload: cell, Redriven: "vdc"},
 	)
+	openGaps(t, s, &stagev1.DeadLetter{Id: "again", Stage: "dispatch", Partition: 2})
 	if _, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: "again"}); err != nil {
 		t.Fatal(err)
 	}
