@@ -218,6 +218,9 @@ func (p *partition) consult(in *Input, rows *overlay, env Env) (out Outcome, err
 	if rows.failed[in.id()] != nil {
 		return Outcome{}, rows.failed[in.id()]
 	}
+	if a := in.unsent; a != nil {
+		return Outcome{Addressed: []Addressed{{Stage: a.GetStage(), Partition: int(a.GetPartition()), Payload: a.GetPayload(), From: a.GetFrom()}}}, nil
+	}
 	return p.fold.Decide(*in, rows, env)
 }
 
@@ -233,17 +236,18 @@ func (p *partition) take(ctx context.Context, in *Input, out Outcome, rows *over
 	if len(out.Cells) > 0 {
 		from = out.Cells[0].Key
 	}
-	for _, a := range out.Addressed {
-		if in.Depth+1 > maxDepth {
-			if err := p.loop(ctx, in, a, rows, b); err != nil {
+	for n, a := range out.Addressed {
+		fact := &stagev1.Addressed{
+			Stage: a.Stage, Partition: uint32(a.Partition), Payload: a.Payload, //nolint:gosec // partitions are few
+			Depth: in.Depth + 1, Traceparent: in.Traceparent, At: asProto(in.At), From: cmp.Or(a.From, from),
+		}
+		if fact.GetDepth() > maxDepth {
+			if err := p.loop(ctx, in, n, fact, rows, b); err != nil {
 				return err
 			}
 			continue
 		}
-		b.outbox = append(b.outbox, &stagev1.Addressed{
-			Stage: a.Stage, Partition: uint32(a.Partition), Payload: a.Payload, //nolint:gosec // partitions are few
-			Depth: in.Depth + 1, Traceparent: in.Traceparent, At: asProto(in.At), From: cmp.Or(a.From, from),
-		})
+		b.outbox = append(b.outbox, fact)
 		b.size += len(a.Payload) + 32
 	}
 	for _, c := range out.Calls {
@@ -269,6 +273,9 @@ func (b *batch) put(in *Input, c Cell, rows *overlay) error {
 	rows.put(c)
 	return nil
 }
+
+// understood says whether the fold can be asked about an input.
+func (in *Input) understood() bool { return in.unsent == nil && (in.broken == nil || in.poisoned) }
 
 // id names an input for causes and dead letters.
 func (in *Input) id() string {

@@ -51,7 +51,7 @@ func (p *partition) query(items []item, rows *overlay) state.Query {
 			continue
 		}
 		var needs Needs
-		if in.broken == nil || in.poisoned {
+		if in.understood() {
 			var err error
 			if needs, err = p.needs(in); err != nil {
 				rows.failed[in.id()], needs = err, Needs{}

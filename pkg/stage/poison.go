@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"strconv"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
@@ -61,7 +62,9 @@ func (p *partition) announce(ctx context.Context) error {
 // giveUp puts an input into the dead letters, first, and then a gap into the record and the states and, if the
 // fold knows how, a mark into the customer's state. The partition goes on.
 func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) error {
-	letter, err := p.deadLetter(ctx, in, "POISON", cause.Error(), in.payload(), b)
+	letter, err := p.deadLetter(ctx, in, &stagev1.DeadLetter{
+		Id: deadLetterID(p.chainName, in.id(), "POISON"), Code: "POISON", Why: cause.Error(), Payload: in.payload(), Addressed: in.unsent,
+	}, b)
 	if err != nil {
 		return err
 	}
@@ -69,7 +72,7 @@ func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *bat
 		return err
 	}
 	var out Outcome
-	if _, unloaded := rows.failed[in.id()]; !unloaded && (in.broken == nil || in.poisoned) {
+	if _, unloaded := rows.failed[in.id()]; !unloaded && in.understood() {
 		env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
 		if out, err = p.markGap(in, rows, env, letter); err != nil { // the gap is there; only the customer's mark is not
 			p.ports.Logger.Error("gap cannot be marked", "stage", p.cfg.Spec.Name, "partition", p.number, "dead_letter", letter, "error", err)
@@ -94,23 +97,22 @@ func (p *partition) markGap(in *Input, rows *overlay, env Env, letter string) (o
 	return p.fold.Gap(*in, rows, env, letter), nil
 }
 
-// loop gives up a fact that has passed too many mailboxes.
-func (p *partition) loop(ctx context.Context, in *Input, a Addressed, rows *overlay, b *batch) error {
-	why := fmt.Sprintf("a fact for %s has passed %d mailboxes; look for two rules that answer each other", log.Box(a.Stage), in.Depth)
-	letter, err := p.deadLetter(ctx, in, "LOOP", why, a.Payload, b)
+// loop gives up a fact that has passed too many mailboxes, the nth that an input led to.
+func (p *partition) loop(ctx context.Context, in *Input, n int, fact *stagev1.Addressed, rows *overlay, b *batch) error {
+	letter, err := p.deadLetter(ctx, in, &stagev1.DeadLetter{
+		Id: deadLetterID(p.chainName, in.id(), "LOOP", strconv.Itoa(n)), Code: "LOOP", Payload: fact.GetPayload(), Addressed: fact,
+		Why: fmt.Sprintf("a fact for %s has passed %d mailboxes; look for two rules that answer each other", log.Box(fact.GetStage()), in.Depth),
+	}, b)
 	if err != nil {
 		return err
 	}
 	return b.gap(in, letter, "loop", rows)
 }
 
-func (p *partition) deadLetter(ctx context.Context, in *Input, code, why string, payload []byte, b *batch) (string, error) {
-	dl := &stagev1.DeadLetter{
-		Id:    deadLetterID(p.chainName, in.id(), code),
-		Stage: p.cfg.Spec.Name, Partition: uint32(p.number), //nolint:gosec // partitions are few
-		Input: in.Name, Sequence: in.Sequence, Index: in.Index, Code: code, Why: why, Payload: payload, At: asProto(b.now),
-		Redriven: in.Redriven,
-	}
+// deadLetter stores a letter about an input.
+func (p *partition) deadLetter(ctx context.Context, in *Input, dl *stagev1.DeadLetter, b *batch) (string, error) {
+	dl.Stage, dl.Partition = p.cfg.Spec.Name, uint32(p.number) //nolint:gosec // partitions are few
+	dl.Input, dl.Sequence, dl.Index, dl.Redriven, dl.At = in.Name, in.Sequence, in.Index, in.Redriven, asProto(b.now)
 	data, err := dl.MarshalVT()
 	if err != nil {
 		return "", fmt.Errorf("encode dead letter: %w", err)
@@ -119,9 +121,9 @@ func (p *partition) deadLetter(ctx context.Context, in *Input, code, why string,
 		return "", fmt.Errorf("publish dead letter: %w", err)
 	}
 	p.ports.Points.At("stage.deadlettered")
-	p.metrics.deadLetter(ctx, code)
+	p.metrics.deadLetter(ctx, dl.GetCode())
 	p.ports.Logger.Warn("input went to the dead letters", "stage", p.cfg.Spec.Name, "partition", p.number, "input", in.Name,
-		"sequence", in.Sequence, "index", in.Index, "dead_letter", dl.GetId(), "code", code)
+		"sequence", in.Sequence, "index", in.Index, "dead_letter", dl.GetId(), "code", dl.GetCode())
 	return dl.GetId(), nil
 }
 

@@ -163,6 +163,10 @@ func (r *reader) redrive(in *Input, rd *stagev1.Redrive) error {
 	in.ID = rd.GetId()
 	in.Payload = rd.GetPayload()
 	in.Redriven = rd.GetInput()
+	if in.unsent = rd.GetAddressed(); in.unsent != nil {
+		in.At, in.Traceparent = asTime(in.unsent.GetAt()), in.unsent.GetTraceparent()
+		return nil
+	}
 	if !isChain(rd.GetInput()) {
 		return nil
 	}

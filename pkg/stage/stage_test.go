@@ -265,7 +265,7 @@ func (m *mesh) deadLetters(stage string, partition int) []*stagev1.DeadLetter {
 // redrive sends a dead letter back as dispatch does.
 func (m *mesh) redrive(l *stagev1.DeadLetter) {
 	m.raw(m.broker, log.Subject(log.Redrive(l.GetStage()), int(l.GetPartition())), &stagev1.Arrivals{Items: []*stagev1.Arrival{{Item: &stagev1.Arrival_Redrive{
-		Redrive: &stagev1.Redrive{Id: l.GetId(), Payload: l.GetPayload(), Input: cmp.Or(l.GetRedriven(), l.GetInput())},
+		Redrive: &stagev1.Redrive{Id: l.GetId(), Payload: l.GetPayload(), Input: cmp.Or(l.GetRedriven(), l.GetInput()), Addressed: l.GetAddressed()},
 	}}}})
 }
 
@@ -382,26 +382,31 @@ func TestCatalogTravelsWithoutFacts(t *testing.T) {
 	stopB()
 }
 
+// A fact that has passed too many mailboxes goes to the dead letters, and on its way when it is redriven.
 func TestLettersThatAnswerEachOtherEnd(t *testing.T) {
 	m := newMesh(t, 2, 8)
-	in := &Input{Source: FromBox, Depth: maxDepth, Name: "box.profile", Payload: mustJSON(entry{Customer: "ann", Letter: "bob", Add: 1})}
-	s := m.stage("profile", m.broker, clock.Wall{})
-	if err := s.start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	p := s.owned()[m.fold.home("ann")]
-	p.pending = []item{{input: in}}
-	if _, err := p.stepPending(t.Context(), limit{}); err != nil {
-		t.Fatal(err)
-	}
-	msg, err := m.broker.Last(t.Context(), log.Subject("dlq.profile", p.number))
+	defer m.run(m.stage("profile", m.broker, clock.Wall{}))()
+	home := m.fold.home("ann")
+	fact := &stagev1.Addressed{Stage: "profile", Partition: uint32(home), Depth: maxDepth, Payload: mustJSON(entry{Customer: "ann", Letter: "bob", Add: 1})} //nolint:gosec // few
+	data, err := (&stagev1.Letter{Sender: "prf.0", Sequence: 1, Items: []*stagev1.LetterItem{{Index: 1, Fact: fact}}}).MarshalVT()
 	if err != nil {
-		t.Fatalf("no dead letter: %v", err)
+		t.Fatal(err)
 	}
-	dl := &stagev1.DeadLetter{}
-	if err := dl.UnmarshalVT(msg.Data); err != nil || dl.GetCode() != "LOOP" {
-		t.Errorf("dead letter: got code %q, %v; want LOOP", dl.GetCode(), err)
+	if _, err := m.broker.Publish(t.Context(), log.Subject("box.profile", home), data); err != nil {
+		t.Fatal(err)
 	}
+	eventually(t, "it is given up", func() bool { return len(m.deadLetters("profile", home)) == 1 })
+	dl := m.deadLetters("profile", home)[0]
+	if dl.GetCode() != "LOOP" || int(dl.GetAddressed().GetPartition()) != m.fold.home("bob") {
+		t.Errorf("dead letter: got %v", dl)
+	}
+	eventually(t, "ann has what is hers", func() bool { return m.row("profile", "ann").Sum == 1 })
+	if got := m.row("profile", "bob"); got.Sum != 0 {
+		t.Errorf("bob: got %+v before it is redriven", got)
+	}
+	eventually(t, "it can be redriven", func() bool { return m.redrivable(dl) })
+	m.redrive(dl)
+	eventually(t, "bob has his", func() bool { return m.row("profile", "bob").Sum == 1 })
 }
 
 func mustJSON(v any) []byte {

@@ -216,7 +216,7 @@ func (d *deadLetters) send(ctx context.Context, l letterAt) (*redriven, error) {
 	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
 		ReceivedAt: now, At: now,
 		Item: &stagev1.Arrival_Redrive{Redrive: &stagev1.Redrive{
-			Id: l.letter.GetId(), Payload: l.letter.GetPayload(), Input: firstInput(l.letter),
+			Id: l.letter.GetId(), Payload: l.letter.GetPayload(), Input: firstInput(l.letter), Addressed: l.letter.GetAddressed(),
 		}},
 	}}}).MarshalVT()
 	if err != nil {

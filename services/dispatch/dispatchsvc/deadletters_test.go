@@ -101,7 +101,7 @@ func isSorted(ids []string) bool {
 
 func TestRedriveHasOneEffect(t *testing.T) {
 	s, broker := letterServer(t,
-		&stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2, Input: "vdc", Payload: []byte{1, 2}},
+		&stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2, Input: "vdc", Payload: []byte{1, 2}, Addressed: &stagev1.Addressed{Partition: 7}},
 		&stagev1.DeadLetter{Id: "b", Stage: "ingest", Partition: 1},
 	)
 	openGaps(t, s, &stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2})
@@ -121,7 +121,7 @@ func TestRedriveHasOneEffect(t *testing.T) {
 	if err := arrivals.UnmarshalVT(msg.Data); err != nil {
 		t.Fatal(err)
 	}
-	if r := arrivals.GetItems()[0].GetRedrive(); r.GetId() != "a" || r.GetInput() != "vdc" || string(r.GetPayload()) != "\x01\x02" {
+	if r := arrivals.GetItems()[0].GetRedrive(); r.GetId() != "a" || r.GetInput() != "vdc" || string(r.GetPayload()) != "\x01\x02" || r.GetAddressed().GetPartition() != 7 {
 		t.Errorf("redrive = %v", r)
 	}
 	got, err := s.GetDeadLetter(t.Context(), &dispatchv1.GetDeadLetterRequest{Id: "a"})

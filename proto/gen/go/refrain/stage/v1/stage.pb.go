@@ -1352,7 +1352,9 @@ type Redrive struct {
 	// The input as it was.
 	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
 	// The input it came from, as in Cover.input.
-	Input         string `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`
+	Input string `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`
+	// With LOOP: the fact that was not sent. It is sent now, as if it had passed no mailbox yet.
+	Addressed     *Addressed `protobuf:"bytes,4,opt,name=addressed,proto3" json:"addressed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1406,6 +1408,13 @@ func (x *Redrive) GetInput() string {
 		return x.Input
 	}
 	return ""
+}
+
+func (x *Redrive) GetAddressed() *Addressed {
+	if x != nil {
+		return x.Addressed
+	}
+	return nil
 }
 
 // Gap notes in the record that an input was given up.
@@ -1568,7 +1577,8 @@ func (x *Attempt) GetNumber() uint32 {
 // for refused items); read by the CLI and by DispatchService.
 type DeadLetter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Unique: derived from stage, partition, input, sequence and index; or, for refusals, from the content.
+	// Unique: derived from stage, partition, input, sequence and index, with LOOP also from which of the input's facts it
+	// is; or, for refusals, from the content.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The stage that gave up; "ingest" for refusals at the door.
 	Stage string `protobuf:"bytes,2,opt,name=stage,proto3" json:"stage,omitempty"`
@@ -1591,7 +1601,9 @@ type DeadLetter struct {
 	// The tenant, if it could be read.
 	Tenant string `protobuf:"bytes,11,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// If it had come back before and was given up again: the input that it was at first. The payload is of that.
-	Redriven      string `protobuf:"bytes,12,opt,name=redriven,proto3" json:"redriven,omitempty"`
+	Redriven string `protobuf:"bytes,12,opt,name=redriven,proto3" json:"redriven,omitempty"`
+	// With LOOP: the fact that was not sent. The payload is its payload.
+	Addressed     *Addressed `protobuf:"bytes,13,opt,name=addressed,proto3" json:"addressed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1708,6 +1720,13 @@ func (x *DeadLetter) GetRedriven() string {
 		return x.Redriven
 	}
 	return ""
+}
+
+func (x *DeadLetter) GetAddressed() *Addressed {
+	if x != nil {
+		return x.Addressed
+	}
+	return nil
 }
 
 // GetClockRequest asks for the clock.
@@ -2091,11 +2110,12 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x04Ping\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\",\n" +
 	"\x0eCatalogApplied\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\tR\brevision\"I\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\"\x84\x01\n" +
 	"\aRedrive\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x14\n" +
-	"\x05input\x18\x03 \x01(\tR\x05input\"\x80\x01\n" +
+	"\x05input\x18\x03 \x01(\tR\x05input\x129\n" +
+	"\taddressed\x18\x04 \x01(\v2\x1b.refrain.stage.v1.AddressedR\taddressed\"\x80\x01\n" +
 	"\x03Gap\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
@@ -2107,7 +2127,7 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\rR\x05index\x12\x16\n" +
-	"\x06number\x18\x04 \x01(\rR\x06number\"\xb8\x02\n" +
+	"\x06number\x18\x04 \x01(\rR\x06number\"\xf3\x02\n" +
 	"\n" +
 	"DeadLetter\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -2122,7 +2142,8 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x02at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06tenant\x18\v \x01(\tR\x06tenant\x12\x1a\n" +
-	"\bredriven\x18\f \x01(\tR\bredriven\"\x11\n" +
+	"\bredriven\x18\f \x01(\tR\bredriven\x129\n" +
+	"\taddressed\x18\r \x01(\v2\x1b.refrain.stage.v1.AddressedR\taddressed\"\x11\n" +
 	"\x0fGetClockRequest\"\xd9\x01\n" +
 	"\x10GetClockResponse\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.refrain.stage.v1.ClockModeR\x04mode\x12,\n" +
@@ -2230,23 +2251,25 @@ var file_refrain_stage_v1_stage_proto_depIdxs = []int32{
 	15, // 20: refrain.stage.v1.Arrival.ping:type_name -> refrain.stage.v1.Ping
 	16, // 21: refrain.stage.v1.Arrival.catalog:type_name -> refrain.stage.v1.CatalogApplied
 	17, // 22: refrain.stage.v1.Arrival.redrive:type_name -> refrain.stage.v1.Redrive
-	27, // 23: refrain.stage.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	2,  // 24: refrain.stage.v1.GetClockResponse.mode:type_name -> refrain.stage.v1.ClockMode
-	27, // 25: refrain.stage.v1.GetClockResponse.now:type_name -> google.protobuf.Timestamp
-	27, // 26: refrain.stage.v1.GetClockResponse.until:type_name -> google.protobuf.Timestamp
-	27, // 27: refrain.stage.v1.AdvanceClockResponse.until:type_name -> google.protobuf.Timestamp
-	27, // 28: refrain.stage.v1.SwitchToWallResponse.at:type_name -> google.protobuf.Timestamp
-	21, // 29: refrain.stage.v1.ClockService.GetClock:input_type -> refrain.stage.v1.GetClockRequest
-	23, // 30: refrain.stage.v1.ClockService.AdvanceClock:input_type -> refrain.stage.v1.AdvanceClockRequest
-	25, // 31: refrain.stage.v1.ClockService.SwitchToWall:input_type -> refrain.stage.v1.SwitchToWallRequest
-	22, // 32: refrain.stage.v1.ClockService.GetClock:output_type -> refrain.stage.v1.GetClockResponse
-	24, // 33: refrain.stage.v1.ClockService.AdvanceClock:output_type -> refrain.stage.v1.AdvanceClockResponse
-	26, // 34: refrain.stage.v1.ClockService.SwitchToWall:output_type -> refrain.stage.v1.SwitchToWallResponse
-	32, // [32:35] is the sub-list for method output_type
-	29, // [29:32] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	9,  // 23: refrain.stage.v1.Redrive.addressed:type_name -> refrain.stage.v1.Addressed
+	27, // 24: refrain.stage.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	9,  // 25: refrain.stage.v1.DeadLetter.addressed:type_name -> refrain.stage.v1.Addressed
+	2,  // 26: refrain.stage.v1.GetClockResponse.mode:type_name -> refrain.stage.v1.ClockMode
+	27, // 27: refrain.stage.v1.GetClockResponse.now:type_name -> google.protobuf.Timestamp
+	27, // 28: refrain.stage.v1.GetClockResponse.until:type_name -> google.protobuf.Timestamp
+	27, // 29: refrain.stage.v1.AdvanceClockResponse.until:type_name -> google.protobuf.Timestamp
+	27, // 30: refrain.stage.v1.SwitchToWallResponse.at:type_name -> google.protobuf.Timestamp
+	21, // 31: refrain.stage.v1.ClockService.GetClock:input_type -> refrain.stage.v1.GetClockRequest
+	23, // 32: refrain.stage.v1.ClockService.AdvanceClock:input_type -> refrain.stage.v1.AdvanceClockRequest
+	25, // 33: refrain.stage.v1.ClockService.SwitchToWall:input_type -> refrain.stage.v1.SwitchToWallRequest
+	22, // 34: refrain.stage.v1.ClockService.GetClock:output_type -> refrain.stage.v1.GetClockResponse
+	24, // 35: refrain.stage.v1.ClockService.AdvanceClock:output_type -> refrain.stage.v1.AdvanceClockResponse
+	26, // 36: refrain.stage.v1.ClockService.SwitchToWall:output_type -> refrain.stage.v1.SwitchToWallResponse
+	34, // [34:37] is the sub-list for method output_type
+	31, // [31:34] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_refrain_stage_v1_stage_proto_init() }

@@ -436,6 +436,7 @@ func (m *Redrive) CloneVT() *Redrive {
 	r := new(Redrive)
 	r.Id = m.Id
 	r.Input = m.Input
+	r.Addressed = m.Addressed.CloneVT()
 	if rhs := m.Payload; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -509,6 +510,7 @@ func (m *DeadLetter) CloneVT() *DeadLetter {
 	r.At = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.At).CloneVT())
 	r.Tenant = m.Tenant
 	r.Redriven = m.Redriven
+	r.Addressed = m.Addressed.CloneVT()
 	if rhs := m.Payload; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -1279,6 +1281,9 @@ func (this *Redrive) EqualVT(that *Redrive) bool {
 	if this.Input != that.Input {
 		return false
 	}
+	if !this.Addressed.EqualVT(that.Addressed) {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -1388,6 +1393,9 @@ func (this *DeadLetter) EqualVT(that *DeadLetter) bool {
 		return false
 	}
 	if this.Redriven != that.Redriven {
+		return false
+	}
+	if !this.Addressed.EqualVT(that.Addressed) {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2560,6 +2568,16 @@ func (m *Redrive) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Addressed != nil {
+		size, err := m.Addressed.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x22
+	}
 	if len(m.Input) > 0 {
 		i -= len(m.Input)
 		copy(dAtA[i:], m.Input)
@@ -2732,6 +2750,16 @@ func (m *DeadLetter) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Addressed != nil {
+		size, err := m.Addressed.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x6a
 	}
 	if len(m.Redriven) > 0 {
 		i -= len(m.Redriven)
@@ -3532,6 +3560,10 @@ func (m *Redrive) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Addressed != nil {
+		l = m.Addressed.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -3636,6 +3668,10 @@ func (m *DeadLetter) SizeVT() (n int) {
 	}
 	l = len(m.Redriven)
 	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Addressed != nil {
+		l = m.Addressed.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
@@ -6434,6 +6470,42 @@ func (m *Redrive) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Input = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Addressed", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Addressed == nil {
+				m.Addressed = &Addressed{}
+			}
+			if err := m.Addressed.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -7160,6 +7232,42 @@ func (m *DeadLetter) UnmarshalVT(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			m.Redriven = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 13:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Addressed", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Addressed == nil {
+				m.Addressed = &Addressed{}
+			}
+			if err := m.Addressed.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
