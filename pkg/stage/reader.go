@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -160,6 +161,9 @@ func (r *reader) decodeArrivals(msg log.Message) ([]item, error) {
 
 // redrive restores an input from its dead letter.
 func (r *reader) redrive(in *Input, rd *stagev1.Redrive) error {
+	if rd.GetId() == "" {
+		return errors.New("decode redrive: it names no dead letter; send it with refrain dlq redrive")
+	}
 	in.ID = rd.GetId()
 	in.Payload = rd.GetPayload()
 	in.Redriven = rd.GetInput()

@@ -26,9 +26,10 @@ func openGap(letter string) Cell {
 	return Cell{Key: gapSet, Deltas: []*stagev1.Delta{{Name: m.Set, Kind: stagev1.DeltaKind_DELTA_KIND_ADD, Value: []byte(m.Value)}}}
 }
 
-// inVain says whether an input is a dead letter that is not to take effect, or not again.
+// inVain says whether an input is a dead letter that is not to take effect, or not again. What names none cannot be
+// decided, and is given up.
 func (o *overlay) inVain(in *Input) bool {
-	return in.Source == FromRedrive && !o.members[gapOf(in.ID)]
+	return in.Source == FromRedrive && in.ID != "" && !o.members[gapOf(in.ID)]
 }
 
 // closing is what follows from an input, and that its gap is closed if it is a dead letter.

@@ -229,6 +229,20 @@ func TestADeadLetterWithoutAGapComesBackInVain(t *testing.T) {
 	}
 }
 
+// What cannot be read on the redrive subject, or names no dead letter, is given up: nothing is passed over in silence.
+func TestWhatIsNoRedriveIsGivenUp(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	defer m.run(m.stage("profile", m.broker, clock.Wall{}))()
+	if _, err := m.broker.Publish(t.Context(), "redrive.profile.0", []byte("\xff\xff")); err != nil {
+		t.Fatal(err)
+	}
+	m.redrive(&stagev1.DeadLetter{Stage: "profile", Input: "evt.live", Payload: mustJSON(entry{Customer: "ann", Add: 5})})
+	eventually(t, "both are given up", func() bool { return len(m.deadLetters("profile", 0)) == 2 })
+	if got := m.row("profile", "ann").Sum; got != 0 {
+		t.Errorf("sum: got %d, want 0", got)
+	}
+}
+
 // What a dead letter led to may be letters alone: its gap is closed all the same, and by no other input.
 func TestAGapIsClosedWithoutACell(t *testing.T) {
 	letters := Outcome{Addressed: []Addressed{{Stage: "profile"}}}

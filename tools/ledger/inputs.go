@@ -289,11 +289,15 @@ func (c *checker) checkGaps(ch *chain, r *record) {
 
 // checkRedrives checks that what came back out of the dead letters had been given up, and took effect once.
 func (c *checker) checkRedrives(ch *chain) {
-	if len(ch.records) == 0 || ch.records[0].prev != 0 {
-		return // a gap may be in what was trimmed
-	}
 	name := log.Redrive(c.specs[ch.stage].Name)
 	sent := c.lanes[log.Subject(name, ch.partition)].redriven
+	if len(ch.records) == 0 || len(sent) == 0 {
+		return
+	}
+	if ch.records[0].prev != 0 {
+		c.skipf("redrives: %s, whose gaps may have been trimmed", ch.subject)
+		return
+	}
 	open := map[string]bool{}
 	for n := range ch.records {
 		r := &ch.records[n]

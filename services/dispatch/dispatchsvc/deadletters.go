@@ -202,7 +202,8 @@ func (d *deadLetters) redrive(ctx context.Context, l letterAt) (*dispatchv1.Redr
 			return nil, fault.As(fault.Unavailable, err)
 		}
 		if !open {
-			return nil, fault.New(fault.Conflict, "redrive %s: its input is being tried still, was applied after all, or has come back already", l.letter.GetId())
+			return nil, fault.New(fault.Conflict, "redrive %s: no gap is open for it: its input is being tried still (ask again in a moment), "+
+				"or was applied after all or has come back already (then there is nothing left to do)", l.letter.GetId())
 		}
 		if was, err = d.send(ctx, l); err != nil {
 			return nil, err

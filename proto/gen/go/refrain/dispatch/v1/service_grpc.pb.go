@@ -37,7 +37,8 @@ type DispatchServiceClient interface {
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
 	// GetDeadLetter shows one with its payload.
 	GetDeadLetter(ctx context.Context, in *GetDeadLetterRequest, opts ...grpc.CallOption) (*GetDeadLetterResponse, error)
-	// RedriveDeadLetter sends one back. Redriving twice has one effect.
+	// RedriveDeadLetter sends one back. Redriving twice has one effect. ABORTED if its input is being tried still, was
+	// applied after all, or has come back already; UNAVAILABLE while the states of its stage are being made again.
 	RedriveDeadLetter(ctx context.Context, in *RedriveDeadLetterRequest, opts ...grpc.CallOption) (*RedriveDeadLetterResponse, error)
 }
 
@@ -101,7 +102,8 @@ type DispatchServiceServer interface {
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
 	// GetDeadLetter shows one with its payload.
 	GetDeadLetter(context.Context, *GetDeadLetterRequest) (*GetDeadLetterResponse, error)
-	// RedriveDeadLetter sends one back. Redriving twice has one effect.
+	// RedriveDeadLetter sends one back. Redriving twice has one effect. ABORTED if its input is being tried still, was
+	// applied after all, or has come back already; UNAVAILABLE while the states of its stage are being made again.
 	RedriveDeadLetter(context.Context, *RedriveDeadLetterRequest) (*RedriveDeadLetterResponse, error)
 	mustEmbedUnimplementedDispatchServiceServer()
 }
