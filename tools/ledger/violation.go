@@ -33,12 +33,12 @@ const (
 	ChainRevision Rule = "chain.revision"
 	// ChainGap: an input was given up, but is in no dead letter, or in one without a reason.
 	ChainGap Rule = "chain.gap"
+	// ChainRedrive: a dead letter took effect when it came back, though its input was not given up, or a second time.
+	ChainRedrive Rule = "chain.redrive"
 )
 
 // The rules about letters between partitions.
 const (
-	// ChainRedrive: a dead letter took effect when it came back, though its input was not given up, or a second time.
-	ChainRedrive Rule = "chain.redrive"
 	// LetterForged: a letter says what the chain of its sender does not.
 	LetterForged Rule = "letter.forged"
 	// LetterOrder: a letter overtook an earlier one of its sender.
