@@ -118,7 +118,7 @@ func (d *Definition) refusal(ev Event, key string, past Past, env Env) *reasonv1
 func (d *Definition) start(ev Event, key string, env Env) Result {
 	e := &decisionv1.Enrollment{
 		Id:      identity.Derive("enrollment", env.Tenant, hex.EncodeToString(env.Customer), d.Name, key, ev.Event.GetId()),
-		Journey: d.Name, JourneyHash: d.Hash, Key: key,
+		Journey: d.Name, JourneyHash: d.Hash, Revision: env.Revision, Key: key,
 		EnteredAt: timestamppb.New(env.Now),
 		Event:     kept(ev.Event.GetProperties()), EventType: ev.Event.GetType(),
 	}

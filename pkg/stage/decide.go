@@ -79,7 +79,7 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 		senders: map[string]state.Position{}, letter: map[letterID]bool{}, stir: p.revision != p.told,
 	}
 	for n := range items {
-		if rev := items[n].revision; rev != "" && rev != p.revision {
+		if p.brings(&items[n]) != "" {
 			items = items[:n]
 			break
 		}
@@ -91,7 +91,11 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 	for n := range items {
 		it := &items[n]
 		if it.input != nil && !p.repeated(it, b) && !rows.inVain(it.input) {
-			if err := p.decideOne(ctx, it, rows, b); err != nil {
+			err := p.decideOne(ctx, it, rows, b)
+			if lacks(err) && n > 0 && !lim.replay {
+				break // what was decided before it need not wait for what it needs
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -172,9 +176,12 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 	}
 	span := p.startSpan(ctx, &in)
 	defer span.End()
-	b.inputs++
 	env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
 	out, err := p.consult(&in, rows, env)
+	if lacks(err) {
+		return err
+	}
+	b.inputs++
 	if err != nil && to != nil {
 		b.replies = append(b.replies, reply{to: to, err: err})
 		return nil

@@ -164,10 +164,10 @@ type Addressed struct {
 // Fold is a stage's pure half: no clock, I/O, randomness; equal arguments give equal results.
 type Fold interface {
 	// Needs names what Decide will look at. An error means that the input cannot be understood: it goes
-	// to the dead letters.
+	// to the dead letters, unless it is a NotReadyError.
 	Needs(in Input) (Needs, error)
 	// Decide says what follows from the input. An error sends the input to the dead letters; it never
-	// means "not now".
+	// means "not now", unless it is a NotReadyError: what that names is made ready, and Decide asked again.
 	Decide(in Input, rows Rows, env Env) (Outcome, error)
 	// Gap says what follows from giving an input up, if its customer can still be told: at least a mark
 	// in the state. The input is in the dead letters under the given id.
@@ -182,7 +182,9 @@ type Caller interface {
 }
 
 // Preparer lets a stage make ready what deciding needs, such as the catalog of a revision, before a
-// batch under that revision is decided. It may block; an error is waited out and tried again.
+// batch under that revision is decided, and whenever a fold says that it is not ready. It may block; an error
+// is waited out and tried again, but for a new revision that does not compile (fault.Invalid): then the one
+// before it stays in force.
 type Preparer interface {
 	Prepare(ctx context.Context, revision string) error
 }

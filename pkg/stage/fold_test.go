@@ -16,7 +16,8 @@ import (
 // deltas, letters to other partitions, timers, calls, requests and errors.
 type ledger struct {
 	partitions int
-	idle       bool // facts of the chain before lead to nothing
+	idle       bool                       // facts of the chain before lead to nothing
+	at         func(revision string) bool // says what is ready; nil: everything
 }
 
 type entry struct {
@@ -28,6 +29,7 @@ type entry struct {
 	ID       string        `json:"id,omitempty"`
 	Bad      bool          `json:"bad,omitempty"`
 	Panic    bool          `json:"panic,omitempty"`
+	Needs    string        `json:"needs,omitempty"` // a revision that must be ready
 }
 
 type sum struct {
@@ -103,6 +105,9 @@ func (f *ledger) Decide(in Input, rows Rows, env Env) (Outcome, error) {
 	e, err := decode(in.Payload)
 	if err != nil {
 		return Outcome{}, err
+	}
+	if e.Needs != "" && f.at != nil && !f.at(e.Needs) {
+		return Outcome{}, NotReady("add", e.Needs)
 	}
 	if e.Panic && in.Source != FromRedrive {
 		panic("asked to")

@@ -32,6 +32,7 @@ type partition struct {
 	origins   map[string]uint64
 	senders   map[string]state.Position
 	revision  string
+	refused   string // the revision that did not compile, if the last one did not
 	torn      bool   // an append's fate is not known: nothing else may be appended, the next owner finds out
 	told      string // the revision of the chain's last record: a new one travels on even without facts
 
@@ -156,8 +157,8 @@ func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
 	if at := p.pending[0].stored; !at.IsZero() {
 		p.waiting.Store(at.UnixNano())
 	}
-	if p.pending[0].revision != "" && p.pending[0].revision != p.revision {
-		if err := p.prepare(ctx, p.pending[0].revision); err != nil {
+	if revision := p.brings(&p.pending[0]); revision != "" {
+		if err := p.prepare(ctx, revision); err != nil {
 			return false, err
 		}
 	}
@@ -166,7 +167,7 @@ func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
 			return false, err
 		}
 	}
-	b, err := p.decide(ctx, lim)
+	b, err := p.decideReady(ctx, lim)
 	if err != nil {
 		return false, err
 	}
@@ -174,18 +175,6 @@ func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
 		return false, err
 	}
 	return true, nil
-}
-
-// prepare makes a revision ready and decides under it from now on.
-func (p *partition) prepare(ctx context.Context, revision string) error {
-	if p.ports.Preparer != nil {
-		if err := p.ports.Preparer.Prepare(ctx, revision); err != nil {
-			return err
-		}
-	}
-	p.revision = revision
-	p.trial.begin(revision)
-	return nil
 }
 
 // commit appends what b holds, if it has to be appended, and lets it take effect.

@@ -3,24 +3,16 @@ package decisionsvc
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"strings"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
 	"refrain.dev/pkg/catalog"
-	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/event"
-	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/journey"
-	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/source"
 )
-
-// bundlePrefix is what the keys of bundles begin with; package source has the rest.
-const bundlePrefix = "bundle/"
 
 // adapterNone is the adapter of a channel that is only filled on request.
 const adapterNone = "none"
@@ -36,17 +28,10 @@ type entry struct {
 type book struct {
 	catalogs *source.Catalogs[*entry]
 	blank    *Rules
-	kv       log.KV
-	clock    clock.Clock
-	logger   *slog.Logger
-
-	loading clock.Lock
-	whole   bool // guarded by loading
 }
 
 func newBook(deps run.Deps, cache *catalog.Cache) *book {
 	return &book{
-		kv: deps.KV, clock: deps.Clock, logger: deps.Logger, loading: clock.NewLock(),
 		catalogs: source.New(deps.KV, deps.Clock, func(bundle []byte) (*entry, error) {
 			c, err := cache.Decode(bundle)
 			if err != nil {
@@ -100,68 +85,32 @@ func (b *book) At(revision string) (*Rules, bool) {
 	return e.rules, true
 }
 
-// Kinds implements Book.
+// Kinds implements Book. Which catalog was loaded last says nothing: it may be an old one that somebody is
+// pinned to.
 func (b *book) Kinds() *event.Kinds {
-	all := b.catalogs.All()
-	if len(all) == 0 {
-		return event.DefaultKinds()
-	}
-	return all[len(all)-1].kinds
-}
-
-// Journey implements Book: enrollments stay on the content they were entered under. Where several catalogs
-// have it, the asked one is taken, else the one with the smallest revision.
-func (b *book) Journey(revision, hash string) (*journey.Definition, bool) {
-	if e, ok := b.catalogs.At(revision); ok {
-		if d, ok := e.journeys[hash]; ok {
-			return d, true
-		}
-	}
-	var found *journey.Definition
-	var from string
+	widest := event.DefaultKinds()
 	for _, e := range b.catalogs.All() {
-		if d, ok := e.journeys[hash]; ok && (found == nil || e.rules.Revision < from) {
-			found, from = d, e.rules.Revision
+		if len(e.kinds.Names()) >= len(widest.Names()) {
+			widest = e.kinds
 		}
 	}
-	return found, found != nil
+	return widest
 }
 
-// Prepare implements Book and stage.Preparer. The first call also loads every bundle there is, because
-// enrollments may be pinned to any of them; one that does not compile any more is left out and logged.
-func (b *book) Prepare(ctx context.Context, revision string) error {
-	if err := b.prepareAll(ctx); err != nil {
-		return fmt.Errorf("prepare catalogs: %w", err)
+// Journey implements Book.
+func (b *book) Journey(revision, hash string) (*journey.Definition, bool) {
+	e, ok := b.catalogs.At(revision)
+	if !ok {
+		return nil, false
 	}
+	d, ok := e.journeys[hash]
+	return d, ok
+}
+
+// Prepare implements Book and stage.Preparer.
+func (b *book) Prepare(ctx context.Context, revision string) error {
 	if err := b.catalogs.Prepare(ctx, revision); err != nil {
 		return fmt.Errorf("prepare catalog %s: %w", revision, err)
 	}
-	return nil
-}
-
-func (b *book) prepareAll(ctx context.Context) error {
-	release, err := b.loading.Take(ctx, b.clock)
-	if err != nil {
-		return fmt.Errorf("wait for the bundles: %w", err)
-	}
-	defer release()
-	if b.whole {
-		return nil
-	}
-	keys, err := b.kv.Keys(ctx, bundlePrefix)
-	if err != nil {
-		return fmt.Errorf("list bundles: %w", err)
-	}
-	for _, key := range keys {
-		err := b.catalogs.Prepare(ctx, strings.TrimPrefix(key, bundlePrefix))
-		switch {
-		case err == nil:
-		case fault.Of(err) == fault.Invalid:
-			b.logger.Warn("bundle does not compile any more", "key", key, "error", err)
-		default:
-			return err
-		}
-	}
-	b.whole = true
 	return nil
 }

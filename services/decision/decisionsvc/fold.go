@@ -147,7 +147,7 @@ type turn struct {
 func (f Fold) turn(key string, own []byte, env stage.Env) (*turn, error) {
 	rules, ok := f.book.At(env.Revision)
 	if !ok {
-		return nil, fault.New(fault.Internal, "decide: catalog %s is not loaded", env.Revision)
+		return nil, stage.NotReady("decide", env.Revision)
 	}
 	t := &turn{book: f.book, rules: rules, env: env, key: key}
 	if own != nil {
@@ -167,13 +167,27 @@ func (t *turn) deciding(p *profilev1.Profile) (decide.Env, error) {
 		env.Traits = profile.Traits(p)
 	}
 	for _, e := range t.state.GetEnrollments() {
-		d, ok := t.book.Journey(t.env.Revision, e.GetJourneyHash())
-		if !ok {
-			return env, fault.New(fault.Internal, "decide: no catalog has journey %s with content %s", e.GetJourney(), e.GetJourneyHash())
+		d, err := t.pinned(e)
+		if err != nil {
+			return env, err
 		}
 		env.Pinned[d.Hash] = d
 	}
 	return env, nil
+}
+
+// pinned is the content that an enrollment was entered under: of the revision in force, if it has it still, else
+// of the one that the enrollment names. So it does not depend on what else this process has seen.
+func (t *turn) pinned(e *decisionv1.Enrollment) (*journey.Definition, error) {
+	for _, revision := range []string{t.env.Revision, e.GetRevision()} {
+		if d, ok := t.book.Journey(revision, e.GetJourneyHash()); ok {
+			return d, nil
+		}
+	}
+	if e.GetRevision() == "" {
+		return nil, fault.New(fault.Internal, "decide: enrollment %s in journey %s names no revision", e.GetId(), e.GetJourney())
+	}
+	return nil, stage.NotReady(fmt.Sprintf("decide: journey %s with content %s", e.GetJourney(), e.GetJourneyHash()), e.GetRevision())
 }
 
 // took keeps what package decide answered.

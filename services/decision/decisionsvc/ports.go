@@ -39,9 +39,9 @@ func (r *Rules) of(tenant string) *Rules {
 type Book interface {
 	// At returns the rules of a revision; the empty revision has empty rules.
 	At(revision string) (*Rules, bool)
-	// Journey returns the definition with a content hash, looking in the given revision first.
+	// Journey returns the definition with a content hash, if the given revision is loaded and has it.
 	Journey(revision, hash string) (*journey.Definition, bool)
-	// Kinds are the identifier kinds of the catalog loaded last; they only ever grow.
+	// Kinds are the widest identifier kinds of all catalogs that are loaded; they only ever grow.
 	Kinds() *event.Kinds
 	// Prepare loads a revision so that At finds it.
 	Prepare(ctx context.Context, revision string) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"refrain.dev/pkg/delivery"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/failpoint"
+	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/telemetry"
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
@@ -125,8 +127,9 @@ func (j job) slot() string { return j.key + "/" + j.proposal.GetId() }
 
 // provider finds the channel's provider. What cannot be used now may be mended within the approval.
 func (e *engine) provider(ctx context.Context, j job) (*provider, *delivery.Result) {
-	d, ok := e.catalogs.At(j.revision)
-	if !ok {
+	d, err := e.definitions(ctx, j.revision)
+	if err != nil {
+		e.logger.WarnContext(ctx, "catalog cannot be loaded", slog.Any(telemetry.KeyError, err))
 		r := later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded")
 		return nil, &r
 	}
@@ -142,6 +145,21 @@ func (e *engine) provider(ctx context.Context, j job) (*provider, *delivery.Resu
 		return nil, &r
 	}
 	return p, nil
+}
+
+// definitions are those of the revision that a delivery names, which may be another than the one in force.
+func (e *engine) definitions(ctx context.Context, revision string) (Definitions, error) {
+	d, ok := e.catalogs.At(revision)
+	if ok {
+		return d, nil
+	}
+	if err := e.catalogs.Prepare(ctx, revision); err != nil {
+		return Definitions{}, fmt.Errorf("prepare catalog %s: %w", revision, err)
+	}
+	if d, ok = e.catalogs.At(revision); !ok {
+		return Definitions{}, fault.New(fault.Unavailable, "prepare catalog %s: it is not loaded", revision)
+	}
+	return d, nil
 }
 
 // send makes the last check on a fresh view and the call, and says what that proves.
@@ -188,8 +206,8 @@ func (e *engine) room(ctx context.Context, p *provider, j job) (release func(), 
 // prepare renders and then makes the last check, so that nothing slow comes between the check and the call; a
 // result says why nothing is sent.
 func (e *engine) prepare(ctx context.Context, partition int, j job, profile *profilev1.Profile) (channel.Message, *delivery.Result) {
-	d, ok := e.catalogs.At(j.revision)
-	if !ok {
+	d, err := e.definitions(ctx, j.revision)
+	if err != nil {
 		return channel.Message{}, new(later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded"))
 	}
 	m, failure := e.compose(ctx, partition, j, d, profile)

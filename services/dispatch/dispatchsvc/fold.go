@@ -109,9 +109,13 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*play, err
 	if err != nil {
 		return nil, fault.As(fault.Invalid, err)
 	}
+	channels, ok := f.channels(env.Revision)
+	if !ok {
+		return nil, stage.NotReady("carry a delivery on", env.Revision)
+	}
 	p := &play{
 		env: env, key: in.Key, at: in.At,
-		moment: delivery.Moment{Now: env.Now, Epoch: env.Epoch, Revision: env.Revision, Channels: f.channels(env.Revision)},
+		moment: delivery.Moment{Now: env.Now, Epoch: env.Epoch, Revision: env.Revision, Channels: channels},
 		state:  &dispatchv1.State{Tenant: tenant, Customer: customer},
 	}
 	if row := rows.Own(in.Key); row != nil {
@@ -123,16 +127,16 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*play, err
 	return p, nil
 }
 
-// channels describes the channels of a revision to the state machine.
-func (f *fold) channels(revision string) delivery.Channels {
-	d, _ := f.catalogs.At(revision)
+// channels describes the channels of a revision to the state machine; ok is false if the revision is not loaded.
+func (f *fold) channels(revision string) (_ delivery.Channels, ok bool) {
+	d, ok := f.catalogs.At(revision)
 	return func(name string) delivery.Channel {
 		c := settings(d.Channels[name], f.others)
 		if f.alone {
 			c.Settle = 0
 		}
 		return c
-	}
+	}, ok
 }
 
 func (p *play) verdict(data []byte) error {

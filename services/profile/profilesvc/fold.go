@@ -104,7 +104,7 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 	}
 	rules, ok := f.rules.At(env.Revision)
 	if !ok {
-		return stage.Outcome{}, fault.New(fault.Internal, "decide: revision %s was not made ready", env.Revision)
+		return stage.Outcome{}, stage.NotReady("apply to a profile", env.Revision)
 	}
 	row, p, err := load(rows, d.keys)
 	if err != nil {

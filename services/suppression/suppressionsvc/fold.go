@@ -159,7 +159,7 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*turn, err
 	}
 	defs, ok := f.catalogs.At(env.Revision)
 	if !ok {
-		return nil, fault.New(fault.Internal, "judge contact: catalog %s is not loaded", env.Revision)
+		return nil, stage.NotReady("judge contact", env.Revision)
 	}
 	t := &turn{fold: f, rows: rows, defs: defs, env: env, key: in.Key, at: in.At, state: &contactv1.State{Tenant: tenant, Customer: customer}}
 	if row := rows.Own(in.Key); row != nil {

@@ -280,7 +280,9 @@ type Enrollment struct {
 	// The entering event's type.
 	EventType string `protobuf:"bytes,11,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
 	// Set when its proposal was resolved and the next step may be taken, by a timer that is due now.
-	Ready         bool `protobuf:"varint,12,opt,name=ready,proto3" json:"ready,omitempty"`
+	Ready bool `protobuf:"varint,12,opt,name=ready,proto3" json:"ready,omitempty"`
+	// The catalog revision that it was entered under: where the content that it is pinned to is found.
+	Revision      string `protobuf:"bytes,13,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -397,6 +399,13 @@ func (x *Enrollment) GetReady() bool {
 		return x.Ready
 	}
 	return false
+}
+
+func (x *Enrollment) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
 }
 
 // Proposal is an action put forward, open until resolved; its id is the key of at most one send.
@@ -2308,7 +2317,7 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"placements\x18\x05 \x03(\v2#.refrain.decision.v1.PlacementStateR\n" +
 	"placements\x12:\n" +
 	"\aentries\x18\x06 \x03(\v2 .refrain.decision.v1.EntryMemoryR\aentries\x12\x16\n" +
-	"\x06closed\x18\a \x01(\bR\x06closed\"\x88\x03\n" +
+	"\x06closed\x18\a \x01(\bR\x06closed\"\xa4\x03\n" +
 	"\n" +
 	"Enrollment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -2325,7 +2334,8 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	" \x03(\v2\x1a.refrain.event.v1.PropertyR\x05event\x12\x1d\n" +
 	"\n" +
 	"event_type\x18\v \x01(\tR\teventType\x12\x14\n" +
-	"\x05ready\x18\f \x01(\bR\x05ready\"\xe9\x04\n" +
+	"\x05ready\x18\f \x01(\bR\x05ready\x12\x1a\n" +
+	"\brevision\x18\r \x01(\tR\brevision\"\xe9\x04\n" +
 	"\bProposal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +

@@ -93,6 +93,7 @@ func (m *Enrollment) CloneVT() *Enrollment {
 	r.Proposal = m.Proposal
 	r.EventType = m.EventType
 	r.Ready = m.Ready
+	r.Revision = m.Revision
 	if rhs := m.Event; rhs != nil {
 		tmpContainer := make([]*v1.Property, len(rhs))
 		for k, v := range rhs {
@@ -910,6 +911,9 @@ func (this *Enrollment) EqualVT(that *Enrollment) bool {
 		return false
 	}
 	if this.Ready != that.Ready {
+		return false
+	}
+	if this.Revision != that.Revision {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2113,6 +2117,13 @@ func (m *Enrollment) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Revision) > 0 {
+		i -= len(m.Revision)
+		copy(dAtA[i:], m.Revision)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Revision)))
+		i--
+		dAtA[i] = 0x6a
 	}
 	if m.Ready {
 		i--
@@ -4166,6 +4177,10 @@ func (m *Enrollment) SizeVT() (n int) {
 	if m.Ready {
 		n += 2
 	}
+	l = len(m.Revision)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5658,6 +5673,38 @@ func (m *Enrollment) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Ready = bool(v != 0)
+		case 13:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Revision", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Revision = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
