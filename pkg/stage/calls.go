@@ -23,7 +23,7 @@ func (p *partition) startCalls(calls []Call) {
 			result := p.ports.Caller.Call(telemetry.Parent(p.callCtx(), c.Traceparent), p.number, c)
 			p.ports.Points.At("stage.called")
 			p.returned(Input{
-				Source: FromCall, Name: "call", ID: c.ID, Key: c.Key, At: p.ports.Clock.Now(), Request: result, Traceparent: c.Traceparent,
+				Source: FromCall, Name: callInput, ID: c.ID, Key: c.Key, At: p.ports.Clock.Now(), Request: result, Traceparent: c.Traceparent,
 			})
 			return nil
 		})

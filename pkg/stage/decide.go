@@ -70,9 +70,9 @@ func (b *batch) answer() {
 
 // decide lets the fold decide as many pending items as fit a record, all under one revision.
 func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
-	items := p.pending
-	if p.careful > 0 {
-		items = items[:1+lettersAfter(items, lim)]
+	items := p.careful.alone(p.pending)
+	if last := len(items) - 1; last >= 0 {
+		items = p.pending[:len(items)+lettersAfter(p.pending[last:], lim)]
 	}
 	b := &batch{
 		now: p.now(lim), round: lim.round, covers: map[string]state.Position{}, origins: map[string]uint64{},
@@ -189,8 +189,9 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 	p.tried(ctx, err != nil)
 	if err != nil {
 		span.RecordError(err)
-		return p.giveUp(ctx, &in, rows, b, fault.As(fault.Of(err), err))
+		return p.fail(ctx, &in, rows, b, fault.As(fault.Of(err), err))
 	}
+	out = out.inTime(&in, rows)
 	if in.Traceparent == "" && len(out.Links) > 0 {
 		defer p.startLinked(ctx, &in, out.Links).End()
 	}
@@ -201,9 +202,25 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 		b.replies = append(b.replies, reply{to: to, reply: out.Reply})
 	}
 	if in.Source == FromTimer && !touches(out, in.Key) {
-		b.unknown = append(b.unknown, state.Due{Key: in.Key, At: in.At})
+		b.unknown = append(b.unknown, state.Due{Key: in.Key, At: in.entry})
 	}
 	return nil
+}
+
+// fail gives an input up in the way of its kind.
+func (p *partition) fail(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) error {
+	switch in.Source {
+	case FromTimer:
+		return p.putOff(ctx, in, rows, b, cause)
+	case FromCall:
+		return p.giveUpResult(ctx, in, rows, b, cause)
+	case FromLane, FromBefore, FromAfter, FromBox, FromRedrive, FromRPC:
+	}
+	letter, err := p.giveUp(ctx, in, rows, b, cause)
+	if err != nil {
+		return err
+	}
+	return b.passOn(in, letter, rows)
 }
 
 func touches(out Outcome, key string) bool {
@@ -222,13 +239,16 @@ func (p *partition) consult(in *Input, rows *overlay, env Env) (out Outcome, err
 	if in.broken != nil {
 		return Outcome{}, fault.As(fault.Invalid, in.broken)
 	}
-	if rows.failed[in.id()] != nil {
-		return Outcome{}, rows.failed[in.id()]
+	if in.unloaded != nil {
+		return Outcome{}, in.unloaded
+	}
+	if in.poisoned = in.isParked(rows.late[in.Key]); in.poisoned {
+		return Outcome{}, fault.New(fault.Internal, "it waits for its dead letter to come back")
 	}
 	if a := in.unsent; a != nil {
 		return Outcome{Addressed: []Addressed{{Stage: a.GetStage(), Partition: int(a.GetPartition()), Payload: a.GetPayload(), From: a.GetFrom()}}}, nil
 	}
-	return p.fold.Decide(*in, rows, env)
+	return p.fold.Decide(asDecided(in), rows, env)
 }
 
 // take lets an outcome take effect on the batch and on what the next inputs see.
@@ -288,7 +308,7 @@ func (in *Input) understood() bool { return in.unsent == nil && (in.broken == ni
 func (in *Input) id() string {
 	switch in.Source {
 	case FromTimer:
-		return "timer/" + in.Key + "/" + in.At.UTC().Format(time.RFC3339Nano)
+		return timerID(in.Key, in.At)
 	case FromRPC, FromCall:
 		return in.Name + "/" + in.ID
 	case FromLane, FromBefore, FromAfter, FromBox, FromRedrive:
@@ -296,13 +316,17 @@ func (in *Input) id() string {
 	return fmt.Sprintf("%s/%d/%d", in.Name, in.Sequence, in.Index)
 }
 
+func timerID(row string, at time.Time) string {
+	return timerInput + "/" + row + "/" + at.UTC().Format(time.RFC3339Nano)
+}
+
 // overlay is what the batch's inputs see: what was loaded, under what the inputs before have left.
 type overlay struct {
 	own     map[string][]byte
 	members map[Member]bool
 	foreign map[state.Row][]byte
-	known   map[string]bool // foreign stages whose shard is known
-	failed  map[string]error
+	known   map[string]bool                // foreign stages whose shard is known
+	late    map[string]*stagev1.LateWakeUp // by row; those of the batch's timers
 }
 
 func (o *overlay) Own(key string) []byte { return o.own[key] }

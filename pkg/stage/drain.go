@@ -34,11 +34,11 @@ func (p *partition) drain(ctx context.Context, lim limit) error {
 			}
 			continue
 		}
-		if n := p.gatherResults(p.cfg.Batch); n == 0 {
-			continue
-		}
-		if _, err := p.stepPending(ctx, lim); err != nil {
-			return err
+		p.gatherResults(p.cfg.Batch)
+		for len(p.pending) > 0 { // a record may not hold all of them
+			if _, err := p.stepPending(ctx, lim); err != nil {
+				return err
+			}
 		}
 	}
 	if _, err := p.relay.flush(ctx); err != nil {

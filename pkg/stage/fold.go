@@ -64,10 +64,12 @@ type Input struct {
 	// Redriven is the Name that a dead letter had before, with FromRedrive; ID is the dead letter's then.
 	Redriven string
 
+	entry    time.Time          // of a timer: its place in the index
 	cell     *stagev1.Cell      // as it stands in the record, for the dead letters
 	unsent   *stagev1.Addressed // it is no input but a fact that was not sent, redriven
 	broken   error              // why it cannot be decided
 	poisoned bool               // it could be understood, but its process died of it
+	unloaded error              // why it could not be said what it needs
 }
 
 // Member names a member of one of the stage's own sets.

@@ -231,7 +231,7 @@ func (p *partition) gatherTimers(ctx context.Context, lim limit, room int) error
 		return err
 	}
 	for _, d := range dues {
-		in := &Input{Source: FromTimer, Name: "timer", Key: d.Key, At: d.At}
+		in := timer(d)
 		p.pending = append(p.pending, item{input: in})
 	}
 	if len(dues) > 0 {
@@ -242,6 +242,11 @@ func (p *partition) gatherTimers(ctx context.Context, lim limit, room int) error
 		return err
 	}
 	return p.findEarliest(ctx)
+}
+
+// timer is the input that a due entry of the index leads to.
+func timer(d state.Due) *Input {
+	return &Input{Source: FromTimer, Name: timerInput, Key: d.Key, At: d.At, entry: d.At}
 }
 
 // findEarliest reads the timer index's first entry.

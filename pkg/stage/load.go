@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/state"
@@ -15,9 +18,9 @@ import (
 func (p *partition) load(ctx context.Context, items []item) (*overlay, error) {
 	rows := &overlay{
 		own: map[string][]byte{}, members: map[Member]bool{}, foreign: map[state.Row][]byte{},
-		known: map[string]bool{}, failed: map[string]error{},
+		known: map[string]bool{}, late: map[string]*stagev1.LateWakeUp{},
 	}
-	q := p.query(items, rows)
+	q := p.query(items)
 	if len(q.Rows) == 0 && len(q.Members) == 0 {
 		return rows, nil
 	}
@@ -28,8 +31,8 @@ func (p *partition) load(ctx context.Context, items []item) (*overlay, error) {
 		}
 		meta := view.Metas[p.cfg.Spec.Name]
 		if meta.Applied == p.last && !meta.Unfinished {
-			rows.fill(p.cfg.Spec.Name, q, view)
-			return rows, nil
+			err := rows.fill(p.cfg.Spec.Name, q, view, items)
+			return rows, err
 		}
 		p.ports.Logger.Warn("state store is not where the chain is; repairing", "stage", p.cfg.Spec.Name,
 			"partition", p.number, "store", meta.Applied, "chain", p.last)
@@ -42,7 +45,7 @@ func (p *partition) load(ctx context.Context, items []item) (*overlay, error) {
 }
 
 // query collects what the inputs need, each thing once.
-func (p *partition) query(items []item, rows *overlay) state.Query {
+func (p *partition) query(items []item) state.Query {
 	q := state.Query{Metas: []string{p.cfg.Spec.Name}}
 	own, sets, foreign := map[string]bool{}, map[Member]bool{}, map[state.Row]bool{}
 	for n := range items {
@@ -50,21 +53,15 @@ func (p *partition) query(items []item, rows *overlay) state.Query {
 		if in == nil {
 			continue
 		}
-		var needs Needs
-		if in.understood() {
-			var err error
-			if needs, err = p.needs(in); err != nil {
-				rows.failed[in.id()], needs = err, Needs{}
-			}
+		needs := p.allNeeds(in)
+		if in.wakes() {
+			q.Lists = append(q.Lists, state.List{Stage: p.cfg.Spec.Name, Name: lateList + in.Key, Newest: 1})
 		}
 		for _, k := range needs.Rows {
 			if !own[k] {
 				own[k] = true
 				q.Rows = append(q.Rows, state.Row{Stage: p.cfg.Spec.Name, Key: k})
 			}
-		}
-		if in.Source == FromRedrive {
-			needs.Members = append(slices.Clip(needs.Members), gapOf(in.ID))
 		}
 		for _, m := range needs.Members {
 			if !sets[m] {
@@ -85,24 +82,44 @@ func (p *partition) query(items []item, rows *overlay) state.Query {
 	return q
 }
 
+// allNeeds is what the fold needs for an input, and what the runtime does.
+func (p *partition) allNeeds(in *Input) Needs {
+	var needs Needs
+	if in.understood() {
+		if needs, in.unloaded = p.needs(in); in.unloaded != nil {
+			needs = Needs{}
+		}
+	}
+	if in.wakes() {
+		needs.Rows = append(slices.Clip(needs.Rows), in.Key)
+	}
+	if in.Source == FromRedrive {
+		needs.Members = append(slices.Clip(needs.Members), gapOf(in.ID))
+	}
+	if in.Source == FromCall {
+		needs.Members = append(slices.Clip(needs.Members), gapOf(in.deadLetter(p.chainName)))
+	}
+	return needs
+}
+
 func (p *partition) needs(in *Input) (n Needs, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fault.New(fault.Internal, "the fold panicked: %v", r)
 		}
 	}()
-	plain := *in
+	plain := asDecided(in)
 	if c, ok := in.Request.(call); ok {
 		plain.Request = c.body
 	}
 	n, err = p.fold.Needs(plain)
-	if err == nil && len(n.Foreign) > 0 && in.Source != FromTimer && in.Source != FromRPC && in.Source != FromCall {
+	if err == nil && len(n.Foreign) > 0 && plain.Source != FromTimer && plain.Source != FromRPC && plain.Source != FromCall {
 		err = fmt.Errorf("the fold asked for rows of another stage with input %s; only timers, requests and results may", in.Name)
 	}
 	return n, err
 }
 
-func (o *overlay) fill(stage string, q state.Query, v state.View) {
+func (o *overlay) fill(stage string, q state.Query, v state.View, items []item) error {
 	for n, r := range q.Rows {
 		if r.Stage == stage {
 			o.own[r.Key] = v.Rows[n]
@@ -116,4 +133,15 @@ func (o *overlay) fill(stage string, q state.Query, v state.View) {
 	for s, meta := range v.Metas {
 		o.known[s] = meta.Applied > 0 && !meta.Unfinished
 	}
+	for n, l := range q.Lists {
+		if err := o.keepLate(strings.TrimPrefix(l.Name, lateList), v.Lists[n]); err != nil {
+			return err
+		}
+	}
+	for n := range items {
+		if in := items[n].input; in != nil {
+			in.recall(o.late[in.Key])
+		}
+	}
+	return nil
 }

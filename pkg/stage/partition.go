@@ -43,8 +43,11 @@ type partition struct {
 	inRound bool    // and has begun to take
 	relay   *relay
 
-	careful int // inputs left to be tried one by one after an unclean end
-	attempt attempt
+	careful  careful
+	attempt  attempt       // that is under way
+	suspects []attempt     // under which processes have ended, the oldest first
+	unclean  uint32        // how many owners in a row, before this one, have ended uncleanly
+	openedAt time.Duration // when this process took over
 
 	trial    trial
 	bulk     bulk
@@ -162,7 +165,7 @@ func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
 			return false, err
 		}
 	}
-	if p.careful > 0 {
+	if p.careful.any() {
 		if err := p.announce(ctx); err != nil {
 			return false, err
 		}
@@ -190,8 +193,8 @@ func (p *partition) commit(ctx context.Context, b *batch) error {
 	} else {
 		p.adopt(b)
 	}
+	p.decided(p.pending[:b.taken])
 	p.pending = append(p.pending[:0], p.pending[b.taken:]...)
-	p.careful = max(0, p.careful-b.taken)
 	p.metrics.batch(ctx, b)
 	b.answer()
 	p.ports.Points.At("stage.answered")

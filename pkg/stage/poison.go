@@ -11,75 +11,44 @@ import (
 
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
-	"refrain.dev/pkg/state"
 )
 
-// maxAttempts is how often an input is tried alone before it is given up.
-const maxAttempts = 3
-
-// attempt is the input that was being tried alone when its process ended.
-type attempt struct {
-	input  string
-	pos    state.Position
-	number uint32
-	// here says that it was announced under the present ownership: trying again is no new attempt.
-	here bool
-}
-
-// announce appends an ATTEMPT record for the next pending input, after an unclean end: if the input kills
-// the process, the next owner knows which it was. The third try is the last.
-func (p *partition) announce(ctx context.Context) error {
-	it := &p.pending[0]
-	if it.input == nil || it.reader == nil {
-		return nil
-	}
-	number := uint32(1)
-	if p.attempt.input == it.reader.name && p.attempt.pos == it.pos {
-		if p.attempt.here {
-			return nil // what made it fail was the shell's
-		}
-		number = p.attempt.number + 1
-	}
-	if number > maxAttempts {
-		if it.input.broken == nil {
-			it.input.poisoned = true
-			it.input.broken = fault.New(fault.Internal, "its process ended %d times while it was tried", maxAttempts)
-		}
-		return nil
-	}
-	rec := p.blank(stagev1.RecordKind_RECORD_KIND_ATTEMPT)
-	rec.Attempt = &stagev1.Attempt{Input: it.reader.name, Sequence: it.pos.Sequence, Index: it.pos.Index, Number: number}
-	seq, err := p.append(ctx, rec)
-	if err != nil {
-		return err
-	}
-	p.attempt = attempt{input: it.reader.name, pos: it.pos, number: number, here: true}
-	p.ports.Points.At("stage.attempted")
-	p.relay.add(seq, rec)
-	return p.apply(ctx, rec, nil, seq)
-}
-
 // giveUp puts an input into the dead letters, first, and then a gap into the record and the states and, if the
-// fold knows how, a mark into the customer's state. The partition goes on.
-func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) error {
+// fold knows how, a mark into the customer's state. The partition goes on. It returns the dead letter's id.
+func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) (string, error) {
 	letter, err := p.deadLetter(ctx, in, &stagev1.DeadLetter{
-		Id: deadLetterID(p.chainName, in.id(), "POISON"), Code: "POISON", Why: cause.Error(), Payload: in.payload(), Addressed: in.unsent,
+		Id: in.deadLetter(p.chainName), Code: "POISON", Why: cause.Error(), Payload: in.payload(), Addressed: in.unsent,
 	}, b)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := b.gap(in, letter, fault.Of(cause).String(), rows); err != nil {
-		return err
+		return "", err
 	}
 	var out Outcome
-	if _, unloaded := rows.failed[in.id()]; !unloaded && in.understood() {
+	if in.unloaded == nil && in.understood() {
 		env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
 		if out, err = p.markGap(in, rows, env, letter); err != nil { // the gap is there; only the customer's mark is not
 			p.ports.Logger.Error("gap cannot be marked", "stage", p.cfg.Spec.Name, "partition", p.number, "dead_letter", letter, "error", err)
 			out = Outcome{}
 		}
 	}
-	return p.take(ctx, in, out, rows, b)
+	return letter, p.take(ctx, in, out, rows, b)
+}
+
+// deadLetter is the id of an input's dead letter.
+func (in *Input) deadLetter(chain string) string { return deadLetterID(chain, in.id(), "POISON") }
+
+// giveUpResult gives the result of a call up. A call of the same id whose result was given up before has its dead
+// letter already, and its gap is open: the row's wake-up asks again and again, and nothing new is to be said.
+func (p *partition) giveUpResult(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) error {
+	if rows.Has(gapOf(in.deadLetter(p.chainName)).Set, in.deadLetter(p.chainName)) {
+		p.ports.Logger.Warn("the result of a call fails again", "stage", p.cfg.Spec.Name, "partition", p.number,
+			"dead_letter", in.deadLetter(p.chainName))
+		return nil
+	}
+	_, err := p.giveUp(ctx, in, rows, b, cause)
+	return err
 }
 
 // gap opens the gap of a dead letter that is stored.
@@ -94,7 +63,7 @@ func (p *partition) markGap(in *Input, rows *overlay, env Env, letter string) (o
 			err = fault.New(fault.Internal, "the fold panicked: %v", r)
 		}
 	}()
-	return p.fold.Gap(*in, rows, env, letter), nil
+	return p.fold.Gap(asDecided(in), rows, env, letter), nil
 }
 
 // loop gives up a fact that has passed too many mailboxes, the nth that an input led to.
@@ -137,10 +106,16 @@ func deadLetterID(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// payload is what a dead letter keeps, so that a redrive finds it as it was.
+// payload is what a dead letter keeps, so that a redrive finds it as it was; of what is on no log, its row.
 func (in *Input) payload() []byte {
-	if in.cell != nil {
-		if data, err := in.cell.MarshalVT(); err == nil {
+	cell := in.cell
+	if in.Source == FromTimer || in.Source == FromCall {
+		if sealed, err := (&stagev1.CellBody{At: asProto(in.At), Cause: in.id()}).MarshalVT(); err == nil {
+			cell = &stagev1.Cell{Key: in.Key, Sealed: sealed}
+		}
+	}
+	if cell != nil {
+		if data, err := cell.MarshalVT(); err == nil {
 			return data
 		}
 	}

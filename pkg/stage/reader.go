@@ -171,7 +171,7 @@ func (r *reader) redrive(in *Input, rd *stagev1.Redrive) error {
 		in.At, in.Traceparent = asTime(in.unsent.GetAt()), in.unsent.GetTraceparent()
 		return nil
 	}
-	if !isChain(rd.GetInput()) {
+	if !isChain(rd.GetInput()) && rd.GetInput() != timerInput && rd.GetInput() != callInput {
 		return nil
 	}
 	cell := &stagev1.Cell{}

@@ -31,7 +31,6 @@ func (p *partition) write(ctx context.Context, b *batch) (recorded bool, err err
 		return false, err
 	}
 	p.adopt(b)
-	p.attempt = attempt{}
 	err = p.apply(ctx, rec, b.bodies, seq)
 	p.relay.add(seq, rec) // whatever the store says, its letters go out
 	return true, err
@@ -42,7 +41,7 @@ func (p *partition) blank(kind stagev1.RecordKind) *stagev1.Record {
 	return &stagev1.Record{
 		Generation: p.cfg.Generation.Number, Id: newID(), Prev: p.last, Owner: p.cfg.Replica, Epoch: p.epoch,
 		Now: asProto(p.lastNow), Round: p.lastRound, Revision: p.revision, Kind: kind,
-		Covers: coverList(p.covers), Origins: originList(p.origins),
+		Covers: coverList(p.covers), Origins: originList(p.origins), Suspects: p.suspectList(), Unclean: p.ends(),
 	}
 }
 

@@ -53,8 +53,9 @@ func (p *partition) open(ctx context.Context) error {
 		return &HaltError{Subject: p.chainName, Why: fmt.Sprintf("it is of generation %d, this process of %d", tail.GetGeneration(), p.cfg.Generation.Number)}
 	}
 	p.adoptTail(tail, msg.Sequence)
+	p.openedAt = p.ports.Clock.Elapsed()
 	rec := p.blank(stagev1.RecordKind_RECORD_KIND_OPEN)
-	rec.Epoch, rec.Attempt = 0, tail.GetAttempt()
+	rec.Epoch = 0
 	seq, err := p.append(ctx, rec)
 	if err != nil {
 		return err
@@ -74,15 +75,7 @@ func (p *partition) adoptTail(tail *stagev1.Record, seq uint64) {
 	for _, o := range tail.GetOrigins() {
 		p.origins[o.GetLane()] = o.GetSequence()
 	}
-	p.careful, p.attempt = 0, attempt{}
-	switch tail.GetKind() {
-	case stagev1.RecordKind_RECORD_KIND_GENESIS, stagev1.RecordKind_RECORD_KIND_CLOSE:
-	default:
-		p.careful = p.cfg.Batch
-	}
-	if a := tail.GetAttempt(); a != nil {
-		p.attempt = attempt{input: a.GetInput(), pos: state.Position{Sequence: a.GetSequence(), Index: a.GetIndex()}, number: a.GetNumber()}
-	}
+	p.suspect(tail)
 }
 
 // recover brings the store to the chain's last record: behind or empty, a snapshot is restored where that is

@@ -26,6 +26,11 @@ func openGap(letter string) Cell {
 	return Cell{Key: gapSet, Deltas: []*stagev1.Delta{{Name: m.Set, Kind: stagev1.DeltaKind_DELTA_KIND_ADD, Value: []byte(m.Value)}}}
 }
 
+// closeGap ends the gap of a dead letter.
+func closeGap(letter string) *stagev1.Delta {
+	return &stagev1.Delta{Name: gapOf(letter).Set, Kind: stagev1.DeltaKind_DELTA_KIND_DROP}
+}
+
 // inVain says whether an input is a dead letter that is not to take effect, or not again. What names none cannot be
 // decided, and is given up.
 func (o *overlay) inVain(in *Input) bool {
@@ -37,7 +42,7 @@ func (out Outcome) closing(in *Input) Outcome {
 	if in.Source != FromRedrive || in.ID == "" {
 		return out
 	}
-	drop := &stagev1.Delta{Name: gapOf(in.ID).Set, Kind: stagev1.DeltaKind_DELTA_KIND_DROP}
+	drop := closeGap(in.ID)
 	if len(out.Cells) == 0 {
 		out.Cells = []Cell{{Key: gapSet}}
 	}

@@ -276,7 +276,7 @@ func (r *Replay) begin(ctx context.Context) error {
 // unclean end: the calls that were under way are lost with their process, and no time passes in which
 // that could be noticed.
 func (p *partition) missCalls(ctx context.Context) error {
-	if p.careful == 0 || p.ports.Caller == nil {
+	if !p.careful.any() || p.ports.Caller == nil {
 		return nil
 	}
 	dues, err := p.ports.Store.Due(ctx, p.shard, farFuture(), math.MaxInt32)
@@ -284,7 +284,7 @@ func (p *partition) missCalls(ctx context.Context) error {
 		return fmt.Errorf("find what waits for calls: %w", err)
 	}
 	for _, d := range dues {
-		p.round = append(p.round, Input{Source: FromTimer, Name: "timer", Key: d.Key, At: d.At})
+		p.round = append(p.round, *timer(d))
 	}
 	return nil
 }

@@ -367,7 +367,7 @@ func TestInputThatKillsItsProcessIsGivenUp(t *testing.T) {
 		if err := p.gather(ctx, limit{}); err != nil {
 			t.Fatal(err)
 		}
-		if p.careful > 0 {
+		if p.careful.any() {
 			if err := p.announce(ctx); err != nil {
 				t.Fatal(err)
 			}

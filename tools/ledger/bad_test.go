@@ -175,6 +175,12 @@ func badInputs() []bad {
 			w.redrive(id)
 			w.redrive(id)
 		}},
+		{name: "what was given up comes back after its timer has passed", want: ChainRedrive, during: func(w *world) {
+			id := w.dead["dlq.profile.1"][0].letter.GetId()
+			drop := &stagev1.Delta{Name: ":gap/" + id, Kind: stagev1.DeltaKind_DELTA_KIND_DROP}
+			w.decide(profile, 1, is{key: ":gap/", deltas: []*stagev1.Delta{drop}, cause: "timer/" + bob + "/2026-01-01T00:00:00Z"})
+			w.redrive(id)
+		}},
 		{name: "a dead letter without a reason", want: ChainGap, may: []Rule{EventLost}, written: func(w *world) { w.dead["dlq.profile.1"][0].letter.Why = "" }},
 		{name: "a letter with other words", want: LetterForged, written: func(w *world) {
 			for _, l := range w.boxes["box.profile.1"] {

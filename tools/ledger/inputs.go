@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -307,17 +308,33 @@ func (c *checker) checkRedrives(ch *chain) {
 		taken := map[place]bool{}
 		for i := range r.cells {
 			at, ok := causeIn(r.cells[i].cause, name)
-			id, known := sent[at]
-			if !ok || !known || taken[at] {
-				continue
+			if id, known := sent[at]; ok && known && !taken[at] {
+				taken[at] = true
+				if !open[id] {
+					c.breaksf(ChainRedrive, ch.subject, id, "record %d is what the dead letter led to, and no gap of it is open", r.sequence)
+				}
+				delete(open, id)
 			}
-			taken[at] = true
-			if !open[id] {
-				c.breaksf(ChainRedrive, ch.subject, id, "record %d is what the dead letter led to, and no gap of it is open", r.sequence)
+			for _, d := range r.cells[i].deltas { // a timer that has passed after all closes its gap by itself
+				if name, kind := deltaOf(d); kind == stagev1.DeltaKind_DELTA_KIND_DROP {
+					delete(open, string(bytes.TrimPrefix(name, []byte(":gap/"))))
+				}
 			}
-			delete(open, id)
 		}
 	}
+}
+
+// deltaOf reads what a delta is about and what it does.
+func deltaOf(message []byte) (name []byte, kind stagev1.DeltaKind) {
+	for w := (wire{rest: message}); w.next(); {
+		switch w.num {
+		case 1:
+			name = w.data
+		case 2:
+			kind = stagev1.DeltaKind(w.small()) //nolint:gosec // small fits
+		}
+	}
+	return name, kind
 }
 
 // checkRevisions checks that catalogs take effect in the order in which they were applied.

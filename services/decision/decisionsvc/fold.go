@@ -99,11 +99,12 @@ func origin(in stage.Input) stage.Source {
 	return stage.FromBefore
 }
 
-// Gap implements stage.Fold: what the input would have told about permission is unknown from now on, so
-// contact is closed until a later input carries the whole basis.
+// Gap implements stage.Fold: what an input from before would have told about permission is unknown from now on, so
+// contact is closed until a later input carries the whole basis. A timer, or what became of a proposal, tells nothing
+// about permission: the timeline says that it was given up.
 func (f Fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter string) stage.Outcome {
 	tenant, space, customer, err := identity.ParseKey(in.Key)
-	if err != nil || space != "c" || origin(in) != stage.FromBefore {
+	if err != nil || space != "c" {
 		return stage.Outcome{}
 	}
 	basis := &decisionv1.ContactBasis{}
@@ -117,9 +118,9 @@ func (f Fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter str
 	if basis.GetClosed() == nil {
 		basis.Closed = why
 	}
-	t := &turn{
-		key: in.Key, env: env, state: &decisionv1.State{Tenant: tenant, Customer: customer},
-		facts: []*decisionv1.Fact{basisUpdated(basis)},
+	t := &turn{key: in.Key, env: env, state: &decisionv1.State{Tenant: tenant, Customer: customer}}
+	if origin(in) == stage.FromBefore {
+		t.facts = []*decisionv1.Fact{basisUpdated(basis)}
 	}
 	t.note(&profilev1.TimelineEntry{What: "input_given_up", Reasons: []*reasonv1.Reason{why}, Id: deadLetter})
 	t.state = nil

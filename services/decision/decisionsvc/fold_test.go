@@ -140,6 +140,14 @@ func TestAGapClosesContactUntilItsInputIsRedriven(t *testing.T) {
 	equal(t, "the row says nothing any more", len(b.own), 0)
 }
 
+func TestATimerThatIsGivenUpIsOnTheTimeline(t *testing.T) {
+	b := newBench(t)
+	out := b.fold.Gap(stage.Input{Source: stage.FromTimer, Name: "timer", Key: b.key}, b, b.env(), "dl-1")
+	if len(out.Cells) != 1 || len(out.Cells[0].Facts) != 0 || len(out.Cells[0].Deltas) == 0 {
+		t.Errorf("got %+v, want a line on the timeline and no fact: contact stays open", out.Cells)
+	}
+}
+
 func TestWhatIsNotACustomerIsNoneOfOurs(t *testing.T) {
 	f := NewFold(newShelf(t))
 	in := stage.Input{Source: stage.FromBefore, Name: "prf", Key: identity.IdentifierKey("default", []byte("0123456789abcdef"))}

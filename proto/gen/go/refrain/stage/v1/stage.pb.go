@@ -241,7 +241,13 @@ type Record struct {
 	Attempt *Attempt `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Under the replay clock: the round of the instant now in which it was decided, counted from 1. With
 	// now it says, after a restart, what a stage had before it and what comes in its next round. 0 otherwise.
-	Round         uint32 `protobuf:"varint,16,opt,name=round,proto3" json:"round,omitempty"`
+	Round uint32 `protobuf:"varint,16,opt,name=round,proto3" json:"round,omitempty"`
+	// The inputs under whose attempts processes ended and that were not decided since, the oldest first; all of
+	// them, in every record, but at most the 16 newest.
+	Suspects []*Attempt `protobuf:"bytes,17,rep,name=suspects,proto3" json:"suspects,omitempty"`
+	// How many owners in a row ended uncleanly and soon after they had taken over, this one's predecessor the
+	// last; 0 once an owner has gone on for long enough.
+	Unclean       uint32 `protobuf:"varint,18,opt,name=unclean,proto3" json:"unclean,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +390,20 @@ func (x *Record) GetAttempt() *Attempt {
 func (x *Record) GetRound() uint32 {
 	if x != nil {
 		return x.Round
+	}
+	return 0
+}
+
+func (x *Record) GetSuspects() []*Attempt {
+	if x != nil {
+		return x.Suspects
+	}
+	return nil
+}
+
+func (x *Record) GetUnclean() uint32 {
+	if x != nil {
+		return x.Unclean
 	}
 	return 0
 }
@@ -1509,7 +1529,10 @@ type Attempt struct {
 	// Its index.
 	Index uint32 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
 	// Which try this is, counted from 1.
-	Number        uint32 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint32 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	// With an input that has no position, a timer, a request or the result of a call: its id, as in
+	// CellBody.cause.
+	Id            string `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1572,6 +1595,87 @@ func (x *Attempt) GetNumber() uint32 {
 	return 0
 }
 
+func (x *Attempt) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// LateWakeUp says that a row's wake-up was given up: it is tried again later. It stands alone in the list
+// ":late/<row>" beside the row, whose state does not know that its wake-up was put off.
+type LateWakeUp struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the wake-up was due at first. With the row it names the wake-up: it has one dead letter.
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// When it is tried again. Unset: not before its dead letter comes back, because processes died of it.
+	Again *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=again,proto3" json:"again,omitempty"`
+	// How often it has failed.
+	Failures uint32 `protobuf:"varint,3,opt,name=failures,proto3" json:"failures,omitempty"`
+	// The id of its dead letter.
+	DeadLetter    string `protobuf:"bytes,4,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LateWakeUp) Reset() {
+	*x = LateWakeUp{}
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LateWakeUp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LateWakeUp) ProtoMessage() {}
+
+func (x *LateWakeUp) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LateWakeUp.ProtoReflect.Descriptor instead.
+func (*LateWakeUp) Descriptor() ([]byte, []int) {
+	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *LateWakeUp) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *LateWakeUp) GetAgain() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Again
+	}
+	return nil
+}
+
+func (x *LateWakeUp) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *LateWakeUp) GetDeadLetter() string {
+	if x != nil {
+		return x.DeadLetter
+	}
+	return ""
+}
+
 // DeadLetter is an input that could not be processed or an arrival that was refused, kept with its
 // reason until somebody redrives or drops it. Published on dlq.<stage>.<p> by the stage (or by ingest
 // for refused items); read by the CLI and by DispatchService.
@@ -1594,7 +1698,8 @@ type DeadLetter struct {
 	Code string `protobuf:"bytes,7,opt,name=code,proto3" json:"code,omitempty"`
 	// What was wrong, where, and the remedy.
 	Why string `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`
-	// The payload as it came.
+	// The payload as it came; of an input from a chain its Cell; of a timer or the result of a call a Cell with
+	// nothing but the row's key, the input's time and its cause.
 	Payload []byte `protobuf:"bytes,9,opt,name=payload,proto3" json:"payload,omitempty"`
 	// When it was given up.
 	At *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=at,proto3" json:"at,omitempty"`
@@ -1610,7 +1715,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[17]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1727,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[17]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1740,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{17}
+	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeadLetter) GetId() string {
@@ -1738,7 +1843,7 @@ type GetClockRequest struct {
 
 func (x *GetClockRequest) Reset() {
 	*x = GetClockRequest{}
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[18]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1855,7 @@ func (x *GetClockRequest) String() string {
 func (*GetClockRequest) ProtoMessage() {}
 
 func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[18]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1868,7 @@ func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockRequest.ProtoReflect.Descriptor instead.
 func (*GetClockRequest) Descriptor() ([]byte, []int) {
-	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{18}
+	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{19}
 }
 
 // GetClockResponse is the state of the clock.
@@ -1785,7 +1890,7 @@ type GetClockResponse struct {
 
 func (x *GetClockResponse) Reset() {
 	*x = GetClockResponse{}
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[19]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1902,7 @@ func (x *GetClockResponse) String() string {
 func (*GetClockResponse) ProtoMessage() {}
 
 func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[19]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1915,7 @@ func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockResponse.ProtoReflect.Descriptor instead.
 func (*GetClockResponse) Descriptor() ([]byte, []int) {
-	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{19}
+	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetClockResponse) GetMode() ClockMode {
@@ -1859,7 +1964,7 @@ type AdvanceClockRequest struct {
 
 func (x *AdvanceClockRequest) Reset() {
 	*x = AdvanceClockRequest{}
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[20]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1976,7 @@ func (x *AdvanceClockRequest) String() string {
 func (*AdvanceClockRequest) ProtoMessage() {}
 
 func (x *AdvanceClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[20]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +1989,7 @@ func (x *AdvanceClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceClockRequest.ProtoReflect.Descriptor instead.
 func (*AdvanceClockRequest) Descriptor() ([]byte, []int) {
-	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{20}
+	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AdvanceClockRequest) GetBy() string {
@@ -1905,7 +2010,7 @@ type AdvanceClockResponse struct {
 
 func (x *AdvanceClockResponse) Reset() {
 	*x = AdvanceClockResponse{}
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[21]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +2022,7 @@ func (x *AdvanceClockResponse) String() string {
 func (*AdvanceClockResponse) ProtoMessage() {}
 
 func (x *AdvanceClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[21]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1930,7 +2035,7 @@ func (x *AdvanceClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceClockResponse.ProtoReflect.Descriptor instead.
 func (*AdvanceClockResponse) Descriptor() ([]byte, []int) {
-	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{21}
+	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AdvanceClockResponse) GetUntil() *timestamppb.Timestamp {
@@ -1949,7 +2054,7 @@ type SwitchToWallRequest struct {
 
 func (x *SwitchToWallRequest) Reset() {
 	*x = SwitchToWallRequest{}
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[22]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2066,7 @@ func (x *SwitchToWallRequest) String() string {
 func (*SwitchToWallRequest) ProtoMessage() {}
 
 func (x *SwitchToWallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[22]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2079,7 @@ func (x *SwitchToWallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchToWallRequest.ProtoReflect.Descriptor instead.
 func (*SwitchToWallRequest) Descriptor() ([]byte, []int) {
-	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{22}
+	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{23}
 }
 
 // SwitchToWallResponse confirms that the switch is recorded.
@@ -1988,7 +2093,7 @@ type SwitchToWallResponse struct {
 
 func (x *SwitchToWallResponse) Reset() {
 	*x = SwitchToWallResponse{}
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[23]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2105,7 @@ func (x *SwitchToWallResponse) String() string {
 func (*SwitchToWallResponse) ProtoMessage() {}
 
 func (x *SwitchToWallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_stage_v1_stage_proto_msgTypes[23]
+	mi := &file_refrain_stage_v1_stage_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2118,7 @@ func (x *SwitchToWallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchToWallResponse.ProtoReflect.Descriptor instead.
 func (*SwitchToWallResponse) Descriptor() ([]byte, []int) {
-	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{23}
+	return file_refrain_stage_v1_stage_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SwitchToWallResponse) GetAt() *timestamppb.Timestamp {
@@ -2027,7 +2132,7 @@ var File_refrain_stage_v1_stage_proto protoreflect.FileDescriptor
 
 const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x04\n" +
+	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x05\n" +
 	"\x06Record\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -2047,7 +2152,9 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x04gaps\x18\r \x03(\v2\x15.refrain.stage.v1.GapR\x04gaps\x122\n" +
 	"\asenders\x18\x0e \x03(\v2\x18.refrain.stage.v1.SenderR\asenders\x123\n" +
 	"\aattempt\x18\x0f \x01(\v2\x19.refrain.stage.v1.AttemptR\aattempt\x12\x14\n" +
-	"\x05round\x18\x10 \x01(\rR\x05round\"O\n" +
+	"\x05round\x18\x10 \x01(\rR\x05round\x125\n" +
+	"\bsuspects\x18\x11 \x03(\v2\x19.refrain.stage.v1.AttemptR\bsuspects\x12\x18\n" +
+	"\aunclean\x18\x12 \x01(\rR\aunclean\"O\n" +
 	"\x05Cover\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
@@ -2122,12 +2229,20 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x05index\x18\x03 \x01(\rR\x05index\x12\x1f\n" +
 	"\vdead_letter\x18\x04 \x01(\tR\n" +
 	"deadLetter\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03why\"i\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"y\n" +
 	"\aAttempt\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\rR\x05index\x12\x16\n" +
-	"\x06number\x18\x04 \x01(\rR\x06number\"\xf3\x02\n" +
+	"\x06number\x18\x04 \x01(\rR\x06number\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id\"\xa7\x01\n" +
+	"\n" +
+	"LateWakeUp\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x120\n" +
+	"\x05again\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05again\x12\x1a\n" +
+	"\bfailures\x18\x03 \x01(\rR\bfailures\x12\x1f\n" +
+	"\vdead_letter\x18\x04 \x01(\tR\n" +
+	"deadLetter\"\xf3\x02\n" +
 	"\n" +
 	"DeadLetter\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -2196,7 +2311,7 @@ func file_refrain_stage_v1_stage_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_stage_v1_stage_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_refrain_stage_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_refrain_stage_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_refrain_stage_v1_stage_proto_goTypes = []any{
 	(RecordKind)(0),               // 0: refrain.stage.v1.RecordKind
 	(DeltaKind)(0),                // 1: refrain.stage.v1.DeltaKind
@@ -2218,17 +2333,18 @@ var file_refrain_stage_v1_stage_proto_goTypes = []any{
 	(*Redrive)(nil),               // 17: refrain.stage.v1.Redrive
 	(*Gap)(nil),                   // 18: refrain.stage.v1.Gap
 	(*Attempt)(nil),               // 19: refrain.stage.v1.Attempt
-	(*DeadLetter)(nil),            // 20: refrain.stage.v1.DeadLetter
-	(*GetClockRequest)(nil),       // 21: refrain.stage.v1.GetClockRequest
-	(*GetClockResponse)(nil),      // 22: refrain.stage.v1.GetClockResponse
-	(*AdvanceClockRequest)(nil),   // 23: refrain.stage.v1.AdvanceClockRequest
-	(*AdvanceClockResponse)(nil),  // 24: refrain.stage.v1.AdvanceClockResponse
-	(*SwitchToWallRequest)(nil),   // 25: refrain.stage.v1.SwitchToWallRequest
-	(*SwitchToWallResponse)(nil),  // 26: refrain.stage.v1.SwitchToWallResponse
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*LateWakeUp)(nil),            // 20: refrain.stage.v1.LateWakeUp
+	(*DeadLetter)(nil),            // 21: refrain.stage.v1.DeadLetter
+	(*GetClockRequest)(nil),       // 22: refrain.stage.v1.GetClockRequest
+	(*GetClockResponse)(nil),      // 23: refrain.stage.v1.GetClockResponse
+	(*AdvanceClockRequest)(nil),   // 24: refrain.stage.v1.AdvanceClockRequest
+	(*AdvanceClockResponse)(nil),  // 25: refrain.stage.v1.AdvanceClockResponse
+	(*SwitchToWallRequest)(nil),   // 26: refrain.stage.v1.SwitchToWallRequest
+	(*SwitchToWallResponse)(nil),  // 27: refrain.stage.v1.SwitchToWallResponse
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
 }
 var file_refrain_stage_v1_stage_proto_depIdxs = []int32{
-	27, // 0: refrain.stage.v1.Record.now:type_name -> google.protobuf.Timestamp
+	28, // 0: refrain.stage.v1.Record.now:type_name -> google.protobuf.Timestamp
 	0,  // 1: refrain.stage.v1.Record.kind:type_name -> refrain.stage.v1.RecordKind
 	4,  // 2: refrain.stage.v1.Record.covers:type_name -> refrain.stage.v1.Cover
 	5,  // 3: refrain.stage.v1.Record.origins:type_name -> refrain.stage.v1.Origin
@@ -2237,39 +2353,42 @@ var file_refrain_stage_v1_stage_proto_depIdxs = []int32{
 	18, // 6: refrain.stage.v1.Record.gaps:type_name -> refrain.stage.v1.Gap
 	12, // 7: refrain.stage.v1.Record.senders:type_name -> refrain.stage.v1.Sender
 	19, // 8: refrain.stage.v1.Record.attempt:type_name -> refrain.stage.v1.Attempt
-	8,  // 9: refrain.stage.v1.CellBody.deltas:type_name -> refrain.stage.v1.Delta
-	27, // 10: refrain.stage.v1.CellBody.wake:type_name -> google.protobuf.Timestamp
-	27, // 11: refrain.stage.v1.CellBody.at:type_name -> google.protobuf.Timestamp
-	1,  // 12: refrain.stage.v1.Delta.kind:type_name -> refrain.stage.v1.DeltaKind
-	27, // 13: refrain.stage.v1.Addressed.at:type_name -> google.protobuf.Timestamp
-	11, // 14: refrain.stage.v1.Letter.items:type_name -> refrain.stage.v1.LetterItem
-	27, // 15: refrain.stage.v1.Letter.now:type_name -> google.protobuf.Timestamp
-	9,  // 16: refrain.stage.v1.LetterItem.fact:type_name -> refrain.stage.v1.Addressed
-	14, // 17: refrain.stage.v1.Arrivals.items:type_name -> refrain.stage.v1.Arrival
-	27, // 18: refrain.stage.v1.Arrival.received_at:type_name -> google.protobuf.Timestamp
-	27, // 19: refrain.stage.v1.Arrival.at:type_name -> google.protobuf.Timestamp
-	15, // 20: refrain.stage.v1.Arrival.ping:type_name -> refrain.stage.v1.Ping
-	16, // 21: refrain.stage.v1.Arrival.catalog:type_name -> refrain.stage.v1.CatalogApplied
-	17, // 22: refrain.stage.v1.Arrival.redrive:type_name -> refrain.stage.v1.Redrive
-	9,  // 23: refrain.stage.v1.Redrive.addressed:type_name -> refrain.stage.v1.Addressed
-	27, // 24: refrain.stage.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	9,  // 25: refrain.stage.v1.DeadLetter.addressed:type_name -> refrain.stage.v1.Addressed
-	2,  // 26: refrain.stage.v1.GetClockResponse.mode:type_name -> refrain.stage.v1.ClockMode
-	27, // 27: refrain.stage.v1.GetClockResponse.now:type_name -> google.protobuf.Timestamp
-	27, // 28: refrain.stage.v1.GetClockResponse.until:type_name -> google.protobuf.Timestamp
-	27, // 29: refrain.stage.v1.AdvanceClockResponse.until:type_name -> google.protobuf.Timestamp
-	27, // 30: refrain.stage.v1.SwitchToWallResponse.at:type_name -> google.protobuf.Timestamp
-	21, // 31: refrain.stage.v1.ClockService.GetClock:input_type -> refrain.stage.v1.GetClockRequest
-	23, // 32: refrain.stage.v1.ClockService.AdvanceClock:input_type -> refrain.stage.v1.AdvanceClockRequest
-	25, // 33: refrain.stage.v1.ClockService.SwitchToWall:input_type -> refrain.stage.v1.SwitchToWallRequest
-	22, // 34: refrain.stage.v1.ClockService.GetClock:output_type -> refrain.stage.v1.GetClockResponse
-	24, // 35: refrain.stage.v1.ClockService.AdvanceClock:output_type -> refrain.stage.v1.AdvanceClockResponse
-	26, // 36: refrain.stage.v1.ClockService.SwitchToWall:output_type -> refrain.stage.v1.SwitchToWallResponse
-	34, // [34:37] is the sub-list for method output_type
-	31, // [31:34] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	19, // 9: refrain.stage.v1.Record.suspects:type_name -> refrain.stage.v1.Attempt
+	8,  // 10: refrain.stage.v1.CellBody.deltas:type_name -> refrain.stage.v1.Delta
+	28, // 11: refrain.stage.v1.CellBody.wake:type_name -> google.protobuf.Timestamp
+	28, // 12: refrain.stage.v1.CellBody.at:type_name -> google.protobuf.Timestamp
+	1,  // 13: refrain.stage.v1.Delta.kind:type_name -> refrain.stage.v1.DeltaKind
+	28, // 14: refrain.stage.v1.Addressed.at:type_name -> google.protobuf.Timestamp
+	11, // 15: refrain.stage.v1.Letter.items:type_name -> refrain.stage.v1.LetterItem
+	28, // 16: refrain.stage.v1.Letter.now:type_name -> google.protobuf.Timestamp
+	9,  // 17: refrain.stage.v1.LetterItem.fact:type_name -> refrain.stage.v1.Addressed
+	14, // 18: refrain.stage.v1.Arrivals.items:type_name -> refrain.stage.v1.Arrival
+	28, // 19: refrain.stage.v1.Arrival.received_at:type_name -> google.protobuf.Timestamp
+	28, // 20: refrain.stage.v1.Arrival.at:type_name -> google.protobuf.Timestamp
+	15, // 21: refrain.stage.v1.Arrival.ping:type_name -> refrain.stage.v1.Ping
+	16, // 22: refrain.stage.v1.Arrival.catalog:type_name -> refrain.stage.v1.CatalogApplied
+	17, // 23: refrain.stage.v1.Arrival.redrive:type_name -> refrain.stage.v1.Redrive
+	9,  // 24: refrain.stage.v1.Redrive.addressed:type_name -> refrain.stage.v1.Addressed
+	28, // 25: refrain.stage.v1.LateWakeUp.at:type_name -> google.protobuf.Timestamp
+	28, // 26: refrain.stage.v1.LateWakeUp.again:type_name -> google.protobuf.Timestamp
+	28, // 27: refrain.stage.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	9,  // 28: refrain.stage.v1.DeadLetter.addressed:type_name -> refrain.stage.v1.Addressed
+	2,  // 29: refrain.stage.v1.GetClockResponse.mode:type_name -> refrain.stage.v1.ClockMode
+	28, // 30: refrain.stage.v1.GetClockResponse.now:type_name -> google.protobuf.Timestamp
+	28, // 31: refrain.stage.v1.GetClockResponse.until:type_name -> google.protobuf.Timestamp
+	28, // 32: refrain.stage.v1.AdvanceClockResponse.until:type_name -> google.protobuf.Timestamp
+	28, // 33: refrain.stage.v1.SwitchToWallResponse.at:type_name -> google.protobuf.Timestamp
+	22, // 34: refrain.stage.v1.ClockService.GetClock:input_type -> refrain.stage.v1.GetClockRequest
+	24, // 35: refrain.stage.v1.ClockService.AdvanceClock:input_type -> refrain.stage.v1.AdvanceClockRequest
+	26, // 36: refrain.stage.v1.ClockService.SwitchToWall:input_type -> refrain.stage.v1.SwitchToWallRequest
+	23, // 37: refrain.stage.v1.ClockService.GetClock:output_type -> refrain.stage.v1.GetClockResponse
+	25, // 38: refrain.stage.v1.ClockService.AdvanceClock:output_type -> refrain.stage.v1.AdvanceClockResponse
+	27, // 39: refrain.stage.v1.ClockService.SwitchToWall:output_type -> refrain.stage.v1.SwitchToWallResponse
+	37, // [37:40] is the sub-list for method output_type
+	34, // [34:37] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_refrain_stage_v1_stage_proto_init() }
@@ -2289,7 +2408,7 @@ func file_refrain_stage_v1_stage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_stage_v1_stage_proto_rawDesc), len(file_refrain_stage_v1_stage_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
