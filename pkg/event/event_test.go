@@ -190,19 +190,19 @@ func TestReservedTypes(t *testing.T) {
 		}
 		return list
 	}
-	got, problems := event.ConsentOf(event.TypeConsentGiven, props(map[string]any{"channel": "email", "topic": "news", "expires_at": "2027-01-01T00:00:00Z"}))
+	got, problems, _ := event.ConsentOf(event.TypeConsentGiven, props(map[string]any{"channel": "email", "topic": "news", "expires_at": "2027-01-01T00:00:00Z"}), nil)
 	want := &eventv1.Consent{State: eventv1.ConsentState_CONSENT_STATE_GIVEN, Channel: "email", Topic: "news",
 		ExpiresAt: timestamppb.New(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC))}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || len(problems) > 0 {
 		t.Errorf("problems %v, consent (-want +got):\n%s", problems, diff)
 	}
-	if got, problems := event.ConsentOf(event.TypeConsentWithdrawn, nil); got.GetChannel() != "*" || got.GetTopic() != "*" || len(problems) > 0 {
+	if got, problems, _ := event.ConsentOf(event.TypeConsentWithdrawn, nil, nil); got.GetChannel() != "*" || got.GetTopic() != "*" || len(problems) > 0 {
 		t.Errorf("withdrawn from everything: %v, %v", got, problems)
 	}
-	if _, problems := event.ConsentOf(event.TypeConsentGiven, props(map[string]any{"expires_at": "soon"})); len(problems) != 3 {
+	if _, problems, _ := event.ConsentOf(event.TypeConsentGiven, props(map[string]any{"expires_at": "soon"}), nil); len(problems) != 3 {
 		t.Errorf("problems %v", problems)
 	}
-	if got, _ := event.ConsentOf("order_placed", nil); got != nil {
+	if got, _, _ := event.ConsentOf("order_placed", nil, nil); got != nil {
 		t.Errorf("an order is %v", got)
 	}
 	for kind := eventv1.OutcomeKind(1); kind <= 8; kind++ {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
@@ -129,24 +128,34 @@ func (k *Kinds) EndpointKind(channel string) (IdentifierKind, bool) {
 // ErrBlocked are wrapped with what is wrong; a value that does not fit its kind is an error too.
 // Normalising twice changes nothing.
 func (k *Kinds) Normalise(kind, value string) (string, error) {
+	id, err := k.Identifier(kind, value)
+	return id.GetValue(), err
+}
+
+// Identifier is Normalise that also says how the value is written to, where that is another form than the one in
+// which it is compared.
+func (k *Kinds) Identifier(kind, value string) (*eventv1.Identifier, error) {
 	def, ok := k.byName[kind]
 	if !ok {
-		return "", fmt.Errorf("%w %q: declare it as an Identifier", ErrUnknownKind, kind)
+		return nil, fmt.Errorf("%w %q: declare it as an Identifier", ErrUnknownKind, kind)
 	}
 	if !utf8.ValidString(value) {
-		return "", errors.New("the value is not valid UTF-8")
+		return nil, errors.New("the value is not valid UTF-8")
 	}
-	out, err := normalise(def.Normaliser, strings.TrimSpace(value))
+	out, written, err := normalise(def.Normaliser, value)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if isBlocked(out) || slices.Contains(def.Blocked, out) {
-		return "", fmt.Errorf("%w: leave it out instead", ErrBlocked)
+		return nil, fmt.Errorf("%w: leave it out instead", ErrBlocked)
 	}
-	if len(out) > maxIdentifier {
-		return "", fmt.Errorf("the value has %d bytes, more than %d", len(out), maxIdentifier)
+	if n := max(len(out), len(written)); n > maxIdentifier {
+		return nil, fmt.Errorf("the value has %d bytes, more than %d", n, maxIdentifier)
 	}
-	return out, nil
+	if written == out {
+		written = ""
+	}
+	return &eventv1.Identifier{Kind: kind, Value: out, Written: written}, nil
 }
 
 // Order returns ids strongest first, each (kind, value) once. Equally strong kinds go by name, persons and

@@ -21,6 +21,8 @@ const (
 	MaxName        = 200
 	// MaxDepth is how deep lists and objects may nest.
 	MaxDepth = 16
+
+	maxShort = 64 // of what is one word: a zone, a channel, a topic
 )
 
 // Problem is something wrong with one event.
@@ -104,7 +106,7 @@ func (p *problems) time(field string, t *timestamppb.Timestamp) {
 		p.add(field, "is missing")
 		return
 	}
-	if y := t.AsTime().Year(); !t.IsValid() || y < 1900 || y > 2200 {
+	if y := t.AsTime().Year(); !t.IsValid() || y < firstYear || y > lastYear {
 		p.add(field, "is not a time between the years 1900 and 2200")
 	}
 }
@@ -142,13 +144,17 @@ func (p *problems) properties(field string, list []*eventv1.Property, depth int)
 		return
 	}
 	for i, prop := range list {
-		if n := prop.GetName(); n == "" || len(n) > MaxName || !utf8.ValidString(n) {
-			p.text(fmt.Sprintf("%s[%d].name", field, i), n, MaxName)
-			continue
-		}
-		if !plain(prop.GetValue()) {
-			p.value(field+"."+cut(prop.GetName()), prop.GetValue(), depth+1)
-		}
+		p.property(field, i, prop, depth)
+	}
+}
+
+func (p *problems) property(field string, i int, prop *eventv1.Property, depth int) {
+	if n := prop.GetName(); n == "" || len(n) > MaxName || !utf8.ValidString(n) {
+		p.text(fmt.Sprintf("%s[%d].name", field, i), n, MaxName)
+		return
+	}
+	if !plain(prop.GetValue()) {
+		p.value(field+"."+cut(prop.GetName()), prop.GetValue(), depth+1)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
@@ -177,6 +178,39 @@ func Property(list []*eventv1.Property, name string) *eventv1.Value {
 // TextOf returns a property's text without surrounding space; empty if it is missing or no text.
 func TextOf(list []*eventv1.Property, name string) string {
 	return strings.TrimSpace(Property(list, name).GetText())
+}
+
+// IdentifierText is what a value says as an identifier: a text without surrounding space, or a number's digits, so
+// that 12345, 12345.0 and "12345" are one. Empty for anything else.
+func IdentifierText(v *eventv1.Value) string {
+	switch k := v.GetKind().(type) {
+	case *eventv1.Value_Text:
+		return strings.TrimSpace(k.Text)
+	case *eventv1.Value_Integer:
+		return strconv.FormatInt(k.Integer, 10)
+	case *eventv1.Value_Number:
+		return strconv.FormatFloat(k.Number, 'f', -1, 64)
+	}
+	return ""
+}
+
+// NumberText is a JSON number as an identifier is written: a number without a fraction has none, whatever the way it
+// is written. Digits are never lost.
+func NumberText(n json.Number) string {
+	text := n.String()
+	if i, err := n.Int64(); err == nil {
+		return strconv.FormatInt(i, 10)
+	}
+	if strings.ContainsAny(text, "eE") {
+		if f, err := n.Float64(); err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+			return strconv.FormatInt(int64(f), 10)
+		}
+		return text
+	}
+	if strings.Contains(text, ".") {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text
 }
 
 // IsNull says whether v is null: unset, or without a kind.

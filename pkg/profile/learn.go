@@ -105,7 +105,7 @@ func byName(t *profilev1.Trait, name string) int { return strings.Compare(t.GetN
 func (d *draft) endpoints(e *eventv1.Event) {
 	for _, id := range d.named(e) {
 		if k, ok := d.rules.kinds.Kind(id.GetKind()); ok && k.Class == event.ClassEndpoint && k.Channel != "" && d.has(id) {
-			d.endpoint(k.Channel, id.GetValue(), e.GetAt())
+			d.endpoint(k.Channel, id, e.GetAt())
 		}
 	}
 }
@@ -119,17 +119,16 @@ func (d *draft) named(e *eventv1.Event) []*eventv1.Identifier {
 		return all
 	}
 	for _, k := range d.rules.endpoint {
-		given := event.TextOf(e.GetTraits(), k.Name)
-		address, err := d.rules.kinds.Normalise(k.Name, given)
+		given := event.IdentifierText(event.Property(e.GetTraits(), k.Name))
+		id, err := d.rules.kinds.Identifier(k.Name, given)
 		if given == "" || err != nil {
 			continue
 		}
-		id := &eventv1.Identifier{Kind: k.Name, Value: address}
 		first := all[0]
-		if d.rules.class(first.GetKind()) != event.ClassPerson && !d.rules.kinds.Order([]*eventv1.Identifier{first, id})[0].EqualVT(first) {
+		if d.rules.class(first.GetKind()) != event.ClassPerson && !sameIdentifier(d.rules.kinds.Order([]*eventv1.Identifier{first, id})[0], first) {
 			continue
 		}
-		if !slices.ContainsFunc(all, func(known *eventv1.Identifier) bool { return known.EqualVT(id) }) {
+		if !slices.ContainsFunc(all, func(known *eventv1.Identifier) bool { return sameIdentifier(known, id) }) {
 			all = append(slices.Clip(all), id)
 		}
 	}
@@ -147,21 +146,24 @@ func (d *draft) unreach(address string) {
 
 // endpoint notes that the customer was reached at an address at a time. Of the addresses of a channel
 // the one heard of last is kept, and all that may never be used again.
-func (d *draft) endpoint(channel, address string, at *timestamppb.Timestamp) {
-	before := current(d.leaf.GetEndpoints(), channel)
+func (d *draft) endpoint(channel string, id *eventv1.Identifier, at *timestamppb.Timestamp) {
+	before := current(d.leaf.GetEndpoints(), channel).CloneVT()
 	known := false
 	for _, ep := range d.leaf.GetEndpoints() {
-		if ep.GetChannel() == channel && ep.GetAddress() == address {
-			ep.Since, known = later(ep.GetSince(), at), true
+		if ep.GetChannel() != channel || ep.GetAddress() != id.GetValue() {
+			continue
+		}
+		if known = true; !at.AsTime().Before(ep.GetSince().AsTime()) {
+			ep.Since, ep.Written = at, id.GetWritten()
 		}
 	}
 	if !known {
-		d.leaf.Endpoints = append(d.leaf.GetEndpoints(), &profilev1.Endpoint{Channel: channel, Address: address, Since: at})
+		d.leaf.Endpoints = append(d.leaf.GetEndpoints(), &profilev1.Endpoint{Channel: channel, Address: id.GetValue(), Written: id.GetWritten(), Since: at})
 	}
 	slices.SortFunc(d.leaf.GetEndpoints(), compareEndpoints)
 	after := current(d.leaf.GetEndpoints(), channel)
 	d.forget(channel, after)
-	if before.GetAddress() != after.GetAddress() {
+	if before.GetAddress() != after.GetAddress() || before.GetWritten() != after.GetWritten() {
 		d.basis = true
 	}
 }

@@ -39,7 +39,7 @@ func (d *draft) link(e *eventv1.Event) {
 			d.conflict(&profilev1.IdentityConflict{Kind: id.GetKind(), Claimant: d.p.GetId(), Cause: e.GetId()})
 			continue
 		}
-		d.leaf.Identities = append(d.leaf.GetIdentities(), &profilev1.Identity{Identifier: id, Since: e.GetAt(), Cause: e.GetId()})
+		d.leaf.Identities = append(d.leaf.GetIdentities(), &profilev1.Identity{Identifier: bare(id), Since: e.GetAt(), Cause: e.GetId()})
 		d.fact(&profilev1.Fact{Fact: &profilev1.Fact_IdentifierLinked{
 			IdentifierLinked: &profilev1.IdentifierLinked{Kind: id.GetKind(), Cause: e.GetId()},
 		}})
@@ -54,7 +54,17 @@ func login(e *eventv1.Event) bool {
 }
 
 func (d *draft) has(id *eventv1.Identifier) bool {
-	return slices.ContainsFunc(d.leaf.GetIdentities(), func(i *profilev1.Identity) bool { return i.GetIdentifier().EqualVT(id) })
+	return slices.ContainsFunc(d.leaf.GetIdentities(), func(i *profilev1.Identity) bool { return sameIdentifier(i.GetIdentifier(), id) })
+}
+
+// sameIdentifier says whether two identifiers name one. How an address is written to is no part of that.
+func sameIdentifier(a, b *eventv1.Identifier) bool {
+	return a.GetKind() == b.GetKind() && a.GetValue() == b.GetValue()
+}
+
+// bare is an identifier without how it is written to.
+func bare(id *eventv1.Identifier) *eventv1.Identifier {
+	return &eventv1.Identifier{Kind: id.GetKind(), Value: id.GetValue()}
 }
 
 func (d *draft) hasKind(kind string) bool {
@@ -63,7 +73,7 @@ func (d *draft) hasKind(kind string) bool {
 
 func (d *draft) claim(id *eventv1.Identifier, e *eventv1.Event) {
 	d.post(d.rules.hasher.Home(e.GetTenant(), id), &profilev1.Letter{Letter: &profilev1.Letter_Claim{Claim: &profilev1.ClaimIdentifier{
-		Identifier: id, Tenant: e.GetTenant(), ProfileId: d.p.GetId(), Cause: e.GetId(), At: e.GetAt(),
+		Identifier: bare(id), Tenant: e.GetTenant(), ProfileId: d.p.GetId(), Cause: e.GetId(), At: e.GetAt(),
 	}}})
 }
 

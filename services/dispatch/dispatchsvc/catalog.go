@@ -1,6 +1,7 @@
 package dispatchsvc
 
 import (
+	"cmp"
 	"context"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
@@ -112,5 +113,5 @@ func address(endpoints []*profilev1.Endpoint, channel, kind string) string {
 			best = e
 		}
 	}
-	return best.GetAddress()
+	return cmp.Or(best.GetWritten(), best.GetAddress())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
@@ -194,11 +195,15 @@ func maybeUrgent(body []byte) bool {
 	return false
 }
 
+// maybeUrgentType is maybeUrgent for the header that names a CloudEvent's type, where % may spell anything.
+func maybeUrgentType(value string) bool {
+	return maybeUrgent([]byte(value)) || strings.Contains(value, "%")
+}
+
 // hasUrgent is maybeUrgent for events.
 func hasUrgent(events []*eventv1.Event) bool {
 	for _, e := range events {
-		consent, _ := event.ConsentOf(e.GetType(), nil)
-		if consent != nil || event.Lane(e) == event.LaneControl {
+		if event.IsConsent(e.GetType()) || event.Lane(e) == event.LaneControl {
 			return true
 		}
 	}

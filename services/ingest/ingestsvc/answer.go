@@ -26,6 +26,8 @@ type answer struct {
 	Positions []position `json:"positions,omitempty"`
 	// IDs that were made for items which had none.
 	IDs []madeID `json:"ids,omitempty"`
+	// Remarks say what of accepted items was taken otherwise than it was published.
+	Remarks []remark `json:"remarks,omitempty"`
 
 	after time.Duration
 }
@@ -35,6 +37,13 @@ type refusal struct {
 	Field      string `json:"field"`
 	Why        string `json:"why"`
 	DeadLetter string `json:"dead_letter"`
+}
+
+// remark is about an accepted item: an optional field that could not be used was set aside, a zone was assumed.
+type remark struct {
+	Index int    `json:"index"`
+	Field string `json:"field"`
+	Why   string `json:"why"`
 }
 
 type position struct {
@@ -62,6 +71,9 @@ func answerTo(r receipt) answer {
 		}
 		if res.madeID {
 			a.IDs = append(a.IDs, madeID{i, res.id})
+		}
+		for _, r := range remarksOf(res.remarks) {
+			a.Remarks = append(a.Remarks, remark{i, r.GetField(), r.GetWhy()})
 		}
 		p := positionOf(res.position)
 		key := fmt.Sprint(p.Lane, "/", p.Partition)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+
+	"refrain.dev/pkg/event"
 )
 
 const perBatch = 500
@@ -18,7 +20,7 @@ func BenchmarkGRPCBatch(b *testing.B) {
 		req.Events = append(req.Events, &eventv1.Event{
 			Id: fmt.Sprint(i), Type: "order_placed", Kind: eventv1.Kind_KIND_TRACK,
 			Identifiers: []*eventv1.Identifier{id("user_id", fmt.Sprint("u", i))},
-			Properties:  []*eventv1.Property{prop("total", &eventv1.Value{Kind: &eventv1.Value_Integer{Integer: 12}}), prop("sku", textValue("abc"))},
+			Properties:  []*eventv1.Property{prop("total", &eventv1.Value{Kind: &eventv1.Value_Integer{Integer: 12}}), prop("sku", event.Text("abc"))},
 		})
 	}
 	for b.Loop() {

@@ -13,7 +13,6 @@ import (
 	"github.com/cloudevents/sdk-go/v2/binding"
 	ce "github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
@@ -23,18 +22,29 @@ import (
 // parseCloudEvents reads a body in binary, structured or batch mode. An error means that nothing could be
 // read.
 func parseCloudEvents(ctx context.Context, header http.Header, body []byte) ([]*item, error) {
-	if err := guardHeader(header); err != nil {
+	header, odd, err := decodedHeader(header)
+	if err != nil {
 		return nil, err
 	}
 	media, _, _ := strings.Cut(strings.ToLower(header.Get("Content-Type")), ";")
-	if strings.HasSuffix(strings.TrimSpace(media), "json") {
+	media = strings.TrimSpace(media)
+	if strings.HasSuffix(media, "json") {
 		if err := guardJSON(body); err != nil {
 			return nil, err
 		}
 	}
-	if cehttp.IsHTTPBatch(header) {
+	switch {
+	case cehttp.IsHTTPBatch(header):
 		return parseCloudEventBatch(body)
+	case media == ce.ApplicationCloudEventsJSON:
+		it, err := cloudEventJSON(body)
+		if err != nil {
+			return nil, fmt.Errorf("is not a CloudEvent: %w", err)
+		}
+		return []*item{it}, nil
 	}
+	at := stated{"time", header.Get(cePrefix + "time")}
+	header.Del(cePrefix + "time")
 	message := cehttp.NewMessage(header, io.NopCloser(bytes.NewReader(body)))
 	if message.ReadEncoding() == binding.EncodingUnknown {
 		return nil, errors.New("is not a CloudEvent: neither ce- headers nor application/cloudevents+json")
@@ -43,19 +53,10 @@ func parseCloudEvents(ctx context.Context, header http.Header, body []byte) ([]*
 	if err != nil {
 		return nil, fmt.Errorf("is not a CloudEvent: %w", err)
 	}
-	return []*item{cloudEventItem(e)}, nil
-}
-
-// guardHeader refuses attribute values that are no text.
-func guardHeader(header http.Header) error {
-	for name, values := range header {
-		for _, v := range values {
-			if strings.HasPrefix(strings.ToLower(name), "ce-") && strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
-				return fmt.Errorf("header %s: holds control characters or bytes that are no UTF-8", strings.ToLower(name))
-			}
-		}
-	}
-	return nil
+	it := cloudEventItem(e)
+	it.happened = []stated{at}
+	it.oddAttributes(odd)
+	return []*item{it}, nil
 }
 
 func parseCloudEventBatch(body []byte) ([]*item, error) {
@@ -68,13 +69,11 @@ func parseCloudEventBatch(body []byte) ([]*item, error) {
 	}
 	items := make([]*item, len(raws))
 	for i, raw := range raws {
-		e := &ce.Event{}
-		if err := e.UnmarshalJSON(raw); err != nil {
-			items[i] = &item{raw: raw, problems: []event.Problem{{Why: "is not a CloudEvent: " + printable(err)}}}
-			continue
+		it, err := cloudEventJSON(raw)
+		if err != nil {
+			it = &item{raw: raw, problems: []event.Problem{{Why: "is not a CloudEvent: " + printable(err)}}}
 		}
-		items[i] = cloudEventItem(e)
-		items[i].raw = raw
+		items[i] = it
 	}
 	return items, nil
 }
@@ -94,9 +93,6 @@ func cloudEventItem(e *ce.Event) *item {
 	it.event = &eventv1.Event{
 		Id: cloudEventID(e), Type: e.Type(), Kind: eventv1.Kind_KIND_TRACK,
 		Context: &eventv1.Context{Via: viaCloudEvents, Source: e.Source()},
-	}
-	if at := e.Time(); !at.IsZero() {
-		it.event.At = timestamppb.New(at)
 	}
 	if len(e.Source()) > event.MaxName {
 		it.event.Context.Source = ""
@@ -161,8 +157,12 @@ func (it *item) cloudEventData(e *ce.Event) {
 		it.problem("data", err.Error())
 		return
 	}
+	if tame, odd := tamed(v); odd {
+		v = tame
+		it.remark("data", "holds a number that is out of range; it is kept as text")
+	}
 	members, ok := v.(map[string]any)
-	if !ok {
+	if list, empty := v.([]any); !ok && (!empty || len(list) > 0) {
 		members = map[string]any{"data": v}
 	}
 	properties, err := event.Properties(members)

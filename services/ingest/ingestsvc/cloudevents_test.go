@@ -36,7 +36,7 @@ func wantOrder() *eventv1.Event {
 	return &eventv1.Event{
 		Id: "/shop#7", Tenant: "default", Type: "order_placed", Kind: eventv1.Kind_KIND_TRACK,
 		At: timestamppb.New(noon.Add(-time.Hour)), ReceivedAt: timestamppb.New(noon),
-		Identifiers: []*eventv1.Identifier{id("user_id", "ü1"), id("email", "ann@shop.example")},
+		Identifiers: []*eventv1.Identifier{id("user_id", "ü1"), {Kind: "email", Value: "ann@shop.example", Written: "Ann@shop.example"}},
 		Properties:  []*eventv1.Property{prop("paid", event.Flag(true)), prop("total", event.Integer(12))},
 		Context:     &eventv1.Context{Via: "cloudevents", Source: "/shop", TimeZone: "Asia/Tokyo"},
 	}

@@ -55,6 +55,7 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 	}
 	now := d.clock.Now()
 	for _, it := range s.items {
+		d.times(s.tenant, it)
 		d.prepare(s.tenant, it, d.expiry(it, now))
 	}
 	s.timed = d.stamper.Skew()
@@ -188,7 +189,7 @@ func (d *door) submit(ctx context.Context, s submission, done func()) ([]*ticket
 func (d *door) await(ctx context.Context, tickets []*ticket, s submission, results []result) error {
 	for i, it := range s.items {
 		if it.stored != nil {
-			results[i] = result{id: it.event.GetId(), madeID: it.madeID, position: it.stored}
+			results[i] = result{id: it.event.GetId(), madeID: it.madeID, position: it.stored, remarks: it.remarks}
 		}
 	}
 	var errs []error
@@ -201,7 +202,7 @@ func (d *door) await(ctx context.Context, tickets []*ticket, s submission, resul
 		position := &eventv1.Position{Partition: uint32(t.to.partition), Lane: t.to.lane, Sequence: sequence} //nolint:gosec // at most 1024
 		for _, i := range t.items {
 			e := s.items[i]
-			results[i] = result{id: e.event.GetId(), madeID: e.madeID, position: position}
+			results[i] = result{id: e.event.GetId(), madeID: e.madeID, position: position, remarks: e.remarks}
 		}
 	}
 	return errors.Join(errs...)

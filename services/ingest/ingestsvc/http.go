@@ -92,7 +92,7 @@ func (h *httpEntrances) read(w http.ResponseWriter, r *http.Request, via string,
 		refuseBody(w, err)
 		return nil, nil
 	}
-	if class == overload.Normal && (maybeUrgent(body) || maybeUrgent([]byte(r.Header.Get("Ce-Type")))) {
+	if class == overload.Normal && (maybeUrgent(body) || maybeUrgentType(r.Header.Get("Ce-Type"))) {
 		class = overload.Urgent
 	}
 	if err := h.door.begin(r.Context(), visit, class, r.Header.Get(laneHeader)); err != nil {

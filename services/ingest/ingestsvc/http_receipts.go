@@ -3,9 +3,6 @@ package ingestsvc
 import (
 	"net/http"
 	"strings"
-	"time"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
@@ -19,7 +16,7 @@ type providerReceipt struct {
 	Kind string `json:"kind"`
 	// ID makes repeats recognisable; without it a receipt of one kind counts once per token.
 	ID     string `json:"id"`
-	At     string `json:"at"`
+	At     any    `json:"at"`
 	Reason string `json:"reason"`
 }
 
@@ -66,12 +63,6 @@ func receiptItem(in providerReceipt, raw []byte) *item {
 		Context: &eventv1.Context{Via: viaReceipt},
 		Outcome: &eventv1.Outcome{Kind: kind, Token: in.Token, Reason: strings.ToValidUTF8(in.Reason, "?")},
 	}
-	if in.At != "" {
-		at, err := time.Parse(time.RFC3339, in.At)
-		if err != nil {
-			it.problem("at", "is not a time as in 2026-11-21T08:00:00Z")
-		}
-		it.event.At = timestamppb.New(at)
-	}
+	it.happened = []stated{{"at", in.At}}
 	return it
 }

@@ -1,6 +1,7 @@
 package ingestsvc
 
 import (
+	"encoding/json"
 	"time"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
@@ -17,10 +18,20 @@ type item struct {
 	event *eventv1.Event
 	// fields says where each identifier of the event stood, for refusals.
 	fields []string
-	// sentAt is when the publisher says it sent the item, by its own clock; zero if it does not say.
+	// happened is when it happened, by the publisher, the first that can be read counting; sent is when the publisher
+	// says it sent the item. Both as they came: they may need a zone (see times).
+	happened []stated
+	sent     stated
+	// sentAt is sent, read; zero if the publisher does not say.
 	sentAt time.Time
-	// problems that the entrance found.
+	// untimed is what is wrong with the times if none could be read.
+	untimed []event.Problem
+	// problems that the entrance found: the item is refused.
 	problems []event.Problem
+	// remarks are about what was taken otherwise than it was published; the item is accepted all the same.
+	remarks []event.Problem
+	// unusable are identifiers that cannot be read. They are set aside unless no other is there.
+	unusable []event.Problem
 	// lane that was asked for; empty for none.
 	lane string
 	// forever lets a token be used after it has expired, which only an opt-out may.
@@ -44,6 +55,14 @@ func (it *item) skipped() bool { return len(it.problems) > 0 || it.refusal != ni
 func (it *item) problem(field, why string) {
 	it.problems = append(it.problems, event.Problem{Field: field, Why: why})
 }
+
+// remark notes what was taken otherwise than it was published.
+func (it *item) remark(field, why string) {
+	it.remarks = append(it.remarks, event.Problem{Field: field, Why: why})
+}
+
+// aside notes that an optional field is left out, and why.
+func (it *item) aside(field, why string) { it.remarks = append(it.remarks, event.SetAside(field, why)) }
 
 // identify adds an identifier and remembers where it stood.
 func (it *item) identify(field, kind, value string) {
@@ -85,4 +104,25 @@ type result struct {
 	// refused is empty if the item was accepted.
 	refused    []event.Problem
 	deadLetter string
+	// remarks on an accepted item.
+	remarks []event.Problem
+}
+
+// stated is a time as it came: where it stood and a text or number; nil if it was not there.
+type stated struct {
+	field string
+	value any
+}
+
+func (s stated) said() bool { return s.value != nil && s.value != "" }
+
+// read makes a time of it.
+func (s stated) read(zone *time.Location) (event.Instant, error) {
+	switch v := s.value.(type) {
+	case string:
+		return event.ParseInstant(v, zone)
+	case json.Number:
+		return event.ParseInstant(v.String(), zone)
+	}
+	return event.Instant{}, event.ErrNotATime
 }

@@ -74,3 +74,27 @@ func shape(wrong *json.UnmarshalTypeError) string {
 	}
 	return "another type"
 }
+
+// tamed returns a decoded value with numbers that no float can hold as text. odd says that there are any; else the value
+// itself is returned.
+func tamed(v any) (tame any, odd bool) {
+	switch v := v.(type) {
+	case json.Number:
+		if _, err := v.Float64(); err != nil {
+			return v.String(), true
+		}
+	case []any:
+		for i, x := range v {
+			if tame, bad := tamed(x); bad {
+				v[i], odd = tame, true
+			}
+		}
+	case map[string]any:
+		for name, x := range v {
+			if tame, bad := tamed(x); bad {
+				v[name], odd = tame, true
+			}
+		}
+	}
+	return v, odd
+}

@@ -96,7 +96,7 @@ func (n *natsEntrance) arrived(ctx context.Context, m *nats.Msg) {
 // class is how a request stands. Protobuf does not tell from outside, and is looked into when it would be
 // refused.
 func (n *natsEntrance) class(m *nats.Msg) overload.Class {
-	if maybeUrgent(m.Data) || maybeUrgent([]byte(canonical(m.Header).Get("Ce-Type"))) {
+	if maybeUrgent(m.Data) || maybeUrgentType(canonical(m.Header).Get("Ce-Type")) {
 		return overload.Urgent
 	}
 	if !isProto(m.Header) || n.door.closed(m.Header.Get(laneHeader)) == nil {

@@ -2,6 +2,7 @@ package ingestsvc
 
 import (
 	"context"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -34,12 +35,15 @@ type subscriber interface {
 	FlushWithContext(ctx context.Context) error
 }
 
-// kinds says which identifier kinds there are now.
+// kinds says which identifier kinds there are now, and in which zone the times are that name none.
 type kinds interface {
 	Kinds(tenant string) *event.Kinds
+	Zone(tenant string) *time.Location
 }
 
 // defaultKinds is kinds for a mesh in which no others are declared.
 type defaultKinds struct{ set *event.Kinds }
 
 func (d defaultKinds) Kinds(string) *event.Kinds { return d.set }
+
+func (defaultKinds) Zone(string) *time.Location { return time.UTC }

@@ -3,10 +3,11 @@ package ingestsvc
 import (
 	"cmp"
 	"encoding/hex"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
@@ -31,6 +32,10 @@ func (d *door) prepare(tenant string, it *item, now time.Time) {
 	}
 	e.Tenant = tenant
 	d.recognise(it)
+	if e.GetConsent().GetState() == eventv1.ConsentState_CONSENT_STATE_GIVEN {
+		it.problems = append(it.problems, it.untimed...) // when a permission was given decides whether it counts
+	}
+	it.remarks = append(it.remarks, event.Mend(e)...)
 	if e.GetOutcome() != nil || it.partition != nil {
 		d.address(it, now)
 	} else {
@@ -42,8 +47,58 @@ func (d *door) prepare(tenant string, it *item, now time.Time) {
 		it.problem("", "has "+strconv.Itoa(len(it.raw))+" bytes, more than "+strconv.Itoa(maxEvent))
 	}
 	if len(it.problems) == 0 {
+		e.Remarks = remarksOf(it.remarks)
 		d.place(it)
 	}
+}
+
+// times reads when an item happened and when it was sent, both by the publisher's clock; times without a zone are in the
+// tenant's. What cannot be read is set aside.
+func (d *door) times(tenant string, it *item) {
+	if it.event == nil {
+		return
+	}
+	zone := d.kinds.Zone(tenant)
+	for _, s := range it.happened {
+		if !s.said() {
+			continue
+		}
+		at, ok := it.time(s, zone)
+		if ok {
+			it.event.At, it.untimed = timestamppb.New(at), nil
+			break
+		}
+		it.untimed = append(it.untimed, event.Problem{Field: s.field, Why: event.ErrNotATime.Error()})
+	}
+	if it.sent.said() {
+		it.sentAt, _ = it.time(it.sent, zone)
+	}
+}
+
+func (it *item) time(s stated, zone *time.Location) (time.Time, bool) {
+	at, err := s.read(zone)
+	if err != nil {
+		it.aside(s.field, err.Error())
+		return time.Time{}, false
+	}
+	if at.Assumed {
+		it.remarks = append(it.remarks, event.AssumedZone(s.field, zone))
+	}
+	return at.At, true
+}
+
+// mostRemarks is how many remarks an event carries; the last one counts those beyond.
+const mostRemarks = 10
+
+func remarksOf(list []event.Problem) []*eventv1.Remark {
+	var out []*eventv1.Remark
+	for i, p := range list {
+		if i == mostRemarks-1 && len(list) > mostRemarks {
+			return append(out, &eventv1.Remark{Why: "and " + strconv.Itoa(len(list)-i) + " more"})
+		}
+		out = append(out, &eventv1.Remark{Field: shortened(p.Field), Why: shortened(p.Why)})
+	}
+	return out
 }
 
 // recognise turns reserved types into their kinds.
@@ -52,9 +107,10 @@ func (d *door) recognise(it *item) {
 	if e.GetKind() != eventv1.Kind_KIND_TRACK {
 		return
 	}
-	if consent, problems := event.ConsentOf(e.GetType(), e.GetProperties()); consent != nil {
+	if consent, problems, remarks := event.ConsentOf(e.GetType(), e.GetProperties(), d.kinds.Zone(e.GetTenant())); consent != nil {
 		e.Kind, e.Consent = eventv1.Kind_KIND_CONSENT, consent
 		it.problems = append(it.problems, problems...)
+		it.remarks = append(it.remarks, remarks...)
 		return
 	}
 	kind := event.OutcomeKindOf(e.GetType())
@@ -123,38 +179,39 @@ func (d *door) verify(text, tenant string, now time.Time) (token *decisionv1.Tok
 	return token, ""
 }
 
-// normalise puts identifiers into their stored form. Those that identify nobody are left out, unless no
-// other remains.
+// normalise puts identifiers into their stored form. Those that cannot be read or identify nobody are set aside, unless
+// no other remains.
 func (d *door) normalise(it *item) {
 	e, set := it.event, d.kinds.Kinds(it.event.GetTenant())
 	kept := make([]*eventv1.Identifier, 0, len(e.GetIdentifiers()))
-	blocked := ""
 	for i, id := range e.GetIdentifiers() {
-		value, err := set.Normalise(id.GetKind(), id.GetValue())
-		switch {
-		case errors.Is(err, event.ErrBlocked):
-			blocked = it.field(i)
-		case err != nil:
-			it.problem(it.field(i), err.Error())
-		default:
-			kept = append(kept, &eventv1.Identifier{Kind: id.GetKind(), Value: value})
+		normal, err := set.Identifier(id.GetKind(), id.GetValue())
+		if err != nil {
+			it.unusable = append(it.unusable, event.Problem{Field: it.field(i), Why: err.Error()})
+			continue
 		}
+		kept = append(kept, normal)
 	}
-	if len(kept) == 0 && blocked != "" {
-		it.problem(blocked, event.ErrBlocked.Error())
+	if len(kept) == 0 {
+		it.problems = append(it.problems, it.unusable...)
+	} else {
+		for _, p := range it.unusable {
+			it.aside(p.Field, p.Why)
+		}
 	}
 	e.Identifiers = set.Order(kept)
 	if e.GetAccount() == nil {
 		return
 	}
-	value, err := set.Normalise(e.GetAccount().GetKind(), e.GetAccount().GetValue())
+	account, err := set.Identifier(e.GetAccount().GetKind(), e.GetAccount().GetValue())
 	switch {
-	case errors.Is(err, event.ErrBlocked) && e.GetKind() != eventv1.Kind_KIND_GROUP:
-		e.Account = nil
-	case err != nil:
+	case err != nil && e.GetKind() == eventv1.Kind_KIND_GROUP:
 		it.problem("account", err.Error())
+	case err != nil:
+		it.aside("account", err.Error())
+		e.Account = nil
 	default:
-		e.Account = &eventv1.Identifier{Kind: e.GetAccount().GetKind(), Value: value}
+		e.Account = account
 	}
 }
 

@@ -32,6 +32,7 @@ type routing struct {
 type kindsOf struct {
 	tenant string
 	kinds  *event.Kinds
+	zone   *time.Location
 }
 
 func newRouting(cfg Config, deps run.Deps) *routing {
@@ -46,16 +47,19 @@ func decodeKinds(bundle []byte) (kindsOf, error) {
 	if err := b.UnmarshalVT(bundle); err != nil {
 		return kindsOf{}, fault.As(fault.Invalid, fmt.Errorf("decode bundle: %w", err))
 	}
-	tenant, declared := "", map[string]*definitionv1.IdentifierKind{}
+	tenant, zone, declared := "", time.UTC, map[string]*definitionv1.IdentifierKind{}
 	for _, r := range b.GetResources() {
 		if w := r.GetWorkspace(); w != nil {
 			tenant = w.GetTenant()
+			if known, err := time.LoadLocation(w.GetDefaultZone()); err == nil {
+				zone = known
+			}
 		}
 		if k := r.GetIdentifier(); k != nil {
 			declared[r.GetMetadata().GetName()] = k
 		}
 	}
-	return kindsOf{tenant: cmp.Or(tenant, "default"), kinds: event.KindsFrom(declared)}, nil
+	return kindsOf{tenant: cmp.Or(tenant, "default"), kinds: event.KindsFrom(declared), zone: zone}, nil
 }
 
 // Kinds implements kinds.
@@ -64,6 +68,14 @@ func (r *routing) Kinds(tenant string) *event.Kinds {
 		return now.kinds
 	}
 	return event.DefaultKinds()
+}
+
+// Zone implements kinds.
+func (r *routing) Zone(tenant string) *time.Location {
+	if now := r.now.Load(); now != nil && now.tenant == tenant {
+		return now.zone
+	}
+	return time.UTC
 }
 
 // run follows the catalog until ctx ends; known is called whenever the current one is known.

@@ -109,7 +109,7 @@ func protoItem(e *eventv1.Event, entrance string) *item {
 		return it
 	}
 	it.raw, it.event = raw, e
-	e.ReceivedAt = nil
+	e.ReceivedAt, e.Remarks = nil, nil
 	if e.Context == nil {
 		e.Context = &eventv1.Context{}
 	}
@@ -129,7 +129,7 @@ func protoItem(e *eventv1.Event, entrance string) *item {
 func protoAnswer(r receipt) *eventv1.PublishEventsResponse {
 	out := &eventv1.PublishEventsResponse{Results: make([]*eventv1.EventResult, len(r.results))}
 	for i, res := range r.results {
-		out.Results[i] = &eventv1.EventResult{Id: res.id, Position: res.position}
+		out.Results[i] = &eventv1.EventResult{Id: res.id, Position: res.position, Remarks: remarksOf(res.remarks)}
 		if len(res.refused) > 0 {
 			out.Results[i].Refusal = &eventv1.Refusal{
 				Index: uint32(i), Field: res.refused[0].Field, Why: whyOf(res), DeadLetter: res.deadLetter, //nolint:gosec // at most 2500

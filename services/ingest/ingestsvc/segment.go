@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
 	"refrain.dev/pkg/event"
@@ -44,9 +42,9 @@ func segmentKind(call string) eventv1.Kind {
 // segmentBatch is the body of /v1/batch.
 type segmentBatch struct {
 	Batch    []json.RawMessage `json:"batch"`
-	WriteKey string            `json:"writeKey"`
-	SentAt   string            `json:"sentAt"`
-	Context  map[string]any    `json:"context"`
+	WriteKey any               `json:"writeKey"`
+	SentAt   any               `json:"sentAt"`
+	Context  any               `json:"context"`
 }
 
 // parseSegment reads the body of a Segment call: track, identify, page, screen, group, alias or batch.
@@ -72,16 +70,16 @@ func parseSegment(call string, body []byte) (items []*item, writeKey string, err
 	if len(batch.Batch) > maxItems {
 		return nil, "", fmt.Errorf("batch: has %d events, more than %d", len(batch.Batch), maxItems)
 	}
-	sentAt, _ := time.Parse(time.RFC3339, batch.SentAt)
 	for _, raw := range batch.Batch {
 		it, _ := parseSegmentItem("", raw)
-		if it.sentAt.IsZero() {
-			it.sentAt = sentAt
+		if !it.sent.said() {
+			it.sent = stated{"batch.sentAt", batch.SentAt}
 		}
-		it.addContext(batch.Context)
+		it.addContext("batch.context", batch.Context)
 		items = append(items, it)
 	}
-	return items, batch.WriteKey, nil
+	writeKey, _ = batch.WriteKey.(string)
+	return items, writeKey, nil
 }
 
 // segmentReader reads fields of one item and collects what is wrong with them.
@@ -112,65 +110,56 @@ func parseSegmentItem(call string, raw []byte) (it *item, writeKey string) {
 		return it, ""
 	}
 	it.event = &eventv1.Event{Id: r.text("messageId"), Kind: kind, Type: call}
-	if len(it.event.GetId()) > maxMessageID {
-		it.problem("messageId", fmt.Sprintf("has more than %d bytes", maxMessageID))
+	if id := it.event.GetId(); len(id) > maxMessageID {
+		it.event.Id = derived("message", id)
+		it.remark("messageId", fmt.Sprintf("has more than %d bytes; a shorter id was made of it", maxMessageID))
 	}
-	r.times()
+	it.happened = []stated{{"originalTimestamp", r.fields["originalTimestamp"]}, {"timestamp", r.fields["timestamp"]}}
+	it.sent = stated{"sentAt", r.fields["sentAt"]}
 	r.identities()
 	r.content()
 	r.context()
 	return it, r.text("writeKey")
 }
 
-// text reads a text; numbers count as text, null and absence as empty.
+// text reads a text; numbers count as text, null and absence as empty. What is neither is set aside.
 func (r segmentReader) text(name string) string {
-	switch v := r.fields[name].(type) {
-	case nil:
-		return ""
-	case string:
-		return strings.TrimSpace(v)
-	case json.Number:
-		return v.String()
-	default:
-		r.it.problem(name, "is not a text")
-		return ""
+	text, ok := textOf(r.fields[name])
+	if !ok {
+		r.it.aside(name, "is not a text")
 	}
+	return text
 }
 
-func (r segmentReader) object(name string) map[string]any {
-	switch v := r.fields[name].(type) {
+// textOf is a decoded JSON value as text: a number in the one form that it has as an identifier. It is false for what is
+// neither text nor number nor null.
+func textOf(v any) (string, bool) {
+	switch v := v.(type) {
+	case nil:
+		return "", true
+	case string:
+		return strings.TrimSpace(v), true
+	case json.Number:
+		return event.NumberText(v), true
+	}
+	return "", false
+}
+
+// object reads an object. An empty list counts as one, since some languages know no empty map; anything else is set
+// aside.
+func (it *item) object(name string, v any) map[string]any {
+	switch v := v.(type) {
 	case nil:
 		return nil
 	case map[string]any:
 		return v
-	default:
-		r.it.problem(name, "is not an object")
-		return nil
-	}
-}
-
-// times reads when it happened and when it was sent, both by the publisher's clock.
-func (r segmentReader) times() {
-	for _, name := range []string{"originalTimestamp", "timestamp"} {
-		if at, ok := r.time(name); ok {
-			r.it.event.At = timestamppb.New(at)
-			break
+	case []any:
+		if len(v) == 0 {
+			return nil
 		}
 	}
-	r.it.sentAt, _ = r.time("sentAt")
-}
-
-func (r segmentReader) time(name string) (time.Time, bool) {
-	text := r.text(name)
-	if text == "" {
-		return time.Time{}, false
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		r.it.problem(name, "is not a time as in 2026-11-21T08:00:00.000Z")
-		return time.Time{}, false
-	}
-	return at, true
+	it.aside(name, "is not an object")
+	return nil
 }
 
 // identities reads whom the item is about.
@@ -181,20 +170,26 @@ func (r segmentReader) identities() {
 		if id.field == "previousId" && r.it.event.GetKind() != eventv1.Kind_KIND_ALIAS {
 			continue
 		}
-		if value := r.text(id.field); value != "" {
-			r.it.identify(id.field, id.kind, value)
-		}
+		r.identity(id.field, id.kind, r.fields[id.field])
 	}
 	if r.it.event.GetKind() == eventv1.Kind_KIND_IDENTIFY {
-		traits := segmentReader{fields: r.object("traits"), it: r.it}
+		traits, _ := r.fields["traits"].(map[string]any)
 		for _, name := range []string{event.KindEmail, event.KindPhone} {
-			if value, ok := traits.fields[name].(string); ok && strings.TrimSpace(value) != "" {
-				r.it.identify("traits."+name, name, value)
-			}
+			r.identity("traits."+name, name, traits[name])
 		}
 	}
 	if group := r.text("groupId"); group != "" && r.it.event.GetKind() == eventv1.Kind_KIND_GROUP {
 		r.it.event.Account = &eventv1.Identifier{Kind: event.KindAccountID, Value: group}
+	}
+}
+
+// identity reads one identifier, if it is there.
+func (r segmentReader) identity(field, kind string, v any) {
+	switch text, ok := textOf(v); {
+	case !ok:
+		r.it.unusable = append(r.it.unusable, event.Problem{Field: field, Why: "is not a text"})
+	case text != "":
+		r.it.identify(field, kind, text)
 	}
 }
 
@@ -217,10 +212,18 @@ func (r segmentReader) content() {
 	}
 }
 
+// properties reads an object's members one by one: a number that is out of range is kept as text.
 func (r segmentReader) properties(name string) []*eventv1.Property {
-	properties, err := event.Properties(r.object(name))
+	members := r.it.object(name, r.fields[name])
+	for member, v := range members {
+		if tame, odd := tamed(v); odd {
+			members[member] = tame
+			r.it.remark(name+"."+member, "holds a number that is out of range; it is kept as text")
+		}
+	}
+	properties, err := event.Properties(members)
 	if err != nil {
-		r.it.problem(name, err.Error())
+		r.it.aside(name, err.Error())
 	}
 	return properties
 }
@@ -228,15 +231,16 @@ func (r segmentReader) properties(name string) []*eventv1.Property {
 // context reads the circumstances, and the identifiers that stand there.
 func (r segmentReader) context() {
 	r.it.event.Context = &eventv1.Context{Via: viaSegment}
-	r.it.addContext(r.object("context"))
+	r.it.addContext("context", r.fields["context"])
 }
 
 // addContext fills from a Segment context what is not known yet: an item's own context goes before the
 // batch's. What is not understood in it is left out.
-func (it *item) addContext(context map[string]any) {
-	if it.event == nil || len(context) == 0 {
+func (it *item) addContext(name string, v any) {
+	if it.event == nil {
 		return
 	}
+	context := it.object(name, v)
 	c := it.event.GetContext()
 	if zone, _ := context["timezone"].(string); c.GetTimeZone() == "" && validZone(zone) {
 		c.TimeZone = zone
@@ -251,21 +255,21 @@ func (it *item) addContext(context map[string]any) {
 			c.Source = source
 		}
 	}
-	if group, _ := context["groupId"].(string); group != "" && it.event.GetAccount() == nil {
+	if group, _ := textOf(context["groupId"]); group != "" && it.event.GetAccount() == nil {
 		it.event.Account = &eventv1.Identifier{Kind: event.KindAccountID, Value: group}
 	}
-	it.externalIDs(context["externalIds"])
+	it.externalIDs(name+".externalIds", context["externalIds"])
 }
 
 // externalIDs reads context.externalIds: [{type, id}], where the type is an identifier kind.
-func (it *item) externalIDs(v any) {
+func (it *item) externalIDs(name string, v any) {
 	list, _ := v.([]any)
 	for i, entry := range list {
 		fields, _ := entry.(map[string]any)
 		kind, _ := fields["type"].(string)
-		value, _ := fields["id"].(string)
+		value, _ := textOf(fields["id"])
 		if kind != "" && value != "" {
-			it.identify(fmt.Sprintf("context.externalIds[%d]", i), kind, value)
+			it.identify(fmt.Sprintf("%s[%d]", name, i), kind, value)
 		}
 	}
 }

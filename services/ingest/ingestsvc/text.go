@@ -13,8 +13,11 @@ import (
 func derived(parts ...string) string { return identity.Derive(parts...) }
 
 // printable is an error's text in one short line of valid UTF-8.
-func printable(err error) string {
-	text := strings.ToValidUTF8(strings.Join(strings.Fields(err.Error()), " "), "?")
+func printable(err error) string { return shortened(err.Error()) }
+
+// shortened is a text in one short line of valid UTF-8.
+func shortened(s string) string {
+	text := strings.ToValidUTF8(strings.Join(strings.Fields(s), " "), "?")
 	if len(text) > 200 {
 		text = strings.ToValidUTF8(text[:200], "") + "…"
 	}

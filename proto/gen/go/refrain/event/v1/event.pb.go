@@ -270,7 +270,10 @@ type Event struct {
 	Outcome *Outcome `protobuf:"bytes,13,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// With KIND_RECEIPT: a refrain.dispatch.v1.Receipt, encoded. The profile stage passes it on to dispatch as it
 	// is. Refused at the door.
-	Receipt       []byte `protobuf:"bytes,14,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt []byte `protobuf:"bytes,14,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// What ingest took otherwise than it was published: an optional field that it set aside because it could not be
+	// read, or a zone that it assumed. Filled by ingest.
+	Remarks       []*Remark `protobuf:"bytes,15,rep,name=remarks,proto3" json:"remarks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -403,20 +406,85 @@ func (x *Event) GetReceipt() []byte {
 	return nil
 }
 
+func (x *Event) GetRemarks() []*Remark {
+	if x != nil {
+		return x.Remarks
+	}
+	return nil
+}
+
+// Remark says what of an accepted event was taken otherwise than it was published.
+type Remark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where in the item, as its publisher names it, such as sentAt or traits.email.
+	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// What was done and why, and the remedy. It holds no personal data.
+	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Remark) Reset() {
+	*x = Remark{}
+	mi := &file_refrain_event_v1_event_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Remark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Remark) ProtoMessage() {}
+
+func (x *Remark) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_event_v1_event_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Remark.ProtoReflect.Descriptor instead.
+func (*Remark) Descriptor() ([]byte, []int) {
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Remark) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Remark) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // Identifier is one name of a person or account.
 type Identifier struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The identifier kind, such as user_id, email, anonymous_id, account_id.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The value, normalised by the kind's normaliser. Personal data.
-	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// How an address is written to, where that is not the value: the local part of an e-mail address as it was published.
+	// Filled by ingest; never part of what an identifier is. Personal data.
+	Written       string `protobuf:"bytes,3,opt,name=written,proto3" json:"written,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Identifier) Reset() {
 	*x = Identifier{}
-	mi := &file_refrain_event_v1_event_proto_msgTypes[1]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +496,7 @@ func (x *Identifier) String() string {
 func (*Identifier) ProtoMessage() {}
 
 func (x *Identifier) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_event_v1_event_proto_msgTypes[1]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +509,7 @@ func (x *Identifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identifier.ProtoReflect.Descriptor instead.
 func (*Identifier) Descriptor() ([]byte, []int) {
-	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{1}
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Identifier) GetKind() string {
@@ -454,6 +522,13 @@ func (x *Identifier) GetKind() string {
 func (x *Identifier) GetValue() string {
 	if x != nil {
 		return x.Value
+	}
+	return ""
+}
+
+func (x *Identifier) GetWritten() string {
+	if x != nil {
+		return x.Written
 	}
 	return ""
 }
@@ -471,7 +546,7 @@ type Property struct {
 
 func (x *Property) Reset() {
 	*x = Property{}
-	mi := &file_refrain_event_v1_event_proto_msgTypes[2]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +558,7 @@ func (x *Property) String() string {
 func (*Property) ProtoMessage() {}
 
 func (x *Property) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_event_v1_event_proto_msgTypes[2]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +571,7 @@ func (x *Property) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Property.ProtoReflect.Descriptor instead.
 func (*Property) Descriptor() ([]byte, []int) {
-	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Property) GetName() string {
@@ -533,7 +608,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_refrain_event_v1_event_proto_msgTypes[3]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +620,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_event_v1_event_proto_msgTypes[3]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +633,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Value) GetKind() isValue_Kind {
@@ -679,7 +754,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_refrain_event_v1_event_proto_msgTypes[4]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +766,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_event_v1_event_proto_msgTypes[4]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +779,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *List) GetValues() []*Value {
@@ -725,7 +800,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_refrain_event_v1_event_proto_msgTypes[5]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +812,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_event_v1_event_proto_msgTypes[5]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +825,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Object) GetProperties() []*Property {
@@ -777,7 +852,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_refrain_event_v1_event_proto_msgTypes[6]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +864,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_event_v1_event_proto_msgTypes[6]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +877,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Context) GetTimeZone() string {
@@ -854,7 +929,7 @@ type Consent struct {
 
 func (x *Consent) Reset() {
 	*x = Consent{}
-	mi := &file_refrain_event_v1_event_proto_msgTypes[7]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +941,7 @@ func (x *Consent) String() string {
 func (*Consent) ProtoMessage() {}
 
 func (x *Consent) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_event_v1_event_proto_msgTypes[7]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +954,7 @@ func (x *Consent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Consent.ProtoReflect.Descriptor instead.
 func (*Consent) Descriptor() ([]byte, []int) {
-	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Consent) GetState() ConsentState {
@@ -949,7 +1024,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_refrain_event_v1_event_proto_msgTypes[8]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1036,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_event_v1_event_proto_msgTypes[8]
+	mi := &file_refrain_event_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1049,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_refrain_event_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Outcome) GetKind() OutcomeKind {
@@ -1037,7 +1112,7 @@ var File_refrain_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/event/v1/event.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x05\n" +
+	"\x1crefrain/event/v1/event.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x06\n" +
 	"\x05Event\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x02id\x127\n" +
@@ -1060,12 +1135,17 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\acontext\x18\v \x01(\v2\x19.refrain.event.v1.ContextR\acontext\x123\n" +
 	"\aconsent\x18\f \x01(\v2\x19.refrain.event.v1.ConsentR\aconsent\x123\n" +
 	"\aoutcome\x18\r \x01(\v2\x19.refrain.event.v1.OutcomeR\aoutcome\x12\x18\n" +
-	"\areceipt\x18\x0e \x01(\fR\areceipt\"M\n" +
+	"\areceipt\x18\x0e \x01(\fR\areceipt\x122\n" +
+	"\aremarks\x18\x0f \x03(\v2\x18.refrain.event.v1.RemarkR\aremarks\"0\n" +
+	"\x06Remark\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"q\n" +
 	"\n" +
 	"Identifier\x12\x1d\n" +
 	"\x04kind\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04kind\x12 \n" +
 	"\x05value\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x05value\"Y\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x05value\x12\"\n" +
+	"\awritten\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\awritten\"Y\n" +
 	"\bProperty\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12-\n" +
@@ -1154,46 +1234,48 @@ func file_refrain_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_refrain_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_refrain_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_refrain_event_v1_event_proto_goTypes = []any{
 	(Kind)(0),                     // 0: refrain.event.v1.Kind
 	(ConsentState)(0),             // 1: refrain.event.v1.ConsentState
 	(OutcomeKind)(0),              // 2: refrain.event.v1.OutcomeKind
 	(*Event)(nil),                 // 3: refrain.event.v1.Event
-	(*Identifier)(nil),            // 4: refrain.event.v1.Identifier
-	(*Property)(nil),              // 5: refrain.event.v1.Property
-	(*Value)(nil),                 // 6: refrain.event.v1.Value
-	(*List)(nil),                  // 7: refrain.event.v1.List
-	(*Object)(nil),                // 8: refrain.event.v1.Object
-	(*Context)(nil),               // 9: refrain.event.v1.Context
-	(*Consent)(nil),               // 10: refrain.event.v1.Consent
-	(*Outcome)(nil),               // 11: refrain.event.v1.Outcome
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Remark)(nil),                // 4: refrain.event.v1.Remark
+	(*Identifier)(nil),            // 5: refrain.event.v1.Identifier
+	(*Property)(nil),              // 6: refrain.event.v1.Property
+	(*Value)(nil),                 // 7: refrain.event.v1.Value
+	(*List)(nil),                  // 8: refrain.event.v1.List
+	(*Object)(nil),                // 9: refrain.event.v1.Object
+	(*Context)(nil),               // 10: refrain.event.v1.Context
+	(*Consent)(nil),               // 11: refrain.event.v1.Consent
+	(*Outcome)(nil),               // 12: refrain.event.v1.Outcome
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_refrain_event_v1_event_proto_depIdxs = []int32{
 	0,  // 0: refrain.event.v1.Event.kind:type_name -> refrain.event.v1.Kind
-	12, // 1: refrain.event.v1.Event.at:type_name -> google.protobuf.Timestamp
-	12, // 2: refrain.event.v1.Event.received_at:type_name -> google.protobuf.Timestamp
-	4,  // 3: refrain.event.v1.Event.identifiers:type_name -> refrain.event.v1.Identifier
-	4,  // 4: refrain.event.v1.Event.account:type_name -> refrain.event.v1.Identifier
-	5,  // 5: refrain.event.v1.Event.properties:type_name -> refrain.event.v1.Property
-	5,  // 6: refrain.event.v1.Event.traits:type_name -> refrain.event.v1.Property
-	9,  // 7: refrain.event.v1.Event.context:type_name -> refrain.event.v1.Context
-	10, // 8: refrain.event.v1.Event.consent:type_name -> refrain.event.v1.Consent
-	11, // 9: refrain.event.v1.Event.outcome:type_name -> refrain.event.v1.Outcome
-	6,  // 10: refrain.event.v1.Property.value:type_name -> refrain.event.v1.Value
-	7,  // 11: refrain.event.v1.Value.list:type_name -> refrain.event.v1.List
-	8,  // 12: refrain.event.v1.Value.object:type_name -> refrain.event.v1.Object
-	6,  // 13: refrain.event.v1.List.values:type_name -> refrain.event.v1.Value
-	5,  // 14: refrain.event.v1.Object.properties:type_name -> refrain.event.v1.Property
-	1,  // 15: refrain.event.v1.Consent.state:type_name -> refrain.event.v1.ConsentState
-	12, // 16: refrain.event.v1.Consent.expires_at:type_name -> google.protobuf.Timestamp
-	2,  // 17: refrain.event.v1.Outcome.kind:type_name -> refrain.event.v1.OutcomeKind
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 1: refrain.event.v1.Event.at:type_name -> google.protobuf.Timestamp
+	13, // 2: refrain.event.v1.Event.received_at:type_name -> google.protobuf.Timestamp
+	5,  // 3: refrain.event.v1.Event.identifiers:type_name -> refrain.event.v1.Identifier
+	5,  // 4: refrain.event.v1.Event.account:type_name -> refrain.event.v1.Identifier
+	6,  // 5: refrain.event.v1.Event.properties:type_name -> refrain.event.v1.Property
+	6,  // 6: refrain.event.v1.Event.traits:type_name -> refrain.event.v1.Property
+	10, // 7: refrain.event.v1.Event.context:type_name -> refrain.event.v1.Context
+	11, // 8: refrain.event.v1.Event.consent:type_name -> refrain.event.v1.Consent
+	12, // 9: refrain.event.v1.Event.outcome:type_name -> refrain.event.v1.Outcome
+	4,  // 10: refrain.event.v1.Event.remarks:type_name -> refrain.event.v1.Remark
+	7,  // 11: refrain.event.v1.Property.value:type_name -> refrain.event.v1.Value
+	8,  // 12: refrain.event.v1.Value.list:type_name -> refrain.event.v1.List
+	9,  // 13: refrain.event.v1.Value.object:type_name -> refrain.event.v1.Object
+	7,  // 14: refrain.event.v1.List.values:type_name -> refrain.event.v1.Value
+	6,  // 15: refrain.event.v1.Object.properties:type_name -> refrain.event.v1.Property
+	1,  // 16: refrain.event.v1.Consent.state:type_name -> refrain.event.v1.ConsentState
+	13, // 17: refrain.event.v1.Consent.expires_at:type_name -> google.protobuf.Timestamp
+	2,  // 18: refrain.event.v1.Outcome.kind:type_name -> refrain.event.v1.OutcomeKind
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_refrain_event_v1_event_proto_init() }
@@ -1201,7 +1283,7 @@ func file_refrain_event_v1_event_proto_init() {
 	if File_refrain_event_v1_event_proto != nil {
 		return
 	}
-	file_refrain_event_v1_event_proto_msgTypes[3].OneofWrappers = []any{
+	file_refrain_event_v1_event_proto_msgTypes[4].OneofWrappers = []any{
 		(*Value_Text)(nil),
 		(*Value_Integer)(nil),
 		(*Value_Number)(nil),
@@ -1215,7 +1297,7 @@ func file_refrain_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_event_v1_event_proto_rawDesc), len(file_refrain_event_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

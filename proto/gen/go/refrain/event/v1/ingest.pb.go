@@ -122,7 +122,10 @@ type EventResult struct {
 	// Where it is stored, for reading what one just wrote. Unset if refused.
 	Position *Position `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
 	// Why it was refused. Unset if accepted.
-	Refusal       *Refusal `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Refusal *Refusal `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// What of an accepted event was taken otherwise than it was published: optional fields that could not be read were
+	// set aside, times without a zone were read in the workspace's.
+	Remarks       []*Remark `protobuf:"bytes,4,rep,name=remarks,proto3" json:"remarks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -174,6 +177,13 @@ func (x *EventResult) GetPosition() *Position {
 func (x *EventResult) GetRefusal() *Refusal {
 	if x != nil {
 		return x.Refusal
+	}
+	return nil
+}
+
+func (x *EventResult) GetRemarks() []*Remark {
+	if x != nil {
+		return x.Remarks
 	}
 	return nil
 }
@@ -323,11 +333,12 @@ const file_refrain_event_v1_ingest_proto_rawDesc = "" +
 	"\x14PublishEventsRequest\x12<\n" +
 	"\x06events\x18\x01 \x03(\v2\x17.refrain.event.v1.EventB\v\xbaH\b\x92\x01\x05\b\x01\x10\xc4\x13R\x06events\"P\n" +
 	"\x15PublishEventsResponse\x127\n" +
-	"\aresults\x18\x01 \x03(\v2\x1d.refrain.event.v1.EventResultR\aresults\"\x8a\x01\n" +
+	"\aresults\x18\x01 \x03(\v2\x1d.refrain.event.v1.EventResultR\aresults\"\xbe\x01\n" +
 	"\vEventResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x126\n" +
 	"\bposition\x18\x02 \x01(\v2\x1a.refrain.event.v1.PositionR\bposition\x123\n" +
-	"\arefusal\x18\x03 \x01(\v2\x19.refrain.event.v1.RefusalR\arefusal\"X\n" +
+	"\arefusal\x18\x03 \x01(\v2\x19.refrain.event.v1.RefusalR\arefusal\x122\n" +
+	"\aremarks\x18\x04 \x03(\v2\x18.refrain.event.v1.RemarkR\aremarks\"X\n" +
 	"\bPosition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04lane\x18\x02 \x01(\tR\x04lane\x12\x1a\n" +
@@ -362,19 +373,21 @@ var file_refrain_event_v1_ingest_proto_goTypes = []any{
 	(*Position)(nil),              // 3: refrain.event.v1.Position
 	(*Refusal)(nil),               // 4: refrain.event.v1.Refusal
 	(*Event)(nil),                 // 5: refrain.event.v1.Event
+	(*Remark)(nil),                // 6: refrain.event.v1.Remark
 }
 var file_refrain_event_v1_ingest_proto_depIdxs = []int32{
 	5, // 0: refrain.event.v1.PublishEventsRequest.events:type_name -> refrain.event.v1.Event
 	2, // 1: refrain.event.v1.PublishEventsResponse.results:type_name -> refrain.event.v1.EventResult
 	3, // 2: refrain.event.v1.EventResult.position:type_name -> refrain.event.v1.Position
 	4, // 3: refrain.event.v1.EventResult.refusal:type_name -> refrain.event.v1.Refusal
-	0, // 4: refrain.event.v1.IngestService.PublishEvents:input_type -> refrain.event.v1.PublishEventsRequest
-	1, // 5: refrain.event.v1.IngestService.PublishEvents:output_type -> refrain.event.v1.PublishEventsResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 4: refrain.event.v1.EventResult.remarks:type_name -> refrain.event.v1.Remark
+	0, // 5: refrain.event.v1.IngestService.PublishEvents:input_type -> refrain.event.v1.PublishEventsRequest
+	1, // 6: refrain.event.v1.IngestService.PublishEvents:output_type -> refrain.event.v1.PublishEventsResponse
+	6, // [6:7] is the sub-list for method output_type
+	5, // [5:6] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_refrain_event_v1_ingest_proto_init() }

@@ -73,6 +73,13 @@ func (m *EventResult) CloneVT() *EventResult {
 	r.Id = m.Id
 	r.Position = m.Position.CloneVT()
 	r.Refusal = m.Refusal.CloneVT()
+	if rhs := m.Remarks; rhs != nil {
+		tmpContainer := make([]*Remark, len(rhs))
+		for k, v := range rhs {
+			tmpContainer[k] = v.CloneVT()
+		}
+		r.Remarks = tmpContainer
+	}
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -203,6 +210,23 @@ func (this *EventResult) EqualVT(that *EventResult) bool {
 	}
 	if !this.Refusal.EqualVT(that.Refusal) {
 		return false
+	}
+	if len(this.Remarks) != len(that.Remarks) {
+		return false
+	}
+	for i, vx := range this.Remarks {
+		vy := that.Remarks[i]
+		if p, q := vx, vy; p != q {
+			if p == nil {
+				p = &Remark{}
+			}
+			if q == nil {
+				q = &Remark{}
+			}
+			if !p.EqualVT(q) {
+				return false
+			}
+		}
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
@@ -386,6 +410,18 @@ func (m *EventResult) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Remarks) > 0 {
+		for iNdEx := len(m.Remarks) - 1; iNdEx >= 0; iNdEx-- {
+			size, err := m.Remarks[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+			i--
+			dAtA[i] = 0x22
+		}
 	}
 	if m.Refusal != nil {
 		size, err := m.Refusal.MarshalToSizedBufferVT(dAtA[:i])
@@ -575,6 +611,12 @@ func (m *EventResult) SizeVT() (n int) {
 	if m.Refusal != nil {
 		l = m.Refusal.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if len(m.Remarks) > 0 {
+		for _, e := range m.Remarks {
+			l = e.SizeVT()
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
 	}
 	n += len(m.unknownFields)
 	return n
@@ -925,6 +967,40 @@ func (m *EventResult) UnmarshalVT(dAtA []byte) error {
 				m.Refusal = &Refusal{}
 			}
 			if err := m.Refusal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Remarks", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Remarks = append(m.Remarks, &Remark{})
+			if err := m.Remarks[len(m.Remarks)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
 			iNdEx = postIndex

@@ -254,6 +254,7 @@ func (m *Endpoint) CloneVT() *Endpoint {
 	r.Channel = m.Channel
 	r.Address = m.Address
 	r.Since = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.Since).CloneVT())
+	r.Written = m.Written
 	if rhs := m.DoNotContact; rhs != nil {
 		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v11.Reason }); ok {
 			r.DoNotContact = vtpb.CloneVT()
@@ -1319,6 +1320,9 @@ func (this *Endpoint) EqualVT(that *Endpoint) bool {
 			return false
 		}
 	} else if !proto.Equal(this.DoNotContact, that.DoNotContact) {
+		return false
+	}
+	if this.Written != that.Written {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2945,6 +2949,13 @@ func (m *Endpoint) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Written) > 0 {
+		i -= len(m.Written)
+		copy(dAtA[i:], m.Written)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Written)))
+		i--
+		dAtA[i] = 0x2a
 	}
 	if m.DoNotContact != nil {
 		if vtmsg, ok := interface{}(m.DoNotContact).(interface {
@@ -4986,6 +4997,10 @@ func (m *Endpoint) SizeVT() (n int) {
 		} else {
 			l = proto.Size(m.DoNotContact)
 		}
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.Written)
+	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
@@ -7310,6 +7325,38 @@ func (m *Endpoint) UnmarshalVT(dAtA []byte) error {
 					return err
 				}
 			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Written", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Written = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex

@@ -1,0 +1,47 @@
+package profile_test
+
+import (
+	"testing"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/profile"
+)
+
+func endpoint(p *profilev1.Profile, channel string) *profilev1.Endpoint {
+	for _, ep := range profile.Endpoints(p) {
+		if ep.GetChannel() == channel {
+			return ep
+		}
+	}
+	return nil
+}
+
+func TestAnAddressIsComparedInOneFormAndWrittenToAsPublished(t *testing.T) {
+	rules := profile.DefaultRules(hasher())
+	p, facts := applyAll(t, rules, identify("a", 1, word("email", "Ann@MÜNCHEN.example")))
+	ep := endpoint(p, "email")
+	check(t, "address", ep.GetAddress(), "ann@xn--mnchen-3ya.example")
+	check(t, "written", ep.GetWritten(), "Ann@xn--mnchen-3ya.example")
+	check(t, "identities", len(p.GetLeaves()[0].GetIdentities()), 2)
+	check(t, "facts", names(facts), "identifier_linked identifier_linked basis_changed event_applied")
+
+	again, facts := applyAll(t, rules,
+		identify("a", 1, word("email", "Ann@MÜNCHEN.example")),
+		happened("b", eventv1.Kind_KIND_TRACK, 2, ann(), &eventv1.Identifier{Kind: "email", Value: "ann@xn--mnchen-3ya.example", Written: "ANN@xn--mnchen-3ya.example"}),
+		happened("late", eventv1.Kind_KIND_TRACK, 0, ann(), &eventv1.Identifier{Kind: "email", Value: "ann@xn--mnchen-3ya.example"}))
+	check(t, "one identity", again.GetLeaves()[0].GetIdentities()[1].GetIdentifier(), &eventv1.Identifier{Kind: "email", Value: "ann@xn--mnchen-3ya.example"})
+	check(t, "identities", len(again.GetLeaves()[0].GetIdentities()), 2)
+	check(t, "one endpoint", len(again.GetLeaves()[0].GetEndpoints()), 1)
+	check(t, "the latest way to write it", endpoint(again, "email").GetWritten(), "ANN@xn--mnchen-3ya.example")
+	check(t, "facts", names(facts), "identifier_linked identifier_linked basis_changed event_applied basis_changed event_applied event_applied")
+}
+
+func TestANumericPhoneIsAPhone(t *testing.T) {
+	for _, v := range []*eventv1.Value{event.Integer(442079460000), event.Number(442079460000), event.Text("442079460000")} {
+		p, _ := applyAll(t, profile.DefaultRules(hasher()), identify("a", 1, prop("phone", v)))
+		check(t, "phone", endpoint(p, "sms").GetAddress(), "442079460000")
+	}
+}
