@@ -68,6 +68,9 @@ func (a *auditor) view(ctx context.Context, shard state.Shard, s *Snapshot, q st
 		return v, false, fmt.Errorf("audit %s/%d: %w", shard.Stage, shard.Partition, err)
 	}
 	meta := v.Metas[shard.Stage]
+	if meta.Damaged {
+		return v, false, fmt.Errorf("audit %s/%d: %w", shard.Stage, shard.Partition, state.ErrDamaged)
+	}
 	return v, !meta.Unfinished && meta.Applied >= s.Index.GetSequence(), nil
 }
 
@@ -89,7 +92,7 @@ func (a *auditor) entries(ctx context.Context, shard state.Shard, s *Snapshot, e
 	}
 	v, ok, err := a.view(ctx, shard, s, q)
 	if errors.Is(err, state.ErrDamaged) {
-		return "a row was not written by a store", nil
+		return notAStores, nil
 	}
 	if err != nil || !ok {
 		return "", err
@@ -97,6 +100,9 @@ func (a *auditor) entries(ctx context.Context, shard state.Shard, s *Snapshot, e
 	applied := v.Metas[shard.Stage].Applied
 	return a.confirm(ctx, shard, s, applied, suspects(entries, v, bounds{s.Index.GetSequence(), applied}))
 }
+
+// notAStores is what is wrong with a shard that is damaged.
+const notAStores = "something in it was not written by a store"
 
 // maxList is more than any list holds.
 const maxList = 1 << 30
@@ -210,6 +216,9 @@ func (a *auditor) strangers(ctx context.Context, shard state.Shard, s *Snapshot,
 	}
 	for after := p.after; ; {
 		keys, err := a.store.Keys(ctx, shard, after, auditRows)
+		if errors.Is(err, state.ErrDamaged) {
+			return notAStores, nil
+		}
 		if err != nil {
 			return "", fmt.Errorf("audit %s/%d: %w", shard.Stage, shard.Partition, err)
 		}
@@ -238,7 +247,7 @@ func (a *auditor) unknown(ctx context.Context, shard state.Shard, s *Snapshot, k
 	}
 	v, ok, err := a.view(ctx, shard, s, q)
 	if errors.Is(err, state.ErrDamaged) {
-		return "a row was not written by a store", nil
+		return notAStores, nil
 	}
 	if err != nil || !ok {
 		return "", err

@@ -34,6 +34,12 @@ func (p *partition) load(ctx context.Context, items []item) (*overlay, error) {
 			err := rows.fill(p.cfg.Spec.Name, q, view, items)
 			return rows, err
 		}
+		if meta.Damaged {
+			if err := p.remake(ctx, fmt.Errorf("read states of %s: %w", p.chainName, state.ErrDamaged)); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		p.ports.Logger.Warn("state store is not where the chain is; repairing", "stage", p.cfg.Spec.Name,
 			"partition", p.number, "store", meta.Applied, "chain", p.last)
 		p.metrics.repair(ctx)

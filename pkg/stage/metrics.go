@@ -22,6 +22,7 @@ type metrics struct {
 	copied      metric.Int64Counter
 	restores    metric.Int64Counter
 	storeErrors metric.Int64Counter
+	damaged     metric.Int64Counter
 	halts       metric.Int64Counter
 	badCatalogs metric.Int64Counter
 	append      metric.Float64Histogram
@@ -42,6 +43,7 @@ func newMetrics(stage string, provider metric.MeterProvider) *metrics {
 		repairs:  count("repairs_total", "times the state store was not where the chain was"),
 		restores: count("restores_total", "snapshots restored into the state store"),
 		copied:   count("recovered_records_total", "records copied into the state store"), storeErrors: count("store_errors_total", "failed writes to the state store, repeated"),
+		damaged:     count("damaged_total", "times the states of a partition were thrown away because something else was in the state store"),
 		halts:       count("halts_total", "partitions that must not go on"),
 		badCatalogs: count("bad_catalogs_total", "catalogs that failed many inputs right after they were applied"), append: h,
 	}
@@ -89,6 +91,7 @@ func (m *metrics) deadLetter(ctx context.Context, code string) {
 
 func (m *metrics) repair(ctx context.Context)     { m.repairs.Add(ctx, 1, m.stage) }
 func (m *metrics) storeError(ctx context.Context) { m.storeErrors.Add(ctx, 1, m.stage) }
+func (m *metrics) reset(ctx context.Context)      { m.damaged.Add(ctx, 1, m.stage) }
 func (m *metrics) badCatalog(ctx context.Context) { m.badCatalogs.Add(ctx, 1, m.stage) }
 func (m *metrics) halted(ctx context.Context)     { m.halts.Add(ctx, 1, m.stage) }
 func (m *metrics) recovered(ctx context.Context, n int) {

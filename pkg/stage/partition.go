@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -139,11 +140,15 @@ func (l limit) released(it *item) bool {
 
 // step does one batch; false if there was nothing to do. After an error nothing of the batch was lost:
 // the same step may be taken again, but after errLost and *HaltError.
-func (p *partition) step(ctx context.Context, lim limit) (bool, error) {
-	if err := p.gather(ctx, lim); err != nil {
-		return false, err
+func (p *partition) step(ctx context.Context, lim limit) (worked bool, err error) {
+	if err = p.gather(ctx, lim); err == nil {
+		worked, err = p.stepPending(ctx, lim)
 	}
-	return p.stepPending(ctx, lim)
+	if errors.Is(err, state.ErrDamaged) {
+		// The error goes on: somebody who keeps writing there must not keep us busy.
+		return false, errors.Join(err, p.remake(ctx, err))
+	}
+	return worked, err
 }
 
 // stepPending decides and records what is gathered.

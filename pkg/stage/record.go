@@ -85,7 +85,7 @@ func (p *partition) append(ctx context.Context, rec *stagev1.Record) (uint64, er
 }
 
 // apply brings a record into the store. An unreachable store is waited for: the record is in the log, and
-// nothing may be decided on states without it.
+// nothing may be decided on states without it. A damaged one is not: trying again does not mend it.
 func (p *partition) apply(ctx context.Context, rec *stagev1.Record, bodies []*stagev1.CellBody, seq uint64) error {
 	b, err := batchOf(rec, bodies, seq)
 	if err != nil {
@@ -98,6 +98,12 @@ func (p *partition) apply(ctx context.Context, rec *stagev1.Record, bodies []*st
 			p.ports.Logger.Warn("state store moved under the owner; repairing", "stage", p.cfg.Spec.Name,
 				"partition", p.number, "store", fenced.Applied, "chain", seq)
 			return p.recover(ctx)
+		}
+		if errors.Is(err, state.ErrDamaged) {
+			return p.remake(ctx, err)
+		}
+		if other, ok := errors.AsType[*state.OtherError](err); ok {
+			return p.other(other)
 		}
 		if err == nil {
 			p.applied = seq

@@ -25,7 +25,11 @@ func (p *partition) takeOver(ctx context.Context) error {
 	if err := p.recover(ctx); err != nil {
 		return err
 	}
-	if err := p.findEarliest(ctx); err != nil {
+	err := p.findEarliest(ctx)
+	if errors.Is(err, state.ErrDamaged) {
+		err = p.remake(ctx, err)
+	}
+	if err != nil {
 		return err
 	}
 	if p.revision != "" && p.ports.Preparer != nil {
@@ -78,15 +82,50 @@ func (p *partition) adoptTail(tail *stagev1.Record, seq uint64) {
 	p.suspect(tail)
 }
 
-// recover brings the store to the chain's last record: behind or empty, a snapshot is restored where that is
-// needed or cheaper, and the records after it are copied, in order; ahead, the log lost data.
+// recover brings the store to the chain's last record. A shard that turns out to be damaged is made again.
 func (p *partition) recover(ctx context.Context) error {
+	err := p.follow(ctx)
+	if errors.Is(err, state.ErrDamaged) {
+		return p.remake(ctx, err)
+	}
+	return err
+}
+
+// remake throws the partition's states away, because something in them was not written by a store, and brings
+// them back from the log. Until then whoever reads them knows nothing.
+func (p *partition) remake(ctx context.Context, why error) error {
+	p.ports.Logger.Error("the state store holds something else; the partition's states are made again",
+		"stage", p.cfg.Spec.Name, "partition", p.number, "error", why)
+	p.metrics.reset(ctx)
+	if err := p.ports.Store.Reset(ctx, p.shard); err != nil {
+		return fmt.Errorf("reset states of %s: %w", p.chainName, err)
+	}
+	p.applied = 0
+	p.ports.Points.At("stage.reset")
+	if err := p.follow(ctx); err != nil {
+		return err
+	}
+	return p.findEarliest(ctx)
+}
+
+// other says why a partition must not go on whose store has a part of a record that its chain does not have.
+func (p *partition) other(e *state.OtherError) *HaltError {
+	return &HaltError{Subject: p.chainName, Why: fmt.Sprintf(
+		"the state store has a part of record %d after %d, and the chain does not: the log lost data", e.Target, e.Applied)}
+}
+
+// follow is recover for a shard that is not damaged: behind or empty, a snapshot is restored where that is
+// needed or cheaper, and the records after it are copied, in order; ahead, the log lost data.
+func (p *partition) follow(ctx context.Context) error {
 	name := p.cfg.Spec.Name
 	view, err := p.ports.Store.Read(ctx, p.number, state.Query{Metas: []string{name}})
 	if err != nil {
 		return fmt.Errorf("read meta of %s: %w", p.chainName, err)
 	}
 	meta := view.Metas[name]
+	if meta.Damaged {
+		return fmt.Errorf("read meta of %s: %w", p.chainName, state.ErrDamaged)
+	}
 	if meta.Applied > 0 && meta.Generation != p.cfg.Generation.Number {
 		return &HaltError{Subject: p.chainName, Why: fmt.Sprintf(
 			"the state store is of generation %d, this process of %d", meta.Generation, p.cfg.Generation.Number)}
@@ -156,6 +195,9 @@ func (p *partition) copyRecord(ctx context.Context, msg log.Message) error {
 	if err := p.ports.Store.Apply(ctx, p.shard, b); err != nil {
 		if _, ok := errors.AsType[*state.FencedError](err); ok {
 			return fault.As(fault.Unavailable, fmt.Errorf("copy record %d: %w", msg.Sequence, err))
+		}
+		if other, ok := errors.AsType[*state.OtherError](err); ok {
+			return p.other(other)
 		}
 		return fmt.Errorf("copy record %d: %w", msg.Sequence, err)
 	}

@@ -56,6 +56,12 @@ func (w *wholeStore) Read(ctx context.Context, partition int, q state.Query) (st
 		whole := true
 		for shard, sequence := range want {
 			meta := view.Metas[shard.Stage]
+			if meta.Damaged && sequence > 0 {
+				if err := w.Reset(ctx, shard); err != nil {
+					return view, fmt.Errorf("mend states: %w", err)
+				}
+				meta = state.Meta{}
+			}
 			if meta.Applied >= sequence {
 				continue
 			}

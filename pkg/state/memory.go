@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"refrain.dev/pkg/fault"
 )
 
 // Memory is a Store in this process. It is lost with the process and rebuilt from the log, which is all
@@ -180,19 +178,24 @@ func (m *Memory) ApplyPart(ctx context.Context, shard Shard, b Batch, writes int
 	case s.image != "":
 		return &FencedError{}
 	case s.target != 0 && s.target != b.Meta.Applied:
-		return fault.New(fault.Internal, "apply record %d: record %d is unfinished after the same one; reset the shard", b.Meta.Applied, s.target)
+		return &OtherError{Applied: b.Prev, Target: s.target}
 	}
 	if s.target != 0 && s.at >= len(b.Writes) {
-		return fault.New(fault.Internal, "apply record %d: %d writes are done of %d", b.Meta.Applied, s.at, len(b.Writes))
+		return damaged("apply record %d to %s/%d: %d writes are done of %d", b.Meta.Applied, shard.Stage, shard.Partition, s.at, len(b.Writes))
 	}
 	p.begin(shard.Stage, s)
 	defer s.finish()
 	p.shards[shard.Stage] = s
+	last := b.lastWrites()
 	for ; s.at < min(writes, len(b.Writes)); s.at++ {
-		s.write(&b.Writes[s.at], b.Meta.Applied)
+		w := &b.Writes[s.at]
+		if last.counts(w.Key, s.at) {
+			s.row(w, b.Meta.Applied)
+		}
+		s.deltas(w)
 	}
 	if s.at < len(b.Writes) {
-		s.target, s.meta.Unfinished = b.Meta.Applied, true
+		s.target, s.meta.Unfinished, s.meta.Target = b.Meta.Applied, true, b.Meta.Applied
 		return nil
 	}
 	s.target, s.at = 0, 0
@@ -200,7 +203,8 @@ func (m *Memory) ApplyPart(ctx context.Context, shard Shard, b Batch, writes int
 	return nil
 }
 
-func (s *memoryShard) write(w *Write, sequence uint64) {
+// row writes or removes the row.
+func (s *memoryShard) row(w *Write, sequence uint64) {
 	if w.Deleted || w.Value != nil {
 		s.keepRow(w.Key)
 	}
@@ -211,6 +215,9 @@ func (s *memoryShard) write(w *Write, sequence uint64) {
 		s.put(w.Key, memoryRow{cloneBytes(w.Value), sequence})
 		s.schedule(w.Key, w.Wake)
 	}
+}
+
+func (s *memoryShard) deltas(w *Write) {
 	for i := range w.Deltas {
 		s.keepNames(&w.Deltas[i])
 		s.change(&w.Deltas[i])
@@ -286,7 +293,7 @@ func (s *memoryShard) advance(to Meta) {
 	}
 	maps.Copy(senders, to.Senders)
 	s.meta = to
-	s.meta.Unfinished = false
+	s.meta.Unfinished, s.meta.Target, s.meta.Damaged = false, 0, false
 	s.meta.Origins = maps.Clone(to.Origins)
 	s.meta.Senders = senders
 	s.meta.Now = toMicro(to.Now)

@@ -31,7 +31,8 @@ func (m *Memory) Restore(ctx context.Context, shard Shard, piece Piece) (int, er
 	p.begin(shard.Stage, s)
 	defer s.finish()
 	for i := done; i < len(piece.Writes); i++ {
-		s.write(&piece.Writes[i], piece.Writes[i].Sequence)
+		s.row(&piece.Writes[i], piece.Writes[i].Sequence)
+		s.deltas(&piece.Writes[i])
 		s.at++
 	}
 	at := s.at

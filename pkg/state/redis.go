@@ -113,32 +113,83 @@ func (v *View) fill(q Query, answer []any) error {
 		parts[i] = part
 	}
 	for i, stage := range q.Metas {
-		flat, _ := parts[0][i].([]any)
-		meta, err := parseMeta(flat)
-		if err != nil {
-			return fmt.Errorf("stage %s: %w", stage, err)
-		}
-		v.Metas[stage] = meta
+		v.Metas[stage] = readMeta(parts[0][i])
 	}
-	for i := range q.Rows {
-		if s, ok := parts[1][i].(string); ok {
-			if len(s) < sequenceSize {
-				return fmt.Errorf("row %d has %d bytes: %w", i, len(s), ErrDamaged)
-			}
-			v.Sequences[i], v.Rows[i] = binary.BigEndian.Uint64([]byte(s[:sequenceSize])), []byte(s[sequenceSize:])
+	for i, row := range q.Rows {
+		if err := v.fillRow(i, row, parts[1][i]); err != nil {
+			return err
 		}
 	}
-	for i := range q.Members {
+	for i, m := range q.Members {
 		n, _ := parts[2][i].(int64)
 		v.Members[i] = n == 1
+		if n == wrongType {
+			if err := v.damaged(m.Stage, "set", m.Set); err != nil {
+				return err
+			}
+		}
 	}
-	for i := range q.Lists {
-		values, _ := parts[3][i].([]any)
-		if q.Lists[i].Newest > 0 && len(values) > 0 {
+	for i, l := range q.Lists {
+		values, ok := parts[3][i].([]any)
+		if !ok {
+			if err := v.damaged(l.Stage, "list", l.Name); err != nil {
+				return err
+			}
+		}
+		if l.Newest > 0 && len(values) > 0 {
 			v.Lists[i] = toBytes(values)
 		}
 	}
 	return nil
+}
+
+// wrongType stands in the read script's answer for what is of another type than it should be.
+const wrongType = -1
+
+// readMeta decodes what HGETALL returned; of one that cannot be decoded nothing is believed.
+func readMeta(answer any) Meta {
+	flat, ok := answer.([]any)
+	if !ok {
+		return Meta{Unfinished: true, Damaged: true}
+	}
+	meta, err := parseMeta(flat)
+	if err != nil {
+		return Meta{Unfinished: true, Damaged: true}
+	}
+	return meta
+}
+
+// fillRow takes over one row. No row is of a record after the one that is applied, or written in part.
+func (v *View) fillRow(i int, row Row, answer any) error {
+	if answer == nil {
+		return nil
+	}
+	s, ok := answer.(string)
+	if !ok || len(s) < sequenceSize {
+		return v.damaged(row.Stage, "row", row.Key)
+	}
+	sequence := binary.BigEndian.Uint64([]byte(s[:sequenceSize]))
+	if meta, known := v.Metas[row.Stage]; known && !meta.Unfinished && sequence > meta.Applied {
+		return v.damaged(row.Stage, "row", row.Key)
+	}
+	v.Sequences[i], v.Rows[i] = sequence, []byte(s[sequenceSize:])
+	return nil
+}
+
+// damaged notes that something of a stage was not written by a Store.
+func (v *View) damaged(stage, kind, name string) error {
+	meta, ok := v.Metas[stage]
+	if !ok {
+		return damaged("%s %s of %s", kind, name, stage)
+	}
+	meta.Unfinished, meta.Damaged, meta.Target = true, true, 0
+	v.Metas[stage] = meta
+	return nil
+}
+
+// damaged is ErrDamaged with where it was found.
+func damaged(format string, args ...any) error {
+	return fault.As(fault.Internal, fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrDamaged))
 }
 
 func toBytes(values []any) [][]byte {
@@ -151,11 +202,18 @@ func toBytes(values []any) [][]byte {
 }
 
 // unavailable wraps an error of the client. A server that says that the command itself is wrong has met
-// our bug; everything else passes.
+// our bug, one that says that a key is of another type has something in it that no Store wrote; everything else
+// passes.
 func unavailable(err error, format string, args ...any) error {
 	wrapped := fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+	if errors.Is(err, ErrDamaged) {
+		return fault.As(fault.Internal, wrapped)
+	}
 	answer, ok := errors.AsType[redis.Error](err)
-	if ok && (strings.HasPrefix(answer.Error(), "ERR ") || strings.HasPrefix(answer.Error(), "WRONGTYPE ")) {
+	switch {
+	case ok && strings.HasPrefix(answer.Error(), "WRONGTYPE "):
+		return fault.As(fault.Internal, fmt.Errorf("%w: %w", wrapped, ErrDamaged))
+	case ok && strings.HasPrefix(answer.Error(), "ERR "):
 		return fault.As(fault.Internal, wrapped)
 	}
 	return fault.As(fault.Unavailable, wrapped)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-
-	"refrain.dev/pkg/fault"
 )
 
 // Bounds of one call of the apply script, so that it blocks Redis only shortly. A single write may
@@ -27,38 +25,54 @@ func (r *Redis) Apply(ctx context.Context, shard Shard, b Batch) error {
 	if err := b.check(); err != nil {
 		return err
 	}
-	for from := 0; ; {
-		p, err := newPart(keys, shard.Stage, &b, from)
-		if err != nil {
+	a := &applying{batch: &b, keys: keys, shard: shard, last: b.lastWrites()}
+	for from := 0; from >= 0; {
+		if from, err = r.applyPart(ctx, a, from); err != nil {
 			return err
 		}
-		verdict, number, err := r.runPart(ctx, p)
-		if err != nil {
-			return unavailable(err, "apply record %d to %s/%d", b.Meta.Applied, shard.Stage, shard.Partition)
+	}
+	return nil
+}
+
+// applying is a batch on its way.
+type applying struct {
+	batch *Batch
+	keys  keyspace
+	shard Shard
+	last  lastWrites
+}
+
+// applyPart writes the part that begins with a write, and says with which to go on; -1 if all is done.
+func (r *Redis) applyPart(ctx context.Context, a *applying, from int) (next int, err error) {
+	b, shard := a.batch, a.shard
+	p, err := newPart(a, from)
+	if err != nil {
+		return 0, err
+	}
+	verdict, number, err := r.runPart(ctx, p)
+	if err != nil {
+		return 0, unavailable(err, "apply record %d to %s/%d", b.Meta.Applied, shard.Stage, shard.Partition)
+	}
+	switch verdict {
+	case "ok":
+		if p.upto == len(b.Writes) {
+			return -1, nil
 		}
-		switch verdict {
-		case "ok":
-			if p.upto == len(b.Writes) {
-				return nil
-			}
-			from = p.upto
-		case "done":
-			return nil
-		case "fenced":
-			return &FencedError{Applied: number}
-		case "reset":
-			if err := r.Reset(ctx, shard); err != nil {
-				return err
-			}
-			from = 0
-		case "at":
-			if number >= uint64(len(b.Writes)) {
-				return fault.New(fault.Internal, "apply record %d: %d writes are done of %d", b.Meta.Applied, number, len(b.Writes))
-			}
-			from = int(number) //nolint:gosec // less than len
-		default:
-			return fault.New(fault.Internal, "apply record %d: record %d is unfinished after the same one; reset the shard", b.Meta.Applied, number)
+		return p.upto, nil
+	case "done":
+		return -1, nil
+	case "fenced":
+		return 0, &FencedError{Applied: number}
+	case "reset":
+		return 0, r.Reset(ctx, shard)
+	case "at":
+		// Where the shard is has been written by a part: it is not where this part begins, and there is more to do.
+		if number >= uint64(len(b.Writes)) || number == uint64(from) { //nolint:gosec // not negative
+			return 0, damaged("apply record %d to %s/%d: %d writes are done of %d", b.Meta.Applied, shard.Stage, shard.Partition, number, len(b.Writes))
 		}
+		return int(number), nil //nolint:gosec // less than len
+	default:
+		return 0, &OtherError{Applied: b.Prev, Target: number}
 	}
 }
 
@@ -70,8 +84,14 @@ func (r *Redis) runPart(ctx context.Context, p *part) (verdict string, number ui
 	if len(answer) != 2 {
 		return "", 0, errAnswer
 	}
+	if answer[0] == "damaged" {
+		return "", 0, fmt.Errorf("%w: %s", ErrDamaged, answer[1])
+	}
 	number, err = strconv.ParseUint(answer[1], 10, 64)
-	return answer[0], number, err
+	if err != nil {
+		return "", 0, fmt.Errorf("%w: its meta says %.40q for a number", ErrDamaged, answer[1])
+	}
+	return answer[0], number, nil
 }
 
 // part is one call of the apply script.
@@ -84,8 +104,9 @@ type part struct {
 }
 
 // newPart encodes as many writes from the given one on as fit into a call.
-func newPart(space keyspace, stage string, b *Batch, from int) (*part, error) {
-	p := &part{space: space, stage: stage, upto: from, keys: space.fixed(stage)}
+func newPart(a *applying, from int) (*part, error) {
+	b, stage := a.batch, a.shard.Stage
+	p := &part{space: a.keys, stage: stage, upto: from, keys: a.keys.fixed(stage)}
 	for size := 0; p.upto < len(b.Writes) && p.upto-from < partWrites; p.upto++ {
 		size += b.Writes[p.upto].size()
 		if size > partBytes && p.upto > from {
@@ -103,7 +124,11 @@ func newPart(space keyspace, stage string, b *Batch, from int) (*part, error) {
 	}
 	p.args = append(append(p.args, len(fields)/2), fields...)
 	for i := from; i < p.upto; i++ {
-		p.write(&b.Writes[i], b.Meta.Applied)
+		w := &b.Writes[i]
+		if a.last.counts(w.Key, i) {
+			p.row(w, b.Meta.Applied)
+		}
+		p.deltas(w)
 	}
 	return p, nil
 }
@@ -122,13 +147,17 @@ func (p *part) key(kind, name string) int {
 	return len(p.keys)
 }
 
-func (p *part) write(w *Write, sequence uint64) {
+// row writes or removes the row.
+func (p *part) row(w *Write, sequence uint64) {
 	switch {
 	case w.Deleted:
 		p.args = append(p.args, "D", p.key(kindRow, w.Key), w.Key)
 	case w.Value != nil:
 		p.args = append(p.args, "S", p.key(kindRow, w.Key), w.Key, stamped(w.Value, sequence), score(w.Wake))
 	}
+}
+
+func (p *part) deltas(w *Write) {
 	for i := range w.Deltas {
 		p.delta(&w.Deltas[i])
 	}

@@ -3,7 +3,9 @@ package state
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -94,21 +96,33 @@ func (r *Redis) reset(ctx context.Context, space keyspace, stage string) error {
 		if err != nil {
 			return err
 		}
-		more, err := r.clear.Run(ctx, r.client, names, args...).Bool()
-		if err != nil || !more {
+		more, err := r.clear.Run(ctx, r.client, names, args...).Int()
+		switch {
+		case err != nil || more == clearDone:
 			return err
+		case more == clearLost:
+			if err := r.sweep(ctx, space, stage); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// resetPiece names what the next step removes, as keys and arguments of the clear script.
+// Answers of the clear script.
+const (
+	clearDone = 0
+	clearLost = 2 // an index was of another type
+)
+
+// resetPiece names what the next step removes, as keys and arguments of the clear script. An index that is of
+// another type names nothing: the script removes it.
 func (r *Redis) resetPiece(ctx context.Context, space keyspace, stage string) (names []string, args []any, err error) {
 	rows, err := r.client.ZRange(ctx, space.key(stage, kindCustomers), 0, resetStep-1).Result()
-	if err != nil {
+	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return nil, nil, err
 	}
 	others, err := r.client.SRandMemberN(ctx, space.key(stage, kindNames), resetStep).Result()
-	if err != nil {
+	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return nil, nil, err
 	}
 	names, args = space.fixed(stage), []any{len(rows)}
@@ -116,11 +130,53 @@ func (r *Redis) resetPiece(ctx context.Context, space keyspace, stage string) (n
 		names, args = append(names, space.named(stage, kindRow, row)), append(args, row)
 	}
 	for _, name := range others {
-		kind := kindList
-		if name[0] == 'u' {
-			kind = kindSet
+		kind, of := kindList, name
+		if of != "" {
+			if of[0] == 'u' {
+				kind = kindSet
+			}
+			of = of[1:]
 		}
-		names, args = append(names, space.named(stage, kind, name[1:])), append(args, name)
+		names, args = append(names, space.named(stage, kind, of)), append(args, name)
 	}
 	return names, args, nil
+}
+
+// sweep removes the rows, lists and sets that an index should have named, by looking at all keys there are.
+func (r *Redis) sweep(ctx context.Context, space keyspace, stage string) error {
+	if cluster, ok := r.client.(*redis.ClusterClient); ok {
+		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			return r.sweepNode(ctx, node, space, stage)
+		})
+	}
+	return r.sweepNode(ctx, r.client, space, stage)
+}
+
+func (r *Redis) sweepNode(ctx context.Context, node redis.Cmdable, space keyspace, stage string) error {
+	pattern := literal(space.key(stage, "")) + "*"
+	for cursor := uint64(0); ; {
+		found, next, err := node.Scan(ctx, cursor, pattern, resetStep).Result()
+		if err != nil {
+			return err
+		}
+		names, args := space.fixed(stage), []any{0}
+		for _, key := range found {
+			if !slices.Contains(names[:len(space.fixed(stage))], key) {
+				names, args = append(names, key), append(args, key)
+			}
+		}
+		if len(names) > len(space.fixed(stage)) {
+			if err := r.clear.Run(ctx, r.client, names, args...).Err(); err != nil {
+				return err
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// literal is a pattern that only the text itself fits.
+func literal(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(text)
 }

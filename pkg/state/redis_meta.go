@@ -80,7 +80,12 @@ func (m *Meta) set(field, value string) (err error) {
 		m.Now = fromMicros(us)
 	case fieldRevision:
 		m.Revision = value
-	case fieldTarget, fieldReset:
+	case fieldTarget:
+		m.Unfinished = true
+		if !strings.HasPrefix(value, imagePrefix) {
+			m.Target, err = strconv.ParseUint(value, 10, 64)
+		}
+	case fieldReset:
 		m.Unfinished = true
 	default:
 		if sender, ok := strings.CutPrefix(field, fieldSender); ok {

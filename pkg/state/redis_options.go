@@ -18,7 +18,7 @@ import (
 var ErrUnasserted = errors.New("the server does not tell its maxmemory-policy")
 
 // ErrDamaged says that something in the store was not written by a Store. Only a restore or a reset of the
-// shard repairs it.
+// shard repairs it; repeating what failed does not.
 var ErrDamaged = errors.New("the state store holds something else")
 
 // RedisOptions returns options for redis.NewUniversalClient that suit a Store: deadlines of contexts

@@ -48,6 +48,9 @@ func (r *Redis) Restore(ctx context.Context, shard Shard, p Piece) (int, error) 
 				return from, nil
 			}
 		case "at":
+			if number == uint64(from) { //nolint:gosec // not negative
+				return 0, damaged("restore %s/%d: %d writes are done, in other words", shard.Stage, shard.Partition, number)
+			}
 			from = int(number) //nolint:gosec // a count of writes
 			if from < p.From || from > p.end() || from == p.end() && p.Meta == nil {
 				return from, nil
@@ -99,7 +102,7 @@ func (r *Redis) beginImage(ctx context.Context, space keyspace, shard Shard, p *
 	applied := uint64(0)
 	if text, ok := found[0].(string); ok {
 		if applied, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return fault.New(fault.Internal, "restore %s/%d: %w", shard.Stage, shard.Partition, errAnswer)
+			return damaged("restore %s/%d: its meta says that it is at %.40q", shard.Stage, shard.Partition, text)
 		}
 	}
 	if applied != p.Over {
@@ -128,7 +131,8 @@ func newImagePart(space keyspace, stage string, piece *Piece, from int) (*part, 
 	p.args = append(append(p.args, len(fields)/2), fields...)
 	for i := from; i < p.upto; i++ {
 		w := &piece.Writes[i-piece.From]
-		p.write(w, w.Sequence)
+		p.row(w, w.Sequence)
+		p.deltas(w)
 	}
 	return p, nil
 }

@@ -66,7 +66,60 @@ func fixture(t *testing.T, addr string) statetest.Fixture {
 		Store: state.NewRedis(client, 1),
 		Save:  func() func() { return save(t, client) },
 		Cut:   cut.after,
+		Damage: func(what statetest.Damage) {
+			if err := damage(t.Context(), client, what); err != nil {
+				t.Fatalf("damage %d: %v", what, err)
+			}
+		},
 	}
+}
+
+// damage does to the suite's shard what somebody does who writes to the same server, or a server that loses bits.
+func damage(ctx context.Context, client redis.UniversalClient, what statetest.Damage) error {
+	const pattern = "refrain:1:*:suite:"
+	key := func(kind string) string {
+		found, err := client.Keys(ctx, pattern+kind).Result()
+		if err != nil || len(found) != 1 {
+			return "no such key"
+		}
+		return found[0]
+	}
+	replace := func(kind string) error {
+		name := key(kind)
+		_, err := client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+			tx.Del(ctx, name)
+			tx.RPush(ctx, name, "not what it was")
+			return nil
+		})
+		return err
+	}
+	switch what {
+	case statetest.DamageRow:
+		return client.Set(ctx, key("row:a"), "short", 0).Err()
+	case statetest.DamageRowType:
+		return replace("row:a")
+	case statetest.DamageRowFuture:
+		return client.Set(ctx, key("row:a"), "\x00\x00\x00\x00\x00\x00\x00\x63v", 0).Err()
+	case statetest.DamageList:
+		return client.Set(ctx, key("list:l"), "x", 0).Err()
+	case statetest.DamageSet:
+		return replace("set:u")
+	case statetest.DamageMeta:
+		return replace("position")
+	case statetest.DamagePosition:
+		return client.HSet(ctx, key("position"), "applied", "two").Err()
+	case statetest.DamageProgress:
+		return client.HSet(ctx, key("position"), "target", "4", "at", "064").Err()
+	case statetest.DamageTimers:
+		return replace("timers")
+	case statetest.DamageRows:
+		return replace("customers")
+	case statetest.DamageNames:
+		return replace("names")
+	case statetest.DamageNameless:
+		return client.SAdd(ctx, key("names"), "").Err()
+	}
+	return errors.New("an unknown damage")
 }
 
 // save copies all keys to the server's database 1 and returns what copies them back.

@@ -35,9 +35,16 @@ type Meta struct {
 	// Revision is the catalog revision of the last applied record.
 	Revision string
 	// Unfinished says that a batch after Applied is written in part: rows may already be those of the
-	// next record, while everything above is still that of Applied. Whoever reads another stage's rows
-	// treats them as unknown; the owner applies the record again. Apply does not look at it.
+	// next record, while everything above is still that of Applied. Readers of another stage's rows ask
+	// View.Readable whether they may use them; the owner applies the record again. Apply does not look at it.
 	Unfinished bool
+	// Target is the record that is written in part, if that is why the shard is unfinished. It is 0 while the
+	// shard is reset, restored or damaged: then nothing is known. Apply does not look at it.
+	Target uint64
+	// Damaged says that something that was read of the shard, its meta, a row, a list or a set, was not written
+	// by a Store. Then Unfinished is set too and what is damaged reads as not there. The owner resets the shard
+	// and brings it back from the log; nobody else may. Apply does not look at it.
+	Damaged bool
 }
 
 // Position is a sequence and an index inside it.
@@ -119,6 +126,18 @@ func (e *FencedError) Error() string {
 	return fmt.Sprintf("state is at sequence %d of its chain", e.Applied)
 }
 
+// OtherError says that a part of another record is in the shard than the one that follows its last: the chain
+// had a record that it does not have any more. Only an operator can tell what that means.
+type OtherError struct {
+	// Applied is the last record that is applied completely, Target the one that is there in part.
+	Applied, Target uint64
+}
+
+// Error implements error.
+func (e *OtherError) Error() string {
+	return fmt.Sprintf("state is at sequence %d of its chain and has a part of record %d, which does not follow it", e.Applied, e.Target)
+}
+
 // Row names a row of any stage of the partition that is read.
 type Row struct {
 	Stage, Key string
@@ -168,11 +187,14 @@ type Due struct {
 // Store keeps states. Implementations are safe for concurrent use, but one shard is written by one
 // owner at a time; a late writer is refused with *FencedError. Times are kept to the microsecond.
 type Store interface {
-	// Read answers a query on one partition in one round trip, consistently.
+	// Read answers a query on one partition in one round trip, consistently. What is damaged is said in the
+	// metas; of a stage whose meta is not asked for, it is ErrDamaged.
 	Read(ctx context.Context, partition int, q Query) (View, error)
 	// Apply writes a batch. Large batches are written in parts; Meta advances with the last one, and a
-	// reader or a later writer that finds a part unfinished sees Applied as before. Applying the same
-	// batch again after a failure continues where it stopped.
+	// reader or a later writer that finds a part unfinished sees Applied as before. A row goes from its
+	// state before the batch to that after it, also if the batch writes it several times. Applying the same
+	// batch again after a failure continues where it stopped. ErrDamaged says that the shard cannot take it
+	// before a reset, *OtherError that a part of a record is there that did not come after Prev.
 	Apply(ctx context.Context, shard Shard, b Batch) error
 	// Restore replaces everything of a shard by an image, piece by piece. From the first piece to the last the
 	// shard is at 0 and unfinished. It returns how many of the image's writes are there now: not From and this

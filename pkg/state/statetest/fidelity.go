@@ -102,6 +102,9 @@ func said(err error) string {
 	if fenced, ok := errors.AsType[*state.FencedError](err); ok {
 		text += fmt.Sprint(", fenced at ", fenced.Applied)
 	}
+	if other, ok := errors.AsType[*state.OtherError](err); ok {
+		text += fmt.Sprint(", at ", other.Applied, " and in part at ", other.Target)
+	}
 	return text
 }
 
@@ -242,8 +245,8 @@ func viewText(v state.View) string {
 	var text strings.Builder
 	for _, stage := range []string{"one", "two", "none"} {
 		m, ok := v.Metas[stage]
-		fmt.Fprintf(&text, "%s %v: %d %d %q %s %v, origins %v, senders %v\n",
-			stage, ok, m.Generation, m.Applied, m.Revision, m.Now.Format(time.RFC3339Nano), m.Unfinished, m.Origins, m.Senders)
+		fmt.Fprintf(&text, "%s %v: %d %d %q %s %v %d, origins %v, senders %v\n",
+			stage, ok, m.Generation, m.Applied, m.Revision, m.Now.Format(time.RFC3339Nano), m.Unfinished, m.Target, m.Origins, m.Senders)
 	}
 	for i, row := range v.Rows {
 		if row != nil {

@@ -22,7 +22,42 @@ type Fixture struct {
 	// LoseAnswer, it is done and nobody hears of it. After that the store works again. It is nil for a
 	// store that applies a batch at once.
 	Cut func(parts int, how Loss)
+	// Damage changes the suite's shard as no store does; it is nil for a store that nothing else can write to.
+	Damage func(what Damage)
 }
+
+// Damage says what becomes of a shard.
+type Damage int
+
+// The damages.
+const (
+	// DamageRow makes the row "a" too short to be one.
+	DamageRow Damage = iota
+	// DamageRowType makes the row "a" something else than a row.
+	DamageRowType
+	// DamageRowFuture makes the row "a" one of a record that is yet to come.
+	DamageRowFuture
+	// DamageList makes the list "l" something else.
+	DamageList
+	// DamageSet makes the set "u" something else.
+	DamageSet
+	// DamageMeta makes the meta something else.
+	DamageMeta
+	// DamagePosition makes the meta's position something else than a number.
+	DamagePosition
+	// DamageProgress makes the shard one that is written in part, up to a place that is not written as it should be.
+	DamageProgress
+	// DamageTimers makes the timer index something else.
+	DamageTimers
+	// DamageRows makes the index of rows something else.
+	DamageRows
+	// DamageNames makes the index of lists and sets something else.
+	DamageNames
+	// DamageNameless puts an empty name into the index of lists and sets.
+	DamageNameless
+
+	damages // how many there are
+)
 
 // Loss says what becomes of a part that is cut off.
 type Loss int
@@ -66,6 +101,9 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		"ARestoreGoesOnWhereItStopped":           testRestoreIsResumed,
 		"AnotherImageStartsOver":                 testRestoreOfAnother,
 		"ARestoreCutAnywhereIsCompleted":         testRestoreCut,
+		"ADamagedShardIsToldAndCanBeReset":       testDamage,
+		"ARowHasNoStateBetweenTwo":               testNotBetween,
+		"RowsOfAnUnfinishedShardTellTheirSide":   testReadable,
 		"AContextThatEndedIsObeyed":              testContext,
 		"PartitionsAndStagesAreApart":            testApart,
 	} {
