@@ -123,7 +123,7 @@ func (e *engine) answer(ctx context.Context, req *decisionv1.NextBestActionsRequ
 
 func unknown(v *view) *reasonv1.Reason {
 	r := &reasonv1.Reason{Code: reasonv1.Code_CODE_PROFILE_UNAVAILABLE, Remedy: "ask again"}
-	if v.known {
+	if v.known && !v.metas[profileStage].Unfinished { // else the profile may be about to come
 		r.Evidence, r.Remedy = []string{"no event about this customer was applied yet"}, "publish an event with this identifier first"
 	}
 	return r

@@ -3,6 +3,7 @@ package decisionsvc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/config"
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/state"
@@ -38,6 +40,7 @@ type desk struct {
 	memory *state.Memory
 	reads  int
 	hang   bool
+	onRead func() // once, after the first read
 	logged [][]byte
 	asked  []*contactv1.ReserveRequest
 	answer *contactv1.ReserveResponse
@@ -72,6 +75,10 @@ func (d *desk) Read(ctx context.Context, partition int, q state.Query) (state.Vi
 	if d.hang {
 		<-ctx.Done()
 		return state.View{}, ctx.Err()
+	}
+	if do := d.onRead; do != nil {
+		d.onRead = nil
+		defer do()
 	}
 	return d.memory.Read(ctx, partition, q)
 }
@@ -220,6 +227,117 @@ func TestDegradedAnswers(t *testing.T) {
 	d.hang = true
 	d.cfg.Deadline = config.Duration(20 * time.Millisecond)
 	equal(t, "a store that hangs", degraded(d.ask(home("u1"))), []reasonv1.Code{reasonv1.Code_CODE_DEADLINE_DEGRADED})
+}
+
+// part writes the first of two rows of the next record of a shard, as a process does that dies, or is not yet done.
+func (d *desk) part(stage string, partition int, first, second state.Write) {
+	d.t.Helper()
+	shard := state.Shard{Stage: stage, Partition: partition}
+	err := d.memory.ApplyPart(d.t.Context(), shard, state.Batch{Prev: d.prev[shard], Writes: []state.Write{first, second}, Meta: state.Meta{
+		Generation: 1, Applied: d.prev[shard] + 1, Now: start, Revision: d.revision, Origins: map[string]uint64{"live": 9},
+	}}, 1)
+	if err != nil {
+		d.t.Fatalf("write a part of %s: %v", stage, err)
+	}
+}
+
+// A record of other customers that is being written to one shard, or to all three, keeps nobody from an answer.
+func TestAQueryIsAnsweredWhileOthersAreWritten(t *testing.T) {
+	stages := []string{profileStage, decisionStage, suppressionStage}
+	for _, written := range [][]string{stages[:1], stages[1:2], stages[2:], stages} {
+		d := newDesk(t)
+		partition, _ := d.customer("u1", nil)
+		for _, stage := range written {
+			d.part(stage, partition, state.Write{Key: "default/c/x", Value: []byte{}}, state.Write{Key: "default/c/y", Value: []byte{}})
+		}
+		res := d.ask(home("u1"))
+		equal(t, "degraded", degraded(res), []reasonv1.Code(nil))
+		equal(t, "items", len(res.GetItems()), 1)
+		equal(t, "round trips", d.reads, 1)
+	}
+}
+
+// The customer's own row is as before the record or as after it, as the sequence in it says.
+func TestACustomerWhoIsBeingWrittenIsOnOneSide(t *testing.T) {
+	for side, vip := range map[string]bool{"before": false, "after": true} {
+		d := newDesk(t)
+		partition, key := d.customer("u1", nil)
+		rich := person(d.hasher.ID("default", userID("u1")))
+		rich.Leaves[0].Traits[0].Value = event.Integer(101)
+		own, other := state.Write{Key: key, Value: encode(t, rich)}, state.Write{Key: "default/c/x", Value: []byte{}}
+		if vip {
+			d.part(profileStage, partition, own, other)
+		} else {
+			d.part(profileStage, partition, other, own)
+		}
+		res := d.ask(home("u1"))
+		equal(t, side+": degraded", degraded(res), []reasonv1.Code(nil))
+		equal(t, side+": the banner for those who order much", slices.ContainsFunc(res.GetItems(), func(i *decisionv1.Item) bool { return i.GetAction() == "vip-banner" }), vip)
+	}
+}
+
+// Who is not there while a record is being written may be about to come: nobody is told to publish first.
+func TestACustomerWhoIsComingIsNotNobody(t *testing.T) {
+	d := newDesk(t)
+	partition, _ := d.customer("u1", nil)
+	coming := ""
+	for n := 0; coming == ""; n++ {
+		if name := fmt.Sprint("new", n); d.hasher.Partition(d.hasher.ID("default", userID(name))) == partition {
+			coming = name
+		}
+	}
+	unknown := func() *reasonv1.Reason { return d.ask(home(coming)).GetDegraded()[0] }
+	equal(t, "while nothing is written", unknown().GetRemedy(), "publish an event with this identifier first")
+	id := d.hasher.ID("default", userID(coming))
+	d.part(profileStage, partition, state.Write{Key: identity.IdentifierKey("default", id), Value: encode(t, &profilev1.IdentifierRow{Kind: "user_id", ProfileId: id})},
+		state.Write{Key: identity.CustomerKey("default", id), Value: encode(t, person(id))})
+	equal(t, "while it is written", []any{unknown().GetCode(), unknown().GetRemedy()}, []any{reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "ask again"})
+}
+
+// Nothing is known of a shard that is being made again, and there is nothing to wait for within a deadline.
+func TestAShardThatIsMadeAgainIsUnknown(t *testing.T) {
+	for _, stage := range []string{profileStage, decisionStage, suppressionStage} {
+		d := newDesk(t)
+		partition, key := d.customer("u1", nil)
+		shard := state.Shard{Stage: stage, Partition: partition}
+		if _, err := d.memory.Restore(t.Context(), shard, state.Piece{Image: "i", Over: d.prev[shard], Writes: []state.Write{{Key: key, Value: []byte{}}}}); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, stage, degraded(d.ask(home("u1"))), []reasonv1.Code{reasonv1.Code_CODE_PROFILE_UNAVAILABLE})
+	}
+}
+
+// An identifier may lead to a profile that has just been closed for another one.
+func TestAClosedProfileLeadsOn(t *testing.T) {
+	d := newDesk(t)
+	partition, _ := d.customer("u1", nil)
+	closed := person(d.hasher.ID("default", userID("old")))
+	closed.LinkedTo = d.hasher.ID("default", userID("u1"))
+	at := d.hasher.Partition(closed.GetId())
+	for _, stage := range []string{decisionStage, suppressionStage} {
+		d.write(stage, at, 7)
+	}
+	d.write(profileStage, at, 7, state.Write{Key: identity.CustomerKey("default", closed.GetId()), Value: encode(t, closed)})
+	res := d.ask(home("old"))
+	equal(t, "items", len(res.GetItems()), 1)
+	token, err := d.hasher.Verify(res.GetItems()[0].GetToken(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "partition of the one that is open", int(token.GetPartition()), partition)
+}
+
+// Lists may be half of a record while it is written: Explain waits for it.
+func TestExplainWaitsForARecordToBeWhole(t *testing.T) {
+	d := newDesk(t)
+	partition, _ := d.customer("u1", nil)
+	first, second := state.Write{Key: "default/c/x", Value: []byte{}}, state.Write{Key: "default/c/y", Value: []byte{}}
+	d.part(decisionStage, partition, first, second)
+	d.onRead = func() { d.write(decisionStage, partition, 9, first, second) }
+	if _, err := d.explain(t.Context(), &decisionv1.ExplainRequest{Identifier: userID("u1"), Placement: "home"}); err != nil {
+		t.Errorf("explain = %v", err)
+	}
+	equal(t, "it has looked again", d.reads, 2)
 }
 
 func TestAPositionIsWaitedForWithinTheDeadline(t *testing.T) {

@@ -39,7 +39,9 @@ func (e *engine) explain(ctx context.Context, req *decisionv1.ExplainRequest) (*
 		return nil, err
 	}
 	of.lists = courseLists
-	v, err := e.look(ctx, of)
+	within, cancel := e.within(ctx)
+	defer cancel()
+	v, _, err := e.await(within, of, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -17,16 +17,23 @@ import (
 	"refrain.dev/pkg/state"
 )
 
-// recheck is how long a query waits before it looks again whether the state has caught up.
-const recheck = 4 * time.Millisecond
+const (
+	// recheck is how long a query waits before it looks again whether the state has caught up.
+	recheck = 4 * time.Millisecond
+	// maxHops bounds how many links from one profile to the next are followed.
+	maxHops = 4
+)
 
 // view is what one read saw of a customer.
 type view struct {
 	partition int
 	key       string
 	customer  []byte
-	// known is false if a shard of the partition was never written, or is being written: nothing is known then.
-	known   bool
+	// known is false if what was read may not be used: a shard of the partition was never written, is being made
+	// again, or what was asked for in it is being written.
+	known bool
+	// passing says that nothing but a write that is under way keeps the view from being known.
+	passing bool
 	profile *profilev1.Profile
 	state   *decisionv1.State
 	contact *contactv1.State
@@ -44,17 +51,27 @@ type subject struct {
 }
 
 // look reads everything about a customer: in one round trip if the identifier made the profile, in two if
-// it resolves to another one.
+// it resolves to another one, in one more for each profile that was closed for another one.
+//
+// What is promised of it: each row is as one record of its chain left it, never half of one, also while that
+// record is being written to the store. The rows of different stages are each as far as their stage is. The
+// identifier's row only says where to look; it may be a record older or newer than the profile, and where it
+// still leads to a profile that is closed, the link in that is followed.
 func (e *engine) look(ctx context.Context, of subject) (*view, error) {
 	id, err := profile.IdentifierID(e.hasher, of.tenant, of.identifier)
 	if err != nil {
 		return nil, err
 	}
 	v, resolved, err := e.read(ctx, of, id, identity.IdentifierKey(of.tenant, id))
-	if err != nil || resolved == nil || bytes.Equal(resolved, id) {
-		return v, err
+	if err == nil && resolved != nil && !bytes.Equal(resolved, id) {
+		v, _, err = e.read(ctx, of, resolved, "")
 	}
-	v, _, err = e.read(ctx, of, resolved, "")
+	for range maxHops {
+		if err != nil || !v.known || len(v.profile.GetLinkedTo()) == 0 {
+			break
+		}
+		v, _, err = e.read(ctx, of, v.profile.GetLinkedTo(), "")
+	}
 	return v, err
 }
 
@@ -71,16 +88,14 @@ func (e *engine) read(ctx context.Context, of subject, id []byte, identifier str
 	}
 	if of.lists != nil {
 		q.Lists = of.lists(v.key)
+		q.Metas = append(q.Metas, dispatchStage)
 	}
 	got, err := e.store.Read(ctx, v.partition, q)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read customer: %w", err)
 	}
 	v.metas, v.lists = got.Metas, got.Lists
-	v.known = true
-	for _, stage := range q.Metas {
-		v.known = v.known && got.Metas[stage].Generation != 0 && !got.Metas[stage].Unfinished
-	}
+	v.judge(q, &got)
 	if err := v.decode(of.tenant, got.Rows); err != nil {
 		return nil, nil, err
 	}
@@ -95,6 +110,21 @@ func (e *engine) read(ctx context.Context, of subject, id []byte, identifier str
 		return v, nil, nil
 	}
 	return v, row.GetProfileId(), nil
+}
+
+// judge says whether what was read may be used. Of the rows each may be from before or after a record that is
+// being written; of a list that is not known.
+func (v *view) judge(q state.Query, got *state.View) {
+	v.known, v.passing = true, true
+	for i, stage := range []string{profileStage, decisionStage, suppressionStage} {
+		v.known = v.known && got.Readable(stage, i)
+	}
+	for _, stage := range q.Metas {
+		meta := got.Metas[stage]
+		v.known = v.known && (len(q.Lists) == 0 || !meta.Unfinished)
+		v.passing = v.passing && (!meta.Unfinished || meta.Target != 0) && (meta.Applied != 0 || stage == dispatchStage)
+	}
+	v.passing = v.passing && !v.known
 }
 
 func (v *view) decode(tenant string, rows [][]byte) error {
@@ -136,21 +166,26 @@ func (v *view) covers(at *eventv1.Position) bool {
 	return true
 }
 
-// await looks until the view covers a position, or until the time for it is over: fresh is false then.
+// await looks until the view is not kept from being known by a write under way and covers a position, or until
+// the time for it is over: fresh is false if it does not cover the position.
 func (e *engine) await(ctx context.Context, of subject, at *eventv1.Position) (v *view, fresh bool, err error) {
 	for {
 		v, err = e.look(ctx, of)
-		if err != nil || v.covers(at) {
+		if err != nil {
 			return v, true, err
 		}
-		if int(at.GetPartition()) != v.partition {
+		fresh = v.covers(at)
+		if fresh && !v.passing {
+			return v, true, nil
+		}
+		if !fresh && int(at.GetPartition()) != v.partition {
 			return v, false, nil
 		}
 		if left, ok := e.clock.Left(ctx); ok && left < 2*recheck {
-			return v, false, nil
+			return v, fresh, nil
 		}
 		if err := clock.Sleep(ctx, e.clock, recheck); err != nil {
-			return v, false, nil //nolint:nilerr // what was seen is the answer
+			return v, fresh, nil //nolint:nilerr // what was seen is the answer
 		}
 	}
 }

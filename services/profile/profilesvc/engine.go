@@ -110,23 +110,24 @@ func (e *engine) look(ctx context.Context, tenant string, home []byte, at *event
 		return nil, 0, fmt.Errorf("decode identifier row: %w", err)
 	}
 	id, raw, meta := home, view.Rows[1], view.Metas[stageName]
-	if !written(meta) {
+	if !view.Readable(stageName, 0) {
 		return nil, 0, errUnknown
 	}
+	known := there(&view, 1)
 	if to := row.GetProfileId(); len(to) > 0 && !bytes.Equal(to, home) {
 		id, raw = to, nil
 		partition = e.hasher.Partition(id)
 	}
 	for range maxHops {
 		if raw == nil {
-			if raw, meta, err = e.row(ctx, partition, identity.CustomerKey(tenant, id)); err != nil {
+			if raw, meta, known, err = e.row(ctx, partition, identity.CustomerKey(tenant, id)); err != nil {
 				return nil, 0, err
 			}
 		}
 		if !fence.passed(partition, meta) {
 			return nil, 0, &staleError{at: at}
 		}
-		if !written(meta) {
+		if !known {
 			return nil, 0, errUnknown
 		}
 		if raw == nil {
@@ -148,15 +149,18 @@ func (e *engine) look(ctx context.Context, tenant string, home []byte, at *event
 // errUnknown says that nothing is known of a customer now, which is not that there is none.
 var errUnknown = fault.As(fault.Unavailable, errors.New("states are being made again; try again soon"))
 
-// written says whether a partition's states are there.
-func written(meta state.Meta) bool { return meta.Applied > 0 && !meta.Unfinished }
+// there says whether a row that was read may be used: it is as one record left it, also while another record is
+// being written. One that is not there may be about to come then.
+func there(view *state.View, row int) bool {
+	return view.Readable(stageName, row) && (view.Rows[row] != nil || !view.Metas[stageName].Unfinished)
+}
 
-func (e *engine) row(ctx context.Context, partition int, key string) ([]byte, state.Meta, error) {
+func (e *engine) row(ctx context.Context, partition int, key string) (row []byte, meta state.Meta, known bool, err error) {
 	view, err := e.store.Read(ctx, partition, state.Query{Metas: []string{stageName}, Rows: []state.Row{{Stage: stageName, Key: key}}})
 	if err != nil {
-		return nil, state.Meta{}, fmt.Errorf("read profile: %w", err)
+		return nil, state.Meta{}, false, fmt.Errorf("read profile: %w", err)
 	}
-	return view.Rows[0], view.Metas[stageName], nil
+	return view.Rows[0], view.Metas[stageName], there(&view, 0), nil
 }
 
 // fence is what a partition must have applied so that a read from it is new enough.

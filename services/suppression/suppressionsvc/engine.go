@@ -51,7 +51,7 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 	if err != nil {
 		return nil, err
 	}
-	row, err := e.row(ctx, who.partition, stageName, who.key)
+	row, _, err := e.row(ctx, who.partition, stageName, who.key)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 	if err != nil {
 		return customer{}, err
 	}
-	raw, err := e.row(ctx, e.hasher.Partition(home), profileStage, identity.IdentifierKey(tenant, home))
+	raw, _, err := e.row(ctx, e.hasher.Partition(home), profileStage, identity.IdentifierKey(tenant, home))
 	if err != nil {
 		return customer{}, err
 	}
@@ -111,9 +111,12 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 	}
 	for range maxHops {
 		who := customer{partition: e.hasher.Partition(at), key: identity.CustomerKey(tenant, at)}
-		raw, err := e.row(ctx, who.partition, profileStage, who.key)
+		raw, whole, err := e.row(ctx, who.partition, profileStage, who.key)
 		if err != nil {
 			return customer{}, err
+		}
+		if raw == nil && !whole {
+			return customer{}, notYet(profileStage)
 		}
 		if raw == nil {
 			return customer{}, fault.New(fault.NotFound, "find customer: nobody has that identifier")
@@ -153,15 +156,20 @@ func (e *engine) home(ctx context.Context, tenant string, id *eventv1.Identifier
 	return home, nil
 }
 
-// row reads a row of a stage with the stage's meta. A shard that was never written, or is unfinished, knows nothing:
-// the answer is not "nobody" but "not now".
-func (e *engine) row(ctx context.Context, partition int, of, key string) ([]byte, error) {
+// row reads a row of a stage with the stage's meta. A shard that was never written, or is being made again, knows
+// nothing: the answer is not "nobody" but "not now". While a record is being written, whole is false: the row is as
+// before it or as after it, and one that is not there may be about to come.
+func (e *engine) row(ctx context.Context, partition int, of, key string) (row []byte, whole bool, err error) {
 	view, err := e.store.Read(ctx, partition, state.Query{Metas: []string{of}, Rows: []state.Row{{Stage: of, Key: key}}})
 	if err != nil {
-		return nil, fmt.Errorf("read row of %s: %w", of, err)
+		return nil, false, fmt.Errorf("read row of %s: %w", of, err)
 	}
-	if meta := view.Metas[of]; meta.Applied == 0 || meta.Unfinished {
-		return nil, fault.New(fault.Unavailable, "read row of %s: its states are not there yet", of)
+	if !view.Readable(of, 0) {
+		return nil, false, notYet(of)
 	}
-	return view.Rows[0], nil
+	return view.Rows[0], !view.Metas[of].Unfinished, nil
+}
+
+func notYet(of string) error {
+	return fault.New(fault.Unavailable, "read row of %s: its states are not there yet", of)
 }
