@@ -70,6 +70,10 @@ func (t *turn) encodeState(cell *stage.Cell, timer bool) error {
 	case t.before.EqualVT(t.state) && (!timer || wake.IsZero()):
 		return nil
 	}
+	if t.seen > t.state.GetProfileVersion() {
+		t.state = t.state.CloneVT()
+		t.state.ProfileVersion = t.seen
+	}
 	raw, err := t.state.MarshalVT()
 	if err != nil {
 		return fmt.Errorf("encode decision state: %w", err)

@@ -27,7 +27,7 @@ const (
 	dispatchStage    = "dispatch"
 )
 
-// blindRetry is how long a timer waits for a profile shard that cannot be read.
+// blindRetry is how long a timer waits for a profile that cannot be read, or is older than the row.
 const blindRetry = time.Second
 
 // Fold is the decision stage's pure half: it decodes, lets package decide decide, and encodes.
@@ -75,7 +75,13 @@ func (f Fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outc
 		if !ok {
 			return t.again(rows.Own(in.Key)), nil
 		}
-		err = t.timer(row)
+		var p *profilev1.Profile
+		if p, err = decodeProfile(row); err == nil && p.GetVersion() < t.before.GetProfileVersion() {
+			return t.again(rows.Own(in.Key)), nil // the log is ahead of the store: what is missing there is on its way
+		}
+		if err == nil {
+			err = t.timer(p)
+		}
 	default:
 		err = fault.New(fault.Invalid, "decide: the decision stage takes nothing from %s", in.Name)
 	}
@@ -141,6 +147,8 @@ type turn struct {
 	state  *decisionv1.State
 	facts  []*decisionv1.Fact
 	deltas deltas
+	// seen is the version of the profile that came with the input.
+	seen uint64
 	// refresh asks for the basis of the profile as it is now, by a timer.
 	refresh bool
 }
@@ -207,6 +215,7 @@ func (t *turn) learned(in stage.Input) error {
 	if err != nil {
 		return err
 	}
+	t.seen = p.GetVersion()
 	basis := false
 	for _, raw := range in.Facts {
 		f := &profilev1.Fact{}
@@ -284,11 +293,7 @@ func (t *turn) answered(facts [][]byte) error {
 	return nil
 }
 
-func (t *turn) timer(row []byte) error {
-	p, err := decodeProfile(row)
-	if err != nil {
-		return err
-	}
+func (t *turn) timer(p *profilev1.Profile) error {
 	if t.refresh && p != nil {
 		t.facts = append(t.facts, basisUpdated(profile.Basis(p)))
 	}

@@ -48,6 +48,26 @@ func TestACourseFromEventToTheEndOfTheJourney(t *testing.T) {
 	equal(t, "the entry is remembered", b.before(placed("o2", 20)), []string{"entry_refused"})
 }
 
+// The store may be behind the log: a profile that is not there yet, or older than what the row came from, decides
+// nothing.
+func TestATimerWaitsForTheProfileThatItsRowCameFrom(t *testing.T) {
+	for what, old := range map[string]func(*bench){
+		"older":         func(b *bench) { b.profile = person(b.id) },
+		"not there yet": func(b *bench) { b.profile = nil },
+	} {
+		b := newBench(t)
+		b.profile.Version = 2
+		b.before(placed("o1", 20))
+		newer := b.profile
+		old(b)
+		equal(t, what, b.timer(), []string(nil))
+		equal(t, what+": it comes back", b.wake, b.now.Add(blindRetry))
+		equal(t, what+": what waits stays", len(b.state().GetProposals()), 1)
+		b.profile = newer
+		equal(t, "as new as the row", b.timer(), []string{"decision_made", "dispatch_treatment"})
+	}
+}
+
 func TestARepeatedAnswerChangesNothing(t *testing.T) {
 	b := newBench(t)
 	b.before(placed("o1", 20))
