@@ -175,22 +175,39 @@ func (e *engine) send(ctx context.Context, partition int, j job) delivery.Result
 	defer release()
 	ctx, cancel := e.clock.Within(ctx, p.timeout+aroundCall)
 	defer cancel()
-	asked := e.clock.Elapsed()
-	seen, err := e.freshness.profile(ctx, partition, j.key)
-	e.metrics.fresh.Record(ctx, (e.clock.Elapsed() - asked).Seconds())
-	if errors.Is(err, errStale) {
-		e.logger.DebugContext(ctx, "nothing is sent without a fresh view", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))
-		return later(reasonv1.Code_CODE_STALE_VIEW)
-	}
-	if err != nil || seen.profile == nil {
-		return late(unsent(reasonv1.Code_CODE_PROFILE_UNAVAILABLE))
-	}
-	message, failure := e.prepare(ctx, partition, j, seen.profile)
+	message, seen, failure := e.checked(ctx, partition, j)
 	if failure == nil {
 		failure = new(e.call(ctx, p, message, seen))
 	}
 	failure.ProfileVersion = seen.profile.GetVersion()
 	return *failure
+}
+
+// checked makes the last check on a fresh view. A fresh view may still be older than what the approval rests on:
+// the log is ahead of the store. So nothing is final that was found on a view from before this began; then it is
+// looked at again, on one that has everything that was known by now.
+func (e *engine) checked(ctx context.Context, partition int, j job) (m channel.Message, seen view, failure *delivery.Result) {
+	asked := e.clock.Elapsed()
+	for _, since := range []time.Duration{anyAge, asked} {
+		began := e.clock.Elapsed()
+		v, err := e.freshness.profile(ctx, partition, j.key, since)
+		e.metrics.fresh.Record(ctx, (e.clock.Elapsed() - began).Seconds())
+		if errors.Is(err, errStale) {
+			e.logger.DebugContext(ctx, "nothing is sent without a fresh view", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))
+			return m, v, new(later(reasonv1.Code_CODE_STALE_VIEW))
+		}
+		missing := err != nil || v.profile == nil
+		if missing { // who is approved is there, or is on its way: never final
+			failure = new(late(later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the profile is not there yet")))
+		} else {
+			m, failure = e.prepare(ctx, partition, j, v.profile)
+		}
+		seen = v
+		if failure == nil || failure.Transient && !missing || e.freshness.after(v, asked) {
+			break
+		}
+	}
+	return m, seen, failure
 }
 
 // room is what pacing has leased, as a rule; else it is waited for.

@@ -54,14 +54,23 @@ type profileView struct {
 	applied uint64
 	covered uint64
 	err     error
+	// row is the profile as of a position; nil for one that is always there.
+	row func(covered uint64) *profilev1.Profile
 }
 
 func (v *profileView) Read(_ context.Context, _ int, q state.Query) (state.View, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	row, err := (&profilev1.Profile{Id: customer(), Version: v.covered}).MarshalVT()
-	if err != nil {
-		return state.View{}, err
+	p := &profilev1.Profile{Id: customer(), Version: v.covered}
+	if v.row != nil {
+		p = v.row(v.covered)
+	}
+	var row []byte
+	if p != nil {
+		var err error
+		if row, err = p.MarshalVT(); err != nil {
+			return state.View{}, err
+		}
 	}
 	return state.View{
 		Metas: map[string]state.Meta{profileName: {Applied: v.applied, Origins: map[string]uint64{log.Barrier: v.covered}}},
@@ -271,6 +280,60 @@ func TestWhatStopsASendBeforeTheCall(t *testing.T) {
 				}
 				if adapter.calls.Load() != 0 {
 					t.Error("the provider was called")
+				}
+			})
+		})
+	}
+}
+
+// A view that is fresh may be older than the approval: the store follows the log. What is missing in it is on its
+// way, and is waited for; nothing that it lacks ends a delivery.
+func TestWhatIsMissingInAViewFromBeforeIsNotYet(t *testing.T) {
+	known := &profilev1.Profile{Id: customer(), Version: 3}
+	for name, old := range map[string]*profilev1.Profile{"the profile": nil, "an address in it": {Id: customer(), Version: 2}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				adapter, def := acceptAll(), fileChannel()
+				def.Endpoint = "email"
+				e := testEngine(t, adapter, def)
+				d := e.catalogs.(fixedCatalogs)
+				d.definitions.Address = func(p *profilev1.Profile, _ string) string {
+					if p.GetVersion() < 3 {
+						return ""
+					}
+					return "ada@shop.example"
+				}
+				e.catalogs = d
+				view := e.freshness.reader.(*profileView)
+				view.row = func(covered uint64) *profilev1.Profile {
+					if covered < 2 {
+						return old
+					}
+					return known
+				}
+				if _, err := e.freshness.profile(t.Context(), 3, key(), anyAge); err != nil { // the first ping is covered
+					t.Fatal(err)
+				}
+				wait(100 * time.Millisecond)
+				if r := e.send(t.Context(), 3, testJob("p")); r.Status != dispatchv1.Status_STATUS_ACCEPTED || r.ProfileVersion != 3 {
+					t.Errorf("result = %+v, want it sent on the profile that comes", r)
+				}
+			})
+		})
+	}
+}
+
+// A profile that does not come keeps the delivery waiting, for as long as the approval lasts.
+func TestAMissingProfileIsNeverFinal(t *testing.T) {
+	for name, released := range map[string]bool{"on the wall clock": false, "on the replay clock": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := testEngine(t, acceptAll(), fileChannel())
+				e.freshness.released = func() bool { return released }
+				e.freshness.reader.(*profileView).row = func(uint64) *profilev1.Profile { return nil }
+				r := e.send(t.Context(), 3, testJob("p"))
+				if r.Status != dispatchv1.Status_STATUS_UNSENT || !r.Transient || r.Reasons[1].GetCode() != reasonv1.Code_CODE_PROFILE_UNAVAILABLE {
+					t.Errorf("result = %+v, want it to be tried again", r)
 				}
 			})
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
@@ -64,14 +65,22 @@ func (f *freshness) young(v view) bool {
 	return f.released() || f.clock.Elapsed()-v.asOf <= maxStale
 }
 
-// profile reads the profile in a row, not older than maxStale. errStale is wrapped with why no fresh view
-// could be had in time.
-func (f *freshness) profile(ctx context.Context, partition int, key string) (view, error) {
+// after says whether everything that was acknowledged at a time, by Elapsed, is in a view.
+func (f *freshness) after(v view, since time.Duration) bool {
+	return f.released() || v.asOf >= since
+}
+
+// anyAge is before every view: a fresh one will do.
+const anyAge = time.Duration(math.MinInt64)
+
+// profile reads the profile in a row, not older than maxStale nor than since. errStale is wrapped with why no
+// such view could be had in time.
+func (f *freshness) profile(ctx context.Context, partition int, key string, since time.Duration) (view, error) {
 	ctx, cancel := f.clock.Within(ctx, freshWithin)
 	defer cancel()
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		v, fresh, err := f.look(ctx, partition, key)
-		if fresh {
+		if fresh && f.after(v, since) {
 			return v, err
 		}
 		if clock.Sleep(ctx, f.clock, wait) != nil {

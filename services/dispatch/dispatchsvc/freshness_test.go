@@ -60,7 +60,7 @@ func TestAConstantLagIsNotFresh(t *testing.T) {
 			var err error
 			began := time.Now()
 			for time.Since(began) < 25*time.Second {
-				_, err = f.profile(t.Context(), 3, key())
+				_, err = f.profile(t.Context(), 3, key(), anyAge)
 				wait(100 * time.Millisecond)
 			}
 			if (err == nil) != fresh || (err != nil && !errors.Is(err, errStale)) {
@@ -81,7 +81,7 @@ func TestTheTimeOfDayMakesNoViewYoung(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := &steppedClock{}
 			f, pings := lagging(0, c)
-			v, err := f.profile(t.Context(), 3, key())
+			v, err := f.profile(t.Context(), 3, key(), anyAge)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func TestTheTimeOfDayMakesNoViewYoung(t *testing.T) {
 			}
 			pings.see = func(uint64) {} // the profile stage stands still from now on
 			wait(4 * time.Second)
-			if v, err = f.profile(t.Context(), 3, key()); err != nil {
+			if v, err = f.profile(t.Context(), 3, key(), anyAge); err != nil {
 				t.Errorf("step %v: after 4 s: %v", step, err)
 			}
 			c.step(-2 * step)
@@ -99,7 +99,7 @@ func TestTheTimeOfDayMakesNoViewYoung(t *testing.T) {
 			if f.young(v) {
 				t.Errorf("step %v: after 5 s the view is still young", step)
 			}
-			if _, err := f.profile(t.Context(), 3, key()); !errors.Is(err, errStale) {
+			if _, err := f.profile(t.Context(), 3, key(), anyAge); !errors.Is(err, errStale) {
 				t.Errorf("step %v: after 5 s: %v, want a stale view", step, err)
 			}
 		})
@@ -112,13 +112,13 @@ func TestAClockThatIsNotTheLogsSendsNothing(t *testing.T) {
 	for skew, fresh := range map[time.Duration]bool{0: true, time.Second: true, 3 * time.Second: false, -time.Hour: false} {
 		synctest.Test(t, func(t *testing.T) {
 			f, pings := lagging(0, clock.Wall{})
-			if _, err := f.profile(t.Context(), 3, key()); err != nil {
+			if _, err := f.profile(t.Context(), 3, key(), anyAge); err != nil {
 				t.Fatal(err)
 			}
 			pings.skew = skew
 			wait(pingEvery)
 			before := pings.count.Load()
-			_, err := f.profile(t.Context(), 3, key())
+			_, err := f.profile(t.Context(), 3, key(), anyAge)
 			if (err == nil) != fresh || (err != nil && !errors.Is(err, errSkew)) {
 				t.Errorf("skew %v: got %v, want fresh = %v", skew, err, fresh)
 			}
@@ -127,7 +127,7 @@ func TestAClockThatIsNotTheLogsSendsNothing(t *testing.T) {
 			}
 			pings.skew = 0
 			wait(pingEvery)
-			if _, err := f.profile(t.Context(), 3, key()); err != nil {
+			if _, err := f.profile(t.Context(), 3, key(), anyAge); err != nil {
 				t.Errorf("skew %v: after the clock was set right: %v", skew, err)
 			}
 		})
@@ -159,7 +159,7 @@ func TestALaneThatBeganAnewProvesNothing(t *testing.T) {
 		f, _ := lagging(0, clock.Wall{})
 		f.reader.(*profileView).covered = 3
 		for range 3 {
-			if _, err := f.profile(t.Context(), 3, key()); !errors.Is(err, errStale) || !errors.Is(err, errForgot) {
+			if _, err := f.profile(t.Context(), 3, key(), anyAge); !errors.Is(err, errStale) || !errors.Is(err, errForgot) {
 				t.Errorf("got %v, want a lane that has lost messages", err)
 			}
 		}
@@ -192,21 +192,21 @@ func TestNoCallOnAViewThatGrewOld(t *testing.T) {
 func TestViewsWhileTheLogOrTheStoreIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, pings := lagging(0, clock.Wall{})
-		if _, err := f.profile(t.Context(), 3, key()); err != nil {
+		if _, err := f.profile(t.Context(), 3, key(), anyAge); err != nil {
 			t.Fatal(err)
 		}
 		pings.err = errors.New("the log is down")
 		wait(2 * time.Second)
-		if _, err := f.profile(t.Context(), 3, key()); err != nil {
+		if _, err := f.profile(t.Context(), 3, key(), anyAge); err != nil {
 			t.Errorf("a view of 2 s while the log is down: %v", err)
 		}
 		wait(4 * time.Second)
-		if _, err := f.profile(t.Context(), 3, key()); !errors.Is(err, errStale) {
+		if _, err := f.profile(t.Context(), 3, key(), anyAge); !errors.Is(err, errStale) {
 			t.Errorf("a view of 6 s while the log is down: %v", err)
 		}
 		pings.err = nil
 		f.reader.(*profileView).err = errors.New("the store is down")
-		if _, err := f.profile(t.Context(), 3, key()); !errors.Is(err, errStale) {
+		if _, err := f.profile(t.Context(), 3, key(), anyAge); !errors.Is(err, errStale) {
 			t.Errorf("while the store is down: %v", err)
 		}
 	})
