@@ -16,8 +16,13 @@ import (
 	"refrain.dev/services/ingest/ingestsvc/overload"
 )
 
-// leastUnderWay is how many events of a partition and lane may be under way before the stages' pace is known.
-const leastUnderWay = 500
+const (
+	// burstUnderWay is how many events of a partition and lane may be under way before the stages' pace is known: an
+	// idle mesh takes them in about two seconds.
+	burstUnderWay = 2000
+	// leastUnderWay is how many may be whatever the pace.
+	leastUnderWay = 50
+)
 
 // flows is what this process has under way, by lane and partition, and asks how far the stages have come.
 // The control lane has no flow: nothing stops it.
@@ -36,8 +41,8 @@ type flows struct {
 }
 
 func newFlows(cfg Config, deps run.Deps, m *metrics) *flows {
-	live := overload.Limits{Reason: overload.PartitionLags, Wait: cfg.MaxWait.Std(), Lag: cfg.MaxLag.Std(), Least: leastUnderWay}
-	bulk := overload.Limits{Reason: overload.BulkWaits, Wait: cfg.BulkMaxWait.Std(), Lag: cfg.MaxLag.Std(), Least: leastUnderWay}
+	live := overload.Limits{Reason: overload.PartitionLags, Wait: cfg.MaxWait.Std(), Lag: cfg.MaxLag.Std(), Burst: burstUnderWay, Least: leastUnderWay}
+	bulk := overload.Limits{Reason: overload.BulkWaits, Wait: cfg.BulkMaxWait.Std(), Lag: cfg.MaxLag.Std(), Burst: burstUnderWay, Least: leastUnderWay}
 	n := deps.Generation.Partitions
 	return &flows{
 		log: deps.Broker, clock: deps.Clock, every: cfg.LookEvery.Std(), metrics: m, logger: deps.Logger,

@@ -47,7 +47,7 @@ func batchOf(events ...string) string { return `{"batch":[` + strings.Join(event
 // crowd stores in a partition until it refuses, and returns how many events that took.
 func (f *fixture) crowd(partition int) int {
 	f.t.Helper()
-	for n := 0; n < 10*leastUnderWay; n += 100 {
+	for n := 0; n < 10*burstUnderWay; n += 100 {
 		var events []string
 		for i := range 100 {
 			events = append(events, trackOf(f.at(partition, n+i)))
@@ -73,8 +73,8 @@ func (f *fixture) comesThrough() {
 // "A partition that lags refuses its own", by itself takes again, and what restricts contact always passes.
 func TestALaggingPartitionRefusesItsOwnAndRecovers(t *testing.T) {
 	f := newFixture(t)
-	if n := f.crowd(1); n != leastUnderWay {
-		t.Errorf("%d events were taken, want %d", n, leastUnderWay)
+	if n := f.crowd(1); n != burstUnderWay {
+		t.Errorf("%d events were taken, want %d", n, burstUnderWay)
 	}
 	slow, quick := f.at(1, 1), f.at(2, 1)
 	if code, a, _ := f.post("/v1/track", trackOf(quick)); code != http.StatusOK {
@@ -129,7 +129,7 @@ func TestWhenAllAreCrowdedABatchIsTakenAsAWholeOrNotAtAll(t *testing.T) {
 	f := newFixture(t)
 	f.crowd(1)
 	for _, p := range []int{2, 3} {
-		for n := range leastUnderWay/2 + 1 {
+		for n := range burstUnderWay/2 + 1 {
 			f.post("/v1/track", trackOf(f.at(p, n)))
 		}
 	}
@@ -156,7 +156,7 @@ func TestWhatCannotBeRepeatedIsTakenAsAWholeOrNotAtAll(t *testing.T) {
 	if code != http.StatusTooManyRequests || len(f.stored("live")) != before || len(f.stored("control")) != 1 {
 		t.Errorf("got %d, %d live events stored, %d opt-outs", code, len(f.stored("live"))-before, len(f.stored("control")))
 	}
-	for range leastUnderWay { // what is refused takes no room
+	for range burstUnderWay { // what is refused takes no room
 		f.post("/v1/batch", batchOf(trackOf(f.at(1, 1)), nameless))
 	}
 	if code, a, _ := f.post("/v1/batch", batchOf(nameless)); code != http.StatusOK {
@@ -191,7 +191,7 @@ func TestAHotCustomerDoesNotStopItsPartition(t *testing.T) {
 // "Live events go before bulk ones": a crowded live lane closes bulk, a full bulk lane leaves live alone.
 func TestBulkMakesRoomForLive(t *testing.T) {
 	f := newFixture(t)
-	for n := range leastUnderWay / 2 {
+	for n := range burstUnderWay / 2 {
 		if code, a, _ := f.post("/v1/track", trackOf(f.at(1, n))); code != http.StatusOK {
 			t.Fatalf("got %d %+v", code, a)
 		}
@@ -204,10 +204,10 @@ func TestBulkMakesRoomForLive(t *testing.T) {
 		t.Errorf("live in it: %d", code)
 	}
 	taken := 0
-	for code = http.StatusOK; code == http.StatusOK && taken < 10*leastUnderWay; taken++ {
+	for code = http.StatusOK; code == http.StatusOK && taken < 10*burstUnderWay; taken++ {
 		code, a, _ = f.post("/v1/track", trackOf(f.at(2, taken)), laneHeader, "bulk")
 	}
-	if taken != leastUnderWay+1 || a.Reason != string(overload.BulkWaits) {
+	if taken != burstUnderWay+1 || a.Reason != string(overload.BulkWaits) {
 		t.Errorf("the bulk lane took %d and then said %+v", taken-1, a)
 	}
 	if code, _, _ := f.post("/v1/track", trackOf(f.at(2, 1))); code != http.StatusOK {
@@ -240,8 +240,8 @@ func TestFailedAppendsLeaveRoom(t *testing.T) {
 			return nil
 		}}
 	})
-	for range 2 * leastUnderWay {
-		if code, a, _ := f.post("/v1/track", trackOf(f.at(1, 1))); code != http.StatusServiceUnavailable {
+	for n := range 2 * burstUnderWay {
+		if code, a, _ := f.post("/v1/track", trackOf(f.at(1, n))); code != http.StatusServiceUnavailable {
 			t.Fatalf("got %d %+v", code, a)
 		}
 	}
@@ -414,7 +414,7 @@ func TestOnlyPartitionsWithSomethingUnderWayAreLookedAt(t *testing.T) {
 func TestWithoutTimeThereIsNoLag(t *testing.T) {
 	f := newFixture(t)
 	f.door.stamper = untimed{f.door.stamper}
-	for n := range 2 * leastUnderWay {
+	for n := range 2 * burstUnderWay {
 		if code, a, _ := f.post("/v1/track", trackOf(f.at(1, n%3))); code != http.StatusOK {
 			t.Fatalf("event %d: %d %+v", n, code, a)
 		}

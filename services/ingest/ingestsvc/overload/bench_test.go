@@ -7,7 +7,7 @@ import (
 
 // BenchmarkAdmission is what an event pays for the bounds.
 func BenchmarkAdmission(b *testing.B) {
-	flows, customers := testFlows(func(l *Limits) { l.Least = 1 << 30 }), NewCustomers(1e9, 1<<20)
+	flows, customers := testFlows(func(l *Limits) { l.Burst, l.Least = 1<<30, 1<<30 }), NewCustomers(1e9, 1<<20)
 	f, one, n := flows.Of(0), customer(1), uint64(0)
 	for b.Loop() {
 		n++

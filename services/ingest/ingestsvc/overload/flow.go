@@ -15,8 +15,10 @@ type Limits struct {
 	Wait time.Duration
 	// Lag is the age of what has waited longest at which nothing more is taken.
 	Lag time.Duration
-	// Least is how many events may be under way before the pace is known, which it is once there was much to do;
-	// a tenth of it may be whatever the pace.
+	// Burst is how many events may be under way before the pace is known, which it is while there is much to do: an
+	// idle mesh takes that many at once. Until then the stages are taken to do half of it in a second.
+	Burst int
+	// Least is how many may be whatever the pace.
 	Least int
 }
 
@@ -79,8 +81,8 @@ type Flow struct {
 	through uint64 // of those, known to be through
 	marks   []mark // what is stored and not known to be through, in order
 	rate    float64
-	known   bool // the stages were seen to have much to do: rate is what they can do
-	looked  time.Duration
+	known   bool          // the stages were seen to have much to do and have not had nothing to do since: rate is what they can do
+	looked  time.Duration // the end of the last reading of the pace
 	refuses bool
 	crowded bool
 }
@@ -172,28 +174,38 @@ func (f *Flow) Covered(sequence uint64, now time.Duration) {
 		n++
 	}
 	f.marks = append(f.marks[:0], f.marks[n:]...)
-	f.pace(float64(f.through-before), now, busy)
+	f.pace(float64(f.through-before), now, busy && len(f.marks) > 0)
+	if f.under() == 0 {
+		f.known = false
+	}
 	f.judge(now)
 }
 
-// smooth is how much a new reading of the pace counts.
-const smooth = 0.3
+const (
+	// smooth is how much a new reading of the pace counts.
+	smooth = 0.3
+	// patience is for how long nothing may come through before that says anything about the pace: an event takes
+	// its time through four stages, however fast they are.
+	patience = time.Second
+)
 
-// pace reads how fast events come through. Only a flow with much to do tells that the stages cannot do more;
-// of one with little to do no more is known than that they can do that much.
+// pace reads how fast events come through. Only a flow that has much to do, and still has some, tells that the
+// stages cannot do more; of one with little to do no more is known than that they can do that much.
 func (f *Flow) pace(came float64, now time.Duration, busy bool) {
-	took := (now - f.looked).Seconds()
-	if took <= 0 {
+	took := now - f.looked
+	if took <= 0 || came == 0 && took < patience {
 		return
 	}
 	f.looked = now
-	rate := came / took
-	if busy {
-		rate = f.rate + smooth*(rate-f.rate)
+	rate := came / took.Seconds()
+	switch {
+	case !busy:
+		f.rate = max(f.rate, rate)
+	case f.known:
+		f.rate += smooth * (rate - f.rate)
+	case came > 0:
 		f.rate, f.known = rate, true
-		return
 	}
-	f.rate = max(f.rate, rate)
 }
 
 // under is how many events are under way.
@@ -201,11 +213,28 @@ func (f *Flow) under() int { return f.storing + int(f.stored-f.through) } //noli
 
 // window is how many may be.
 func (f *Flow) window() int {
-	least := f.lane.limits.Least
+	least := f.lane.limits.Burst
 	if f.known {
-		least = max(1, least/10)
+		least = f.lane.limits.Least
 	}
 	return max(least, int(f.rate*f.lane.limits.Wait.Seconds()))
+}
+
+// work is how long the stages take for so many events, by what is known of their pace; but while nothing comes
+// through, no less than what is under way has waited for by now.
+func (f *Flow) work(events int, now time.Duration) time.Duration {
+	rate := f.rate
+	if !f.known {
+		rate = max(rate, float64(f.lane.limits.Burst)/2)
+	}
+	if rate <= 0 {
+		return latest
+	}
+	work := time.Duration(min(float64(events)/rate, latest.Seconds()) * float64(time.Second))
+	if still := now - f.looked; len(f.marks) > 0 && still >= patience {
+		work = max(work, still)
+	}
+	return work
 }
 
 // Crowded says that at least half of what may be under way is.
@@ -245,9 +274,9 @@ func (f *Flow) refusal(now time.Duration) *RefusedError {
 }
 
 func (f *Flow) refused(now time.Duration) *RefusedError {
-	r := &RefusedError{Reason: f.lane.limits.Reason, After: latest}
-	if f.rate > 0 {
-		r.After = again(time.Duration(float64(f.under()-f.window()*3/4) / f.rate * float64(time.Second)))
+	r := &RefusedError{Reason: f.lane.limits.Reason, After: again(f.work(f.under()-f.window()*3/4, now))}
+	if f.age(now) > f.lane.limits.Lag {
+		r.After = latest
 	}
 	r.Why = fmt.Sprintf("partition %d has %d events on their way, the oldest for %s", f.partition, f.under(), f.age(now).Round(100*time.Millisecond))
 	return r

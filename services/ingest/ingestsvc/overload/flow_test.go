@@ -10,7 +10,7 @@ import (
 const second = time.Second
 
 func testFlows(change func(*Limits)) *Flows {
-	l := Limits{Reason: PartitionLags, Wait: 2 * second, Lag: 60 * second, Least: 100}
+	l := Limits{Reason: PartitionLags, Wait: 2 * second, Lag: 60 * second, Burst: 100, Least: 10}
 	if change != nil {
 		change(&l)
 	}
@@ -30,8 +30,61 @@ func put(t *testing.T, f *Flow, n int, sequence *uint64, now time.Duration) int 
 	return n
 }
 
+// "An idle mesh takes that many at once", also after it was slow, and a look before anything can have come through
+// says nothing about the pace.
+func TestAnIdleFlowTakesABurst(t *testing.T) {
+	flows, seq := testFlows(nil), uint64(0)
+	f := flows.Of(0)
+	if got := put(t, f, 60, &seq, 0); got != 60 {
+		t.Fatalf("%d events were taken, want 60", got)
+	}
+	for look := range 4 {
+		f.Covered(0, time.Duration(look+1)*200*time.Millisecond)
+	}
+	if got := put(t, f, 40, &seq, 800*time.Millisecond); got != 40 {
+		t.Errorf("%d more events were taken after looks at which nothing had come through, want 40", got)
+	}
+	f.Covered(5, 10*second) // they are slow: 5 in 10 s
+	if got := put(t, f, 1, &seq, 10*second); got != 0 {
+		t.Error("a slow partition with much to do took one more")
+	}
+	f.Covered(seq, 200*second)
+	if got := put(t, f, 100, &seq, 300*second); got != 100 {
+		t.Errorf("%d events were taken when all was through, want 100", got)
+	}
+}
+
+// The time to come again is in proportion to what waits, also while the pace is not known.
+func TestTheTimeToComeAgainIsThatOfTheWork(t *testing.T) {
+	refused := func(f *Flow, now time.Duration) time.Duration {
+		t.Helper()
+		r := f.Take(1, now)
+		if r == nil {
+			t.Fatalf("at %s one more was taken", now)
+		}
+		return r.After
+	}
+	flows, seq := testFlows(nil), uint64(0)
+	f := flows.Of(0)
+	put(t, f, 100, &seq, 0)
+	if after := refused(f, 10*time.Millisecond); after != soonest {
+		t.Errorf("with 100 events that have just come: after %s, want %s", after, soonest)
+	}
+	if after := refused(f, 10*second); after != 10*second {
+		t.Errorf("after nothing came through for 10 s: after %s, want as long again", after)
+	}
+	f.Covered(20, 10*second) // 2 a second
+	if after := refused(f, 10*second); after < 25*second || after > 31*second {
+		t.Errorf("with 80 under way, 15 allowed, at 2 a second: after %s", after)
+	}
+	f.Covered(60, 12*second)
+	if after := refused(f, 12*second); after > 10*second {
+		t.Errorf("with 40 under way at more than 7 a second: after %s", after)
+	}
+}
+
 // "Before the pace is known."
-func TestAFlowBeginsWithTheLeast(t *testing.T) {
+func TestAFlowBeginsWithTheBurst(t *testing.T) {
 	flows, seq := testFlows(nil), uint64(0)
 	if got := put(t, flows.Of(0), 1000, &seq, second); got != 100 {
 		t.Errorf("%d events were taken before any came through, want 100", got)
@@ -89,7 +142,7 @@ func TestAQuietFlowKeepsItsPace(t *testing.T) {
 func TestAFlowReopensWithRoomToSpare(t *testing.T) {
 	flows, seq := testFlows(func(l *Limits) { l.Wait = 0 }), uint64(0)
 	f := flows.Of(0)
-	flows.limits.Least, f.known = 1000, true // 100 whatever the pace
+	flows.limits.Least, f.known = 100, true
 	put(t, f, 101, &seq, 0)
 	f.Covered(20, second)
 	if f.Take(1, second) == nil {
@@ -155,7 +208,7 @@ func TestWhatIsNotStoredIsNotUnderWay(t *testing.T) {
 
 // "With more, two neighbours become one, which forgets when the first of them is through": never too early.
 func TestMarksAreBounded(t *testing.T) {
-	flows := testFlows(func(l *Limits) { l.Least = 1 << 20 })
+	flows := testFlows(func(l *Limits) { l.Burst = 1 << 20 })
 	f, seq := flows.Of(0), uint64(0)
 	const n = 10_000
 	for i := range n {

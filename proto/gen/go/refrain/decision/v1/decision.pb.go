@@ -170,9 +170,12 @@ type State struct {
 	// When each journey and key was last entered, for re-entry.
 	Entries []*EntryMemory `protobuf:"bytes,6,rep,name=entries,proto3" json:"entries,omitempty"`
 	// The profile is closed: nothing starts here any more.
-	Closed        bool `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Closed bool `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`
+	// The newest version of the profile that came with something that changed this row. A timer reads the profile
+	// beside the log, where it may be older, or not there yet: then it waits.
+	ProfileVersion uint64 `protobuf:"varint,8,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *State) Reset() {
@@ -252,6 +255,13 @@ func (x *State) GetClosed() bool {
 		return x.Closed
 	}
 	return false
+}
+
+func (x *State) GetProfileVersion() uint64 {
+	if x != nil {
+		return x.ProfileVersion
+	}
+	return 0
 }
 
 // Enrollment is one customer in one journey revision.
@@ -2307,7 +2317,7 @@ var File_refrain_decision_v1_decision_proto protoreflect.FileDescriptor
 
 const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"\"refrain/decision/v1/decision.proto\x12\x13refrain.decision.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crefrain/event/v1/event.proto\x1a refrain/profile/v1/profile.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xd4\x02\n" +
+	"\"refrain/decision/v1/decision.proto\x12\x13refrain.decision.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crefrain/event/v1/event.proto\x1a refrain/profile/v1/profile.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xfd\x02\n" +
 	"\x05State\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcustomer\x18\x02 \x01(\fR\bcustomer\x12A\n" +
@@ -2317,7 +2327,8 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"placements\x18\x05 \x03(\v2#.refrain.decision.v1.PlacementStateR\n" +
 	"placements\x12:\n" +
 	"\aentries\x18\x06 \x03(\v2 .refrain.decision.v1.EntryMemoryR\aentries\x12\x16\n" +
-	"\x06closed\x18\a \x01(\bR\x06closed\"\xa4\x03\n" +
+	"\x06closed\x18\a \x01(\bR\x06closed\x12'\n" +
+	"\x0fprofile_version\x18\b \x01(\x04R\x0eprofileVersion\"\xa4\x03\n" +
 	"\n" +
 	"Enrollment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +

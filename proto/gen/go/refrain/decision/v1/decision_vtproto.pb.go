@@ -33,6 +33,7 @@ func (m *State) CloneVT() *State {
 	r := new(State)
 	r.Tenant = m.Tenant
 	r.Closed = m.Closed
+	r.ProfileVersion = m.ProfileVersion
 	if rhs := m.Customer; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -841,6 +842,9 @@ func (this *State) EqualVT(that *State) bool {
 		}
 	}
 	if this.Closed != that.Closed {
+		return false
+	}
+	if this.ProfileVersion != that.ProfileVersion {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2012,6 +2016,11 @@ func (m *State) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.ProfileVersion != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ProfileVersion))
+		i--
+		dAtA[i] = 0x40
 	}
 	if m.Closed {
 		i--
@@ -4113,6 +4122,9 @@ func (m *State) SizeVT() (n int) {
 	if m.Closed {
 		n += 2
 	}
+	if m.ProfileVersion != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.ProfileVersion))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5245,6 +5257,25 @@ func (m *State) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Closed = bool(v != 0)
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ProfileVersion", wireType)
+			}
+			m.ProfileVersion = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ProfileVersion |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
