@@ -47,7 +47,7 @@ func Follow(old, next *Catalog) error {
 		}
 	}
 	if len(after) >= len(before) && len(errs) == 0 && !slices.Equal(after[:len(before)], before) {
-		errs = append(errs, fmt.Errorf("the order of identifier kinds is %v and was %v: it is fixed for a generation; give new kinds a greater priority than all others", after, before))
+		errs = append(errs, fmt.Errorf("the order of identifier kinds is %v and was %v: it is fixed for a generation; give new kinds a greater priority than all others; one without a priority is weaker than those with one, and two of them go by name", after, before))
 	}
 	return errors.Join(errs...)
 }

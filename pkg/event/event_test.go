@@ -150,6 +150,21 @@ func TestTheStrongestIdentifierIsFirst(t *testing.T) {
 	}
 }
 
+// "Without a priority it is the weakest, never the strongest."
+func TestAKindWithoutAPriorityIsTheWeakest(t *testing.T) {
+	kinds := event.KindsFrom(map[string]*definitionv1.IdentifierKind{
+		"loyalty": {Class: "person"}, "crm": {Class: "person", Priority: 1 << 31}, "badge": {Class: "person"},
+	})
+	want := []string{"user_id", "email", "phone", "account_id", "anonymous_id", "crm", "badge", "loyalty"}
+	if got := kinds.Names(); !slices.Equal(got, want) {
+		t.Errorf("kinds %v, want %v", got, want)
+	}
+	ids := kinds.Order([]*eventv1.Identifier{{Kind: "loyalty", Value: "l"}, {Kind: "anonymous_id", Value: "a"}})
+	if ids[0].GetKind() != "anonymous_id" {
+		t.Errorf("an event is stored under %s", ids[0].GetKind())
+	}
+}
+
 func TestDeclaredKindsReplaceDefaults(t *testing.T) {
 	kinds := event.KindsFrom(map[string]*definitionv1.IdentifierKind{"email": {Class: "endpoint", Priority: 20, Channel: "mail"}})
 	got, _ := kinds.Kind("email")

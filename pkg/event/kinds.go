@@ -48,7 +48,7 @@ var ErrBlocked = errors.New("value identifies nobody")
 type IdentifierKind struct {
 	Name  string
 	Class Class
-	// Priority orders kinds: smaller is stronger.
+	// Priority orders kinds: smaller is stronger, and 0 is no priority, weaker than every other.
 	Priority uint32
 	// Normaliser is none, lower, email or phone.
 	Normaliser string
@@ -184,7 +184,7 @@ func (k *Kinds) Order(ids []*eventv1.Identifier) []*eventv1.Identifier {
 	return out
 }
 
-// compare orders kinds: direct addressing, then by priority, unknown ones last.
+// compare orders kinds: direct addressing, then by priority, those without one, unknown ones last.
 func (k *Kinds) compare(a, b string) int {
 	return cmp.Or(cmp.Compare(k.strength(a), k.strength(b)), cmp.Compare(a, b))
 }
@@ -193,10 +193,14 @@ func (k *Kinds) strength(name string) int64 {
 	if name == KindProfile {
 		return -1
 	}
-	if kind, ok := k.byName[name]; ok {
+	switch kind, ok := k.byName[name]; {
+	case !ok:
+		return int64(1) << 33
+	case kind.Priority == 0:
+		return int64(1) << 32
+	default:
 		return int64(kind.Priority)
 	}
-	return int64(1) << 33
 }
 
 // Order returns ids strongest first by the default kinds; see Kinds.Order.
