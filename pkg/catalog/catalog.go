@@ -111,6 +111,23 @@ func (c *Catalog) JourneyByHash(hash string) *journey.Definition {
 	return nil
 }
 
+// Reach says where a channel reaches people.
+func (c *Catalog) Reach(channel string) contact.Reach {
+	return contact.ReachOf(c.Channels[channel], c.Kinds)
+}
+
+// Addresses lists the traits whose values are addresses of channels, by name.
+func (c *Catalog) Addresses() []string {
+	var names []string
+	for name := range c.Channels {
+		if r := c.Reach(name); r.Trait {
+			names = append(names, r.Endpoint)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // Decode compiles a stored bundle. Any error in it is an error that lists them all; warnings are none.
 func Decode(bundle []byte) (*Catalog, error) {
 	var b definitionv1.Bundle

@@ -184,10 +184,21 @@ func needed(adapter string) []string {
 	return nil
 }
 
+// address checks a trait that is a channel's endpoint.
+func (c *compiler) address(channel *definitionv1.Resource, trait string) {
+	for _, r := range c.byKind["Trait"] {
+		if t := r.GetTrait().GetType(); r.GetMetadata().GetName() == trait && t != "string" {
+			c.fail(channel, "spec.endpoint", fmt.Sprintf("the trait %q is of type %s", trait, t), "an address is a string")
+		}
+	}
+}
+
 func (c *compiler) channel(r *definitionv1.Resource) {
 	def := r.GetChannel()
-	if e := def.GetEndpoint(); e != "" && !c.names["Trait"][e] {
-		if _, ok := c.catalog.Kinds.Kind(e); !ok {
+	if e := def.GetEndpoint(); e != "" {
+		if _, ok := c.catalog.Kinds.Kind(e); !ok && c.names["Trait"][e] {
+			c.address(r, e)
+		} else if !ok {
 			c.fail(r, "spec.endpoint", fmt.Sprintf("%q is neither an identifier kind nor a trait", e), "identifier kinds are "+strings.Join(c.catalog.Kinds.Names(), ", "))
 		}
 	}

@@ -31,14 +31,17 @@ type Treatment struct {
 	ID string
 	// Channel and Topic it goes over.
 	Channel, Topic string
-	// Endpoint is the kind of endpoint that the channel needs; empty if it needs none.
-	Endpoint string
+	// Reach is where the channel reaches people.
+	Reach Reach
 	// To is the recipient's role; empty and "customer" mean the customer.
 	To string
 }
 
-// ToCustomer says whether the treatment reaches the customer.
-func (t Treatment) ToCustomer() bool { return t.To == "" || t.To == "customer" }
+// ToCustomer says whether the treatment reaches the customer: not what goes to the team, nor to an address of the
+// staff.
+func (t Treatment) ToCustomer() bool { return !t.toTeam() && !t.Reach.Trait }
+
+func (t Treatment) toTeam() bool { return t.To != "" && t.To != "customer" }
 
 // Env is what a check may know beside its arguments.
 type Env struct {

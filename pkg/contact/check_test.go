@@ -64,7 +64,7 @@ func reachable(zone string) *contactv1.State {
 func mail(id string) Contact {
 	return Contact{
 		ID: id, Action: "welcome-mail", Purpose: "marketing", Obeys: true, Counts: true,
-		Treatments: []Treatment{{ID: "mail", Channel: "email", Topic: "news", Endpoint: "email", To: "customer"}},
+		Treatments: []Treatment{{ID: "mail", Channel: "email", Topic: "news", Reach: Reach{Endpoint: "email", Channel: "email"}, To: "customer"}},
 	}
 }
 
@@ -111,7 +111,7 @@ func TestGates(t *testing.T) {
 		}, "SUPPRESSED GAP"},
 		{"no endpoint", func(s *contactv1.State, _ *Contact) { s.Basis.Endpoints = nil }, "SUPPRESSED NO_ENDPOINT"},
 		{"the channel needs no endpoint", func(s *contactv1.State, c *Contact) {
-			s.Basis.Endpoints, c.Treatments[0].Endpoint = nil, ""
+			s.Basis.Endpoints, c.Treatments[0].Reach.Endpoint = nil, ""
 		}, "APPROVED"},
 		{"to the team, from a customer who said no", func(s *contactv1.State, c *Contact) {
 			s.Basis, c.Treatments[0].To = &decisionv1.ContactBasis{}, "team"
@@ -119,6 +119,20 @@ func TestGates(t *testing.T) {
 		{"to the team about a closed profile", func(s *contactv1.State, c *Contact) {
 			s.Basis.Closed, c.Treatments[0].To = &reasonv1.Reason{Code: reasonv1.Code_CODE_IDENTITY_LINKED}, "team"
 		}, "SUPPRESSED IDENTITY_LINKED"},
+		{"to a rep, from a customer who said no and had enough", func(s *contactv1.State, c *Contact) {
+			s.Basis = &decisionv1.ContactBasis{Endpoints: []*profilev1.Endpoint{{Trait: "rep_email", Address: "rep@shop.example"}}}
+			c.Treatments[0].Reach = Reach{Endpoint: "rep_email", Trait: true}
+		}, "APPROVED"},
+		{"the rep is not known, the customer's address is", func(_ *contactv1.State, c *Contact) {
+			c.Treatments[0].Reach = Reach{Endpoint: "rep_email", Trait: true}
+		}, "SUPPRESSED NO_ENDPOINT"},
+		{"a trait is no address of the customer", func(s *contactv1.State, _ *Contact) {
+			s.Basis.Endpoints = []*profilev1.Endpoint{{Trait: "email", Address: "rep@shop.example"}}
+		}, "SUPPRESSED NO_ENDPOINT"},
+		{"another channel with the customer's phone", func(s *contactv1.State, c *Contact) {
+			s.Basis.Endpoints = []*profilev1.Endpoint{{Channel: "sms", Address: "+491701234567"}}
+			c.Treatments[0].Reach = ReachOf(&definitionv1.Channel{Endpoint: "phone"}, nil)
+		}, "APPROVED"},
 		{"bounced", func(s *contactv1.State, _ *Contact) { s.Basis.Endpoints[0].DoNotContact = bounced }, "SUPPRESSED SUPPRESSED_HARD_BOUNCE"},
 		{"bounced, legal", purpose("legal", func(s *contactv1.State, _ *Contact) { s.Basis.Endpoints[0].DoNotContact = bounced }), "SUPPRESSED SUPPRESSED_HARD_BOUNCE"},
 		{"another address is left", func(s *contactv1.State, _ *Contact) {
@@ -142,7 +156,7 @@ func TestGates(t *testing.T) {
 		{"legal asks for no consent", purpose("legal", consents(statement(withdrawn, "*", "*", "", early))), "APPROVED"},
 		{"no treatment", func(_ *contactv1.State, c *Contact) { c.Treatments = nil }, "SUPPRESSED NO_TREATMENT"},
 		{"the second treatment", func(_ *contactv1.State, c *Contact) {
-			c.Treatments = append([]Treatment{{ID: "sms", Channel: "sms", Endpoint: "phone"}}, c.Treatments...)
+			c.Treatments = append([]Treatment{{ID: "sms", Channel: "sms", Reach: Reach{Endpoint: "phone", Channel: "sms"}}}, c.Treatments...)
 		}, "APPROVED NO_ENDPOINT"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

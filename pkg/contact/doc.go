@@ -5,8 +5,9 @@
 // Check asks the gates in one fixed order: closed basis, endpoint, do-not-contact, consent, time windows,
 // caps and gaps. The rules it follows, where the definitions leave room:
 //
-//   - A treatment that is not addressed to the customer (to: team) contacts nobody: only a closed basis
-//     stops it, and it takes up no room.
+//   - A treatment that is not addressed to the customer (to: team, or a channel whose endpoint is a trait: the
+//     address of a rep, which many customers share) is no contact with the customer: only a closed basis and a
+//     missing address stop it, and it takes up no room.
 //   - Consent is looked up from the most specific record to the least: channel and topic, channel and *,
 //   - and topic, * and *. A withdrawal for * and * dominates all of them, whenever it was made, until
 //     permission for * and * is given again. Marketing needs permission unless a policy says

@@ -32,16 +32,17 @@ func (k *check) closed(Treatment) *reasonv1.Reason {
 
 // endpoint asks whether there is somewhere to send to.
 func (k *check) endpoint(t Treatment) *reasonv1.Reason {
-	if !t.ToCustomer() || t.Endpoint == "" || len(k.endpoints(t)) > 0 {
+	r := t.Reach
+	if t.toTeam() || r.Endpoint == "" || len(k.endpoints(t)) > 0 {
 		return nil
 	}
-	return k.reason(reasonv1.Code_CODE_NO_ENDPOINT, "send an identify with the customer's "+t.Endpoint, "no "+t.Endpoint+" for channel "+t.Channel)
+	return k.reason(reasonv1.Code_CODE_NO_ENDPOINT, "send an identify with the customer's "+r.Endpoint, "no "+r.Endpoint+" for channel "+t.Channel)
 }
 
 func (k *check) endpoints(t Treatment) []*profilev1.Endpoint {
 	var out []*profilev1.Endpoint
 	for _, e := range k.state.GetBasis().GetEndpoints() {
-		if e.GetChannel() == t.Channel || e.GetChannel() == t.Endpoint {
+		if t.Reach.has(e) {
 			out = append(out, e)
 		}
 	}
@@ -50,7 +51,7 @@ func (k *check) endpoints(t Treatment) []*profilev1.Endpoint {
 
 // doNotContact asks whether every endpoint is on the do-not-contact list.
 func (k *check) doNotContact(t Treatment) *reasonv1.Reason {
-	if !t.ToCustomer() || t.Endpoint == "" {
+	if !t.ToCustomer() || t.Reach.Endpoint == "" {
 		return nil
 	}
 	var newest *profilev1.Endpoint

@@ -111,7 +111,7 @@ func TestCapsHold(t *testing.T) {
 			c := mail(fmt.Sprint("p", i))
 			c.Action = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "action")
 			c.Treatments[0].Channel = rapid.SampledFrom([]string{"email", "sms"}).Draw(t, "channel")
-			c.Treatments[0].Endpoint = ""
+			c.Treatments[0].Reach.Endpoint = ""
 			try(t, &s, c, policies, now, open)
 		}
 		if problem := exceeded(sends, spec, loc); problem != "" {

@@ -83,6 +83,9 @@ func (d *draft) put(t *profilev1.Trait) bool {
 	if room < 0 || !found && len(list) >= MaxTraits {
 		return false
 	}
+	if d.rules.address[t.GetName()] && (!found && textOf(t) != "" || found && textOf(list[i]) != textOf(t)) {
+		d.basis = true
+	}
 	if found {
 		list[i] = t
 	} else {

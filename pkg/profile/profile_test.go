@@ -2,6 +2,7 @@ package profile_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -284,12 +285,40 @@ func TestLeavesMergeOnRead(t *testing.T) {
 	check(t, "first", value(p, "first"), "a")
 	check(t, "count", value(p, "n"), int64(5))
 	check(t, "sum", value(p, "sum"), 3.5)
-	b := profile.Basis(p)
+	b := profile.Basis(p, nil)
 	check(t, "consents", b.GetConsents(), []*profilev1.ConsentRecord{gone})
 	check(t, "zone", b.GetZone().GetName(), "Europe/Rome")
 	check(t, "endpoints", len(b.GetEndpoints()), 2)
 	check(t, "blocked in any leaf", b.GetEndpoints()[0].GetDoNotContact().GetCode(), reasonv1.Code_CODE_SUPPRESSED_HARD_BOUNCE)
 	check(t, "open", b.GetClosed(), nilReason())
+}
+
+// The address of a rep is a trait: contact depends on it, and it is no address of the customer's.
+func TestAnAddressAmongTheTraitsIsPartOfTheBasis(t *testing.T) {
+	r := profile.DefaultRules(hasher()).Reaching([]string{"rep_email"})
+	changed := func(facts []*profilev1.Fact) bool {
+		return slices.ContainsFunc(facts, func(f *profilev1.Fact) bool { return f.GetBasisChanged() != nil })
+	}
+	p, facts := applyAll(t, r, identify("a", 1, word("rep_email", "rep@shop.example"), word("city", "Rome")))
+	check(t, "learned", changed(facts), true)
+	want := []*profilev1.Endpoint{{Trait: "rep_email", Address: "rep@shop.example", Since: stamp(1)}}
+	check(t, "address", profile.Basis(p, []string{"rep_email"}).GetEndpoints(), want)
+	check(t, "not asked for", len(profile.Basis(p, nil).GetEndpoints()), 0)
+	for _, next := range []struct {
+		name  string
+		value *eventv1.Value
+		basis bool
+	}{
+		{"the same again", event.Text("rep@shop.example"), false},
+		{"another rep", event.Text("two@shop.example"), true},
+		{"no rep", nil, true},
+	} {
+		c, err := profile.Apply(r, p, identify(next.name, 2, prop("rep_email", next.value)), profile.Moment{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, next.name, changed(c.Facts), next.basis)
+	}
 }
 
 func nilReason() *reasonv1.Reason { return nil }

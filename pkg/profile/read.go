@@ -117,7 +117,21 @@ func Closed(p *profilev1.Profile) *reasonv1.Reason {
 	return nil
 }
 
-// Basis is the part of a profile that contact depends on.
-func Basis(p *profilev1.Profile) *decisionv1.ContactBasis {
-	return &decisionv1.ContactBasis{Consents: Consents(p), Endpoints: Endpoints(p), Zone: Zone(p), Closed: Closed(p)}
+// Basis is the part of a profile that contact depends on. Addresses are the traits whose values are addresses.
+func Basis(p *profilev1.Profile, addresses []string) *decisionv1.ContactBasis {
+	b := &decisionv1.ContactBasis{Consents: Consents(p), Endpoints: Endpoints(p), Zone: Zone(p), Closed: Closed(p)}
+	if len(addresses) == 0 {
+		return b
+	}
+	for _, t := range Traits(p) {
+		if address := textOf(t); address != "" && slices.Contains(addresses, t.GetName()) {
+			b.Endpoints = append(slices.Clip(b.GetEndpoints()), &profilev1.Endpoint{
+				Trait: t.GetName(), Address: address, Since: t.GetObservedAt(),
+			})
+		}
+	}
+	return b
 }
+
+// textOf is the text of a trait; empty if it is none.
+func textOf(t *profilev1.Trait) string { return strings.TrimSpace(t.GetValue().GetText()) }

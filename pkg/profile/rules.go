@@ -47,6 +47,7 @@ type Rules struct {
 	computed map[string][]*TraitRule
 	byName   map[string]*TraitRule
 	endpoint []event.IdentifierKind // kinds of class endpoint
+	address  map[string]bool        // traits whose values are addresses
 }
 
 // NewRules puts rules together. Types are by published type; traits must be sorted by name.
@@ -64,6 +65,16 @@ func NewRules(h identity.Hasher, kinds *event.Kinds, types map[string]EventType,
 		}
 	}
 	return r
+}
+
+// Reaching returns the rules with the traits named whose values are addresses: contact depends on them.
+func (r *Rules) Reaching(traits []string) *Rules {
+	next := *r
+	next.address = make(map[string]bool, len(traits))
+	for _, name := range traits {
+		next.address[name] = true
+	}
+	return &next
 }
 
 // DefaultRules are the rules before any catalog was applied: the default kinds and no computed traits.

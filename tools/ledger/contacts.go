@@ -88,10 +88,10 @@ func (c *checker) gatherContacts() {
 	}
 }
 
-// reached adds a contact by a proposal, unless it was for the team.
+// reached adds a contact by a proposal, unless it was for the team or the staff.
 func (c *checker) reached(p *proposal, m contact) {
 	a := &p.approvals[len(p.approvals)-1]
-	if a.to != "" && a.to != "customer" {
+	if d := c.definitions(string(a.record.revision)); a.to != "" && a.to != "customer" || d != nil && d.Staff[a.channel] {
 		return
 	}
 	m.id, m.customer, m.action, m.purpose, m.labels = p.id, p.customer, p.action, p.purpose, p.labels

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 // understands what the check needs and leaves the rest to those who compile definitions.
 func ReadDefinitions(workspace fs.FS) (*Definitions, error) {
 	d := &Definitions{Actions: map[string]Action{}}
+	r := reader{Definitions: d, kinds: []string{"user_id", "email", "phone", "account_id", "anonymous_id"}, endpoints: map[string]string{}}
 	err := fs.WalkDir(workspace, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || path.Ext(name) != ".yaml" && path.Ext(name) != ".yml" {
 			return err
@@ -27,12 +29,33 @@ func ReadDefinitions(workspace fs.FS) (*Definitions, error) {
 		if err != nil {
 			return fmt.Errorf("read definitions: %w", err)
 		}
-		if err := d.file(data); err != nil {
+		if err := r.file(data); err != nil {
 			return fmt.Errorf("read definitions: %s: %w", name, err)
 		}
 		return nil
 	})
+	r.staff()
 	return d, err
+}
+
+// reader collects definitions, and what they can be understood from only together.
+type reader struct {
+	*Definitions
+
+	kinds     []string          // of identifiers
+	endpoints map[string]string // by channel
+}
+
+// staff finds the channels whose endpoint is a trait: it is no kind of identifier.
+func (r *reader) staff() {
+	for channel, endpoint := range r.endpoints {
+		if endpoint != "" && !slices.Contains(r.kinds, endpoint) {
+			if r.Staff == nil {
+				r.Staff = map[string]bool{}
+			}
+			r.Staff[channel] = true
+		}
+	}
 }
 
 // document is one definition, as far as it is read.
@@ -42,7 +65,7 @@ type document struct {
 	Spec     yaml.Node
 }
 
-func (d *Definitions) file(data []byte) error {
+func (r *reader) file(data []byte) error {
 	for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
 		var doc document
 		err := dec.Decode(&doc)
@@ -50,7 +73,7 @@ func (d *Definitions) file(data []byte) error {
 			return nil
 		}
 		if err == nil {
-			err = d.document(&doc)
+			err = r.document(&doc)
 		}
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", doc.Kind, doc.Metadata.Name, err)
@@ -58,19 +81,26 @@ func (d *Definitions) file(data []byte) error {
 	}
 }
 
-func (d *Definitions) document(doc *document) error {
+func (r *reader) document(doc *document) error {
 	switch doc.Kind {
 	case "Workspace":
 		var spec struct {
 			DefaultZone string `yaml:"default_zone"`
 		}
 		err := doc.Spec.Decode(&spec)
-		d.Zone = spec.DefaultZone
+		r.Zone = spec.DefaultZone
 		return err
 	case "Action":
-		return d.action(doc)
+		return r.action(doc)
 	case "ContactPolicy":
-		return d.policy(doc)
+		return r.policy(doc)
+	case "Identifier":
+		r.kinds = append(r.kinds, doc.Metadata.Name)
+	case "Channel":
+		var spec struct{ Endpoint string }
+		err := doc.Spec.Decode(&spec)
+		r.endpoints[doc.Metadata.Name] = spec.Endpoint
+		return err
 	}
 	return nil
 }

@@ -111,11 +111,32 @@ spec:
 kind: ContactPolicy
 metadata: {name: all}
 spec: {consent: not_required}
+---
+kind: Channel
+metadata: {name: rep}
+spec: {adapter: smtp, endpoint: rep_email}
+---
+kind: Channel
+metadata: {name: push}
+spec: {adapter: nats, endpoint: token}
+---
+kind: Channel
+metadata: {name: mail}
+spec: {adapter: smtp, endpoint: email}
+---
+kind: Channel
+metadata: {name: web}
+spec: {adapter: none}
+---
+kind: Identifier
+metadata: {name: token}
+spec: {class: endpoint, channel: push}
 `)},
 		"README.md": {Data: []byte("kind: [")},
 	})
 	want := &Definitions{
 		Zone: "Europe/Berlin", Actions: map[string]Action{"offer": {Obeys: true}, "sorry": {Obeys: true}},
+		Staff: map[string]bool{"rep": true},
 		Policies: []Policy{
 			{
 				Name: "cadence", Selects: true, Purposes: []string{"marketing"}, Channels: []string{"email"}, Consent: "required", Gap: 4 * time.Hour,

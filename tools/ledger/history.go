@@ -147,6 +147,8 @@ type Definitions struct {
 	Policies []Policy
 	// Actions by name. For one that is missing its purpose decides: marketing obeys caps and counts.
 	Actions map[string]Action
+	// Staff are the channels whose addresses are values of a trait: what goes there is no contact with a customer.
+	Staff map[string]bool
 }
 
 // Action says how contacts of an action stand to caps.

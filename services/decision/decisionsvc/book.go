@@ -7,6 +7,7 @@ import (
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
 	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/journey"
@@ -49,7 +50,7 @@ func newEntry(c *catalog.Catalog) *entry {
 		Rules: decide.Rules{
 			Revision: c.Revision, Actions: c.Actions, Placements: c.Placements, Journeys: c.Journeys, Pull: map[string]bool{},
 		},
-		EventNames: map[string]string{}, Policies: c.Policies, Endpoints: map[string]string{},
+		EventNames: map[string]string{}, Policies: c.Policies, Reach: map[string]contact.Reach{}, Addresses: c.Addresses(),
 		DefaultZone: c.Workspace.GetDefaultZone(),
 	}}
 	for published, declared := range c.Events {
@@ -69,7 +70,7 @@ func (e *entry) channel(name string, c *definitionv1.Channel) {
 		e.rules.Pull[name] = true
 	}
 	if c.GetEndpoint() != "" {
-		e.rules.Endpoints[name] = c.GetEndpoint()
+		e.rules.Reach[name] = contact.ReachOf(c, e.kinds)
 	}
 }
 

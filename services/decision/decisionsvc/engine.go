@@ -168,7 +168,7 @@ type ask struct {
 
 func (e *engine) query(v *view, rules *Rules, p *decide.Placement, a ask) *decisionv1.DecisionMade {
 	env := decide.Env{Now: a.now, ProfileVersion: v.profile.GetVersion(), Traits: profile.Traits(v.profile)}
-	q := decide.Question{Placement: p, Limit: a.limit, Mode: a.mode, Check: check(v.contact, rules, a.now)}
+	q := decide.Question{Placement: p, Limit: a.limit, Mode: a.mode, Check: check(v.ledger(rules), rules, a.now)}
 	return decide.Query(v.state, q, rules.Rules, env)
 }
 
@@ -184,7 +184,7 @@ func check(ledger *contactv1.State, rules *Rules, now time.Time) decide.Check {
 			ID: c.Proposal, Action: c.Action.Name, Purpose: c.Action.Purpose, Obeys: c.Action.ObeysCaps, Counts: c.Action.CountsTowardCaps,
 			Treatments: []contact.Treatment{{
 				ID: c.Treatment.GetId(), Channel: c.Treatment.GetChannel(), Topic: c.Treatment.GetTopic(),
-				Endpoint: rules.Endpoints[c.Treatment.GetChannel()], To: c.Treatment.GetTo(),
+				Reach: rules.Reach[c.Treatment.GetChannel()], To: c.Treatment.GetTo(),
 			}},
 		}, rules.Policies, env, how)
 		if verdict.Kind == contactv1.VerdictKind_VERDICT_KIND_APPROVED {

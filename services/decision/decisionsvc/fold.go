@@ -2,6 +2,7 @@ package decisionsvc
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
@@ -115,7 +116,7 @@ func (f Fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter str
 	}
 	basis := &decisionv1.ContactBasis{}
 	if p, err := decodeProfile(in.State); err == nil && p != nil {
-		basis = profile.Basis(p)
+		basis = profile.Basis(p, f.addresses(env.Revision, tenant))
 	}
 	why := &reasonv1.Reason{
 		Code: reasonv1.Code_CODE_GAP, Revision: env.Revision, Evidence: []string{"dead letter " + deadLetter},
@@ -135,6 +136,14 @@ func (f Fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter str
 		return stage.Outcome{}
 	}
 	return out
+}
+
+// addresses are the traits whose values are addresses, as far as the rules are at hand.
+func (f Fold) addresses(revision, tenant string) []string {
+	if rules, ok := f.book.At(revision); ok {
+		return rules.of(tenant).Addresses
+	}
+	return nil
 }
 
 // turn is one input at work.
@@ -244,9 +253,31 @@ func (t *turn) learned(in stage.Input) error {
 		return nil
 	}
 	if basis {
-		t.facts = append([]*decisionv1.Fact{basisUpdated(profile.Basis(p))}, t.facts...)
+		t.facts = append([]*decisionv1.Fact{basisUpdated(t.basis(p))}, t.facts...)
 	}
-	return t.due(p)
+	if err := t.due(p); err != nil {
+		return err
+	}
+	t.reach(p)
+	return nil
+}
+
+func (t *turn) basis(p *profilev1.Profile) *decisionv1.ContactBasis {
+	return profile.Basis(p, t.rules.Addresses)
+}
+
+// reach tells suppression the addresses among the traits with a proposal that goes to one: a catalog may name a trait
+// long after the profile learned its value.
+func (t *turn) reach(p *profilev1.Profile) {
+	staff := func(f *decisionv1.Fact) bool {
+		return slices.ContainsFunc(f.GetDispatchTreatment().GetTreatments(), func(ref *decisionv1.TreatmentRef) bool {
+			return t.rules.Reach[ref.GetChannel()].Trait
+		})
+	}
+	told := slices.ContainsFunc(t.facts, func(f *decisionv1.Fact) bool { return f.GetBasisUpdated() != nil })
+	if p != nil && !told && slices.ContainsFunc(t.facts, staff) {
+		t.facts = append([]*decisionv1.Fact{basisUpdated(t.basis(p))}, t.facts...)
+	}
 }
 
 func (t *turn) event(a *profilev1.EventApplied, p *profilev1.Profile, redriven bool) error {
@@ -295,10 +326,14 @@ func (t *turn) answered(facts [][]byte) error {
 
 func (t *turn) timer(p *profilev1.Profile) error {
 	if t.refresh && p != nil {
-		t.facts = append(t.facts, basisUpdated(profile.Basis(p)))
+		t.facts = append(t.facts, basisUpdated(t.basis(p)))
 	}
 	t.refresh = false
-	return t.due(p)
+	if err := t.due(p); err != nil {
+		return err
+	}
+	t.reach(p)
+	return nil
 }
 
 func (t *turn) due(p *profilev1.Profile) error {

@@ -21,8 +21,10 @@ type Rules struct {
 	EventNames map[string]string
 	// Policies for the advisory check.
 	Policies []*contact.Policy
-	// Endpoints maps a channel to the kind of endpoint it needs.
-	Endpoints map[string]string
+	// Reach maps a channel that needs an address to where it reaches people.
+	Reach map[string]contact.Reach
+	// Addresses are the traits whose values are addresses.
+	Addresses []string
 	// DefaultZone is the workspace's.
 	DefaultZone string
 }

@@ -142,11 +142,18 @@ func (v *view) decode(tenant string, rows [][]byte) error {
 	if err := v.contact.UnmarshalVT(rows[2]); err != nil {
 		return fmt.Errorf("decode ledger: %w", err)
 	}
-	// The profile is the newer of the two: what it forbids is forbidden, before suppression has heard of it.
-	if v.profile != nil {
-		v.contact.Basis = profile.Basis(v.profile)
-	}
 	return nil
+}
+
+// ledger is the contact state that a check is made on. The profile is the newer of the two: what it forbids is
+// forbidden, before suppression has heard of it.
+func (v *view) ledger(rules *Rules) *contactv1.State {
+	if v.profile == nil {
+		return v.contact
+	}
+	ledger := v.contact.CloneVT()
+	ledger.Basis = profile.Basis(v.profile, rules.Addresses)
+	return ledger
 }
 
 // covers says whether every row is at least as new as a position. A position of another partition, that of

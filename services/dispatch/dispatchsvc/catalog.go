@@ -70,7 +70,8 @@ func definitionsOf(c *catalog.Catalog, zones *window.Zones) Definitions {
 		},
 		LastCheck: func(p *profilev1.Profile, last LastContact) []*reasonv1.Reason { return lastCheck(c, zones, p, last) },
 		Address: func(p *profilev1.Profile, channel string) string {
-			return address(profile.Endpoints(p), channel, c.Channels[channel].GetEndpoint())
+			at := contact.Address(profile.Basis(p, c.Addresses()), c.Reach(channel))
+			return cmp.Or(at.GetWritten(), at.GetAddress())
 		},
 		Traits: profile.Traits,
 	}
@@ -84,12 +85,12 @@ func lastCheck(c *catalog.Catalog, zones *window.Zones, p *profilev1.Profile, la
 		obeys = a.ObeysCaps
 	}
 	verdict := contact.Check(
-		&contactv1.State{Tenant: p.GetTenant(), Customer: p.GetId(), Basis: profile.Basis(p)},
+		&contactv1.State{Tenant: p.GetTenant(), Customer: p.GetId(), Basis: profile.Basis(p, c.Addresses())},
 		contact.Contact{
 			ID: last.Proposal.GetId(), Action: last.Proposal.GetAction(), Purpose: last.Proposal.GetPurpose(), Obeys: obeys,
 			Treatments: []contact.Treatment{{
 				ID: last.Treatment.GetId(), Channel: last.Treatment.GetChannel(), Topic: last.Treatment.GetTopic(),
-				Endpoint: c.Channels[last.Treatment.GetChannel()].GetEndpoint(), To: last.Treatment.GetTo(),
+				Reach: c.Reach(last.Treatment.GetChannel()), To: last.Treatment.GetTo(),
 			}},
 		},
 		c.Policies,
@@ -100,18 +101,4 @@ func lastCheck(c *catalog.Catalog, zones *window.Zones, p *profilev1.Profile, la
 		return nil
 	}
 	return verdict.Reasons
-}
-
-// address is the endpoint of a channel that was learned last and may be used.
-func address(endpoints []*profilev1.Endpoint, channel, kind string) string {
-	var best *profilev1.Endpoint
-	for _, e := range endpoints {
-		if (e.GetChannel() != channel && e.GetChannel() != kind) || e.GetDoNotContact() != nil {
-			continue
-		}
-		if best == nil || e.GetSince().AsTime().After(best.GetSince().AsTime()) {
-			best = e
-		}
-	}
-	return cmp.Or(best.GetWritten(), best.GetAddress())
 }

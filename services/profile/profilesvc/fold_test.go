@@ -57,7 +57,7 @@ func TestAnonymousPastStaysAndTheKnownProfileHasWhatFollows(t *testing.T) {
 			if len(known.GetLinked()) != 1 || string(known.GetLinked()[0].GetProfileId()) != string(past.GetId()) || known.GetLinked()[0].GetCause() != "i1" {
 				t.Errorf("known profile has linked %v, want the past by i1", known.GetLinked())
 			}
-			want(t, "contact with the past", profile.Basis(past).GetClosed().GetCode(), reasonv1.Code_CODE_IDENTITY_LINKED)
+			want(t, "contact with the past", profile.Basis(past, nil).GetClosed().GetCode(), reasonv1.Code_CODE_IDENTITY_LINKED)
 			if len(m.marks) > 0 {
 				t.Errorf("identifier cells with facts: %v", m.marks)
 			}
@@ -313,7 +313,7 @@ func TestAGapClosesContactUntilItIsRedriven(t *testing.T) {
 	}
 	m.take(home, m.fold.Gap(in, view{m, home, n}, stage.Env{Now: start}, "dl-1"))
 	p := m.made(user("u"))
-	want(t, "closed", profile.Basis(p).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
+	want(t, "closed", profile.Basis(p, nil).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
 	want(t, "facts", m.kinds(p), []string{"basis_changed"})
 	for range 2 { // redriving twice has one effect
 		if err := m.lane(c, stage.FromRedrive, "dl-1"); err != nil {
@@ -321,7 +321,7 @@ func TestAGapClosesContactUntilItIsRedriven(t *testing.T) {
 		}
 	}
 	p = m.made(user("u"))
-	want(t, "open again", profile.Basis(p).GetClosed(), nil)
+	want(t, "open again", profile.Basis(p, nil).GetClosed(), nil)
 	want(t, "applied", m.applied(p), []string{"c1"})
 	want(t, "consents", len(profile.Consents(p)), 1)
 }
@@ -585,7 +585,7 @@ func TestAGapReachesTheProfileThatTheIdentifierResolvesTo(t *testing.T) {
 			c := withdrawal("c1", 1, anon("d"))
 			tell(m, c)
 			p := m.made(user("u"))
-			want(t, "closed", profile.Basis(p).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
+			want(t, "closed", profile.Basis(p, nil).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
 			want(t, "gaps", p.GetGaps(), []*profilev1.ProfileGap{{DeadLetter: "dl-1", ClosesContact: true}})
 			for range 2 { // redriving twice has one effect
 				if err := m.lane(c, stage.FromRedrive, "dl-1"); err != nil {
@@ -594,7 +594,7 @@ func TestAGapReachesTheProfileThatTheIdentifierResolvesTo(t *testing.T) {
 				m.settle()
 			}
 			p = m.made(user("u"))
-			want(t, "open again", profile.Basis(p).GetClosed(), nil)
+			want(t, "open again", profile.Basis(p, nil).GetClosed(), nil)
 			want(t, "applied", m.applied(p), []string{"i1", "c1"})
 			want(t, "consents", len(profile.Consents(p)), 1)
 		})
@@ -608,7 +608,7 @@ func TestARedrivenRepeatClosesTheGapElsewhere(t *testing.T) {
 	c := withdrawal("c1", 1, anon("d"))
 	m.miss(c, "dl-1")
 	m.publish(c)
-	want(t, "still closed", profile.Basis(m.made(user("u"))).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
+	want(t, "still closed", profile.Basis(m.made(user("u")), nil).GetClosed().GetCode(), reasonv1.Code_CODE_GAP)
 	if err := m.lane(c, stage.FromRedrive, "dl-1"); err != nil {
 		t.Fatal(err)
 	}

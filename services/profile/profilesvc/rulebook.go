@@ -42,7 +42,7 @@ func rulesOf(h identity.Hasher, c *catalog.Catalog) *profile.Rules {
 	for published, e := range c.Events {
 		types[published] = profile.EventType{Name: e.Name, Freshness: e.Freshness}
 	}
-	return profile.NewRules(h, c.Kinds, types, c.Traits)
+	return profile.NewRules(h, c.Kinds, types, c.Traits).Reaching(c.Addresses())
 }
 
 // At implements Rulebook.

@@ -116,7 +116,7 @@ func (t *turn) foreign(id string) error {
 // wanted describes a caller's contact to the check. The action may be one that is not in the catalog.
 func (d *Definitions) wanted(w *contactv1.Contact, id string) contact.Contact {
 	c := contact.Contact{ID: id, Action: w.GetAction(), Purpose: w.GetPurpose()}
-	t := contact.Treatment{Channel: w.GetChannel(), Topic: w.GetTopic(), Endpoint: d.Channels[w.GetChannel()].GetEndpoint()}
+	t := contact.Treatment{Channel: w.GetChannel(), Topic: w.GetTopic(), Reach: d.reach(w.GetChannel())}
 	if a := d.Actions[w.GetAction()]; a != nil {
 		c.Purpose = cmp.Or(c.Purpose, a.Purpose)
 		for _, known := range a.Treatments {

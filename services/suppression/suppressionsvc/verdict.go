@@ -88,10 +88,15 @@ func (t *turn) contact(d *decisionv1.DispatchTreatment) contact.Contact {
 	for _, ref := range d.GetTreatments() {
 		c.Treatments = append(c.Treatments, contact.Treatment{
 			ID: ref.GetId(), Channel: ref.GetChannel(), Topic: ref.GetTopic(), To: ref.GetTo(),
-			Endpoint: t.defs.Channels[ref.GetChannel()].GetEndpoint(),
+			Reach: t.defs.reach(ref.GetChannel()),
 		})
 	}
 	return c
+}
+
+// reach says where a channel reaches people.
+func (d *Definitions) reach(channel string) contact.Reach {
+	return contact.ReachOf(d.Channels[channel], d.Kinds)
 }
 
 // flags says whether contacts of an action obey caps and count toward them; for one that is not in the

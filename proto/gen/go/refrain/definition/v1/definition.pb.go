@@ -285,7 +285,7 @@ type IdentifierKind struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// person, endpoint, device or account.
 	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
-	// Smaller is stronger; decides where an event is stored.
+	// From 1, smaller is stronger; decides where an event is stored. Without one it is weaker than all that have one.
 	Priority uint32 `protobuf:"varint,2,opt,name=priority,proto3" json:"priority,omitempty"`
 	// none, lower, email or phone.
 	Normaliser string `protobuf:"bytes,3,opt,name=normaliser,proto3" json:"normaliser,omitempty"`
@@ -1855,7 +1855,10 @@ type Channel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// webhook, smtp, nats or file; or none, for a channel that is only filled on request.
 	Adapter string `protobuf:"bytes,1,opt,name=adapter,proto3" json:"adapter,omitempty"`
-	// The identifier kind or trait that is the endpoint, such as email. Empty: no endpoint is needed.
+	// The identifier kind or trait that is the endpoint, such as email. Empty: no endpoint is needed. An address of
+	// an identifier kind is the customer's own. One that is the value of a trait, such as rep_email, is of the staff,
+	// and many customers may share it: neither the customer's consent nor their caps and quiet hours are asked, and
+	// nothing counts toward them. A name that is both is the identifier kind.
 	Endpoint string `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// Sends per second, over all partitions of a process; 0: no pacing.
 	Rate float64 `protobuf:"fixed64,3,opt,name=rate,proto3" json:"rate,omitempty"`

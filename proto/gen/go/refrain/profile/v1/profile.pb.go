@@ -623,7 +623,10 @@ type Endpoint struct {
 	// Why it may never be used again (bounced, complained). Unset: it may.
 	DoNotContact *v11.Reason `protobuf:"bytes,4,opt,name=do_not_contact,json=doNotContact,proto3" json:"do_not_contact,omitempty"`
 	// How it is written to, where that is not the address as it is compared; see event.v1.Identifier.
-	Written       string `protobuf:"bytes,5,opt,name=written,proto3" json:"written,omitempty"`
+	Written string `protobuf:"bytes,5,opt,name=written,proto3" json:"written,omitempty"`
+	// In a basis of contact: the trait whose value the address is, instead of a channel. It is of the staff, not the
+	// customer's. Never in a profile's state.
+	Trait         string `protobuf:"bytes,6,opt,name=trait,proto3" json:"trait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -689,6 +692,13 @@ func (x *Endpoint) GetDoNotContact() *v11.Reason {
 func (x *Endpoint) GetWritten() string {
 	if x != nil {
 		return x.Written
+	}
+	return ""
+}
+
+func (x *Endpoint) GetTrait() string {
+	if x != nil {
+		return x.Trait
 	}
 	return ""
 }
@@ -2449,13 +2459,14 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\rConsentRecord\x123\n" +
 	"\aconsent\x18\x01 \x01(\v2\x19.refrain.event.v1.ConsentR\aconsent\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05cause\x18\x03 \x01(\tR\x05cause\"\xcb\x01\n" +
+	"\x05cause\x18\x03 \x01(\tR\x05cause\"\xe1\x01\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12?\n" +
 	"\x0edo_not_contact\x18\x04 \x01(\v2\x19.refrain.reason.v1.ReasonR\fdoNotContact\x12\x18\n" +
-	"\awritten\x18\x05 \x01(\tR\awritten\"w\n" +
+	"\awritten\x18\x05 \x01(\tR\awritten\x12\x14\n" +
+	"\x05trait\x18\x06 \x01(\tR\x05trait\"w\n" +
 	"\x04Zone\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +

@@ -255,6 +255,7 @@ func (m *Endpoint) CloneVT() *Endpoint {
 	r.Address = m.Address
 	r.Since = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.Since).CloneVT())
 	r.Written = m.Written
+	r.Trait = m.Trait
 	if rhs := m.DoNotContact; rhs != nil {
 		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v11.Reason }); ok {
 			r.DoNotContact = vtpb.CloneVT()
@@ -1323,6 +1324,9 @@ func (this *Endpoint) EqualVT(that *Endpoint) bool {
 		return false
 	}
 	if this.Written != that.Written {
+		return false
+	}
+	if this.Trait != that.Trait {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2949,6 +2953,13 @@ func (m *Endpoint) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Trait) > 0 {
+		i -= len(m.Trait)
+		copy(dAtA[i:], m.Trait)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Trait)))
+		i--
+		dAtA[i] = 0x32
 	}
 	if len(m.Written) > 0 {
 		i -= len(m.Written)
@@ -5000,6 +5011,10 @@ func (m *Endpoint) SizeVT() (n int) {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	l = len(m.Written)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.Trait)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
@@ -7357,6 +7372,38 @@ func (m *Endpoint) UnmarshalVT(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			m.Written = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Trait", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Trait = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
