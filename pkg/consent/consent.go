@@ -1,9 +1,14 @@
-// Package consent says what a customer permits. Statements are kept one per channel and topic, the
-// latest by event time; whether a contact is permitted follows from the most specific statement.
+// Package consent says what a customer permits. One statement per channel and topic is in force; whether a
+// contact is permitted follows from the most specific one.
 //
-// The order is channel and topic, then the channel with any topic, then the topic on any channel, then
+// A withdrawal stands unless a permission lifts it: one that arrived later and claims a time not before the
+// withdrawal's. In every other order the withdrawal stands, so no clock of a publisher undoes what a customer
+// took back, and a history that is imported in order keeps its meaning. What counts does not depend on the
+// order in which statements are applied.
+//
+// The most specific is channel and topic, then the channel with any topic, then the topic on any channel, then
 // any and any ("*"). A withdrawal is stronger than its place in that order: it also ends every narrower
-// permission inside it that is not newer. Whoever says "no more mail" after having said yes to one
+// permission inside it that does not lift it. A customer who says "no more mail" after having said yes to one
 // newsletter gets no newsletter.
 package consent
 
@@ -64,55 +69,55 @@ func (s State) Code() reasonv1.Code {
 	return reasonv1.Code_CODE_UNSPECIFIED
 }
 
-// Evaluate says what records permit on a channel for a topic at now, and which record says so; the
-// record is nil if nothing is known. Records may be in any order and may hold several statements about
-// the same channel and topic (from several leaves): then the most restrictive counts. A permission that
-// has expired counts as absent; Expired is answered only if nothing else is known.
+// Evaluate says what records permit on a channel for a topic at now, and which statement says so; it is nil if
+// nothing is known. Records are as Put and Merge make them, in any order. A permission that has expired counts as
+// absent: a withdrawal that it had lifted stands again. Expired is answered only if nothing else is known.
 func Evaluate(records []*profilev1.ConsentRecord, channel, topic string, now time.Time) (State, *profilev1.ConsentRecord) {
-	var best, expired *profilev1.ConsentRecord
+	var about []*profilev1.ConsentRecord
 	for _, r := range records {
-		if !covers(r.GetConsent(), channel, topic) {
-			continue
-		}
-		if given(r) && over(r, now) {
-			expired = r
-			continue
-		}
-		if best == nil || rank(r) > rank(best) || rank(r) == rank(best) && Restricts(r, best) {
-			best = r
+		if covers(r.GetConsent(), channel, topic) {
+			about = append(about, r)
 		}
 	}
-	switch {
-	case best == nil && expired == nil:
-		return Missing, nil
-	case best == nil:
+	slices.SortStableFunc(about, func(a, b *profilev1.ConsentRecord) int { return rank(b) - rank(a) })
+	var expired *profilev1.ConsentRecord
+	for _, r := range about {
+		if Withdraws(r) {
+			return Withdrawn, r
+		}
+		best := standing(about, r)
+		switch {
+		case best == nil: // a wider withdrawal ended it
+		case !over(best, now):
+			return Given, best
+		case slices.ContainsFunc(r.GetBeside(), Withdraws):
+			return Withdrawn, latest(filter(r.GetBeside(), Withdraws))
+		case expired == nil:
+			expired = best
+		}
+	}
+	if expired != nil {
 		return Expired, expired
-	case !given(best):
-		return Withdrawn, best
 	}
-	if w := withdrawal(records, best); w != nil {
-		return Withdrawn, w
-	}
-	return Given, best
+	return Missing, nil
 }
 
-// Put adds a statement and returns the new list, sorted by channel and topic, and whether it changed.
-// Per channel and topic the latest by event time stays; at equal times a withdrawal beats a permission.
-// The order in which statements arrive does not matter. The argument is not changed.
-func Put(records []*profilev1.ConsentRecord, r *profilev1.ConsentRecord) ([]*profilev1.ConsentRecord, bool) {
-	i, found := slices.BinarySearchFunc(records, r, compareKeys)
-	if !found {
-		return slices.Insert(slices.Clone(records), i, r), true
+// standing is the strongest permission of an entry that lifts all withdrawals of the entries that contain it; nil if
+// there is none.
+func standing(about []*profilev1.ConsentRecord, entry *profilev1.ConsentRecord) *profilev1.ConsentRecord {
+	var no []*profilev1.ConsentRecord
+	for _, r := range about {
+		if covers(r.GetConsent(), entry.GetConsent().GetChannel(), entry.GetConsent().GetTopic()) {
+			no = append(no, filter(statements(r), Withdraws)...)
+		}
 	}
-	if !replaces(r, records[i]) {
-		return records, false
+	if len(no) == 0 {
+		return entry
 	}
-	out := slices.Clone(records)
-	out[i] = r
-	return out, true
+	return strongest(lifting(no, filter(statements(entry), given)))
 }
 
-// Merge joins the statements of several leaves: one per channel and topic, the most restrictive, sorted.
+// Merge joins the statements of several leaves: one entry per channel and topic, the most restrictive, sorted.
 func Merge(lists ...[]*profilev1.ConsentRecord) []*profilev1.ConsentRecord {
 	var out []*profilev1.ConsentRecord
 	for _, list := range lists {
@@ -144,29 +149,6 @@ func Restricts(a, b *profilev1.ConsentRecord) bool {
 		return c < 0
 	}
 	return at(a).After(at(b))
-}
-
-func replaces(r, old *profilev1.ConsentRecord) bool {
-	if c := at(r).Compare(at(old)); c != 0 {
-		return c > 0
-	}
-	if given(r) != given(old) {
-		return !given(r)
-	}
-	if c := ends(r).Compare(ends(old)); c != 0 {
-		return c < 0
-	}
-	return r.GetCause() < old.GetCause()
-}
-
-// withdrawal finds a withdrawal that contains the permission p and is not older.
-func withdrawal(records []*profilev1.ConsentRecord, p *profilev1.ConsentRecord) *profilev1.ConsentRecord {
-	for _, r := range records {
-		if !given(r) && covers(r.GetConsent(), p.GetConsent().GetChannel(), p.GetConsent().GetTopic()) && !at(r).Before(at(p)) {
-			return r
-		}
-	}
-	return nil
 }
 
 func covers(c *eventv1.Consent, channel, topic string) bool {

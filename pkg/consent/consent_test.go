@@ -63,7 +63,23 @@ func TestEvaluate(t *testing.T) {
 		{"expired", records{until(record(yes, "email", "news", 1), 10)}, consent.Expired, "e1"},
 		{"an expired permission is absent", records{until(record(yes, "email", "news", 2), 10), record(yes, "email", "*", 1)}, consent.Given, "e1"},
 		{"not yet expired", records{until(record(yes, "email", "news", 1), 11)}, consent.Given, "e1"},
-		{"two leaves, the most restrictive", records{record(yes, "email", "news", 9), record(no, "email", "news", 1)}, consent.Withdrawn, "e1"},
+		{"two leaves, the most restrictive", consent.Merge(records{record(yes, "email", "news", 9)}, records{record(no, "email", "news", 1)}), consent.Withdrawn, "e1"},
+		{
+			"what lifted a withdrawal has expired, so that it stands again",
+			put(record(yes, "email", "*", 1), record(no, "email", "news", 2), until(record(yes, "email", "news", 3), 10)), consent.Withdrawn, "e2",
+		},
+		{
+			"a wider withdrawal by a slow clock ends the permission before it",
+			put(record(yes, "email", "news", 4), arrived(record(no, "email", "*", 2), 5)), consent.Withdrawn, "e2",
+		},
+		{
+			"a permission by the same slow clock lifts it, though another claims a later time",
+			put(record(yes, "email", "news", 4), arrived(record(no, "email", "*", 2), 5), arrived(record(yes, "email", "news", 3), 6)), consent.Given, "e3",
+		},
+		{
+			"a wider permission after a wider withdrawal does not bring the narrow one back",
+			put(until(record(yes, "email", "news", 1), 9), record(no, "email", "*", 2), record(yes, "email", "*", 3)), consent.Given, "e3",
+		},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -99,13 +115,103 @@ func TestWithdrawalBeatsPermissionAtEqualTimes(t *testing.T) {
 	}
 }
 
+// arrived says when a statement arrived, in hours.
+func arrived(r *profilev1.ConsentRecord, at int) *profilev1.ConsentRecord {
+	r.Arrived = &profilev1.Arrived{ReceivedAt: timestamppb.New(hour(at)), StoredAt: timestamppb.New(hour(at))}
+	return r
+}
+
+// under says under which identifier a statement arrived, and at which place in that one's lane.
+func under(r *profilev1.ConsentRecord, id string, place int) *profilev1.ConsentRecord {
+	r.Arrived.Under, r.Arrived.Sequence, r.Arrived.Index = []byte(id), uint64(place), 1 //nolint:gosec // small
+	return r
+}
+
+func put(statements ...*profilev1.ConsentRecord) []*profilev1.ConsentRecord {
+	var list []*profilev1.ConsentRecord
+	for _, r := range statements {
+		list, _ = consent.Put(list, r)
+	}
+	return list
+}
+
+func TestAPermissionLiftsAWithdrawalOnlyIfItArrivedLaterAndClaimsNoEarlierTime(t *testing.T) {
+	said := func(state eventv1.ConsentState, claims, arrives int) *profilev1.ConsentRecord {
+		return arrived(record(state, "email", "news", claims), arrives)
+	}
+	for _, tc := range []struct {
+		name   string
+		yes    *profilev1.ConsentRecord
+		no     *profilev1.ConsentRecord
+		lifted bool
+	}{
+		{"in order", said(yes, 3, 3), said(no, 2, 2), true},
+		{"at the same claimed time, later", said(yes, 2, 3), said(no, 2, 2), true},
+		{"at the same time", said(yes, 2, 2), said(no, 2, 2), false},
+		{"a history in order", said(yes, 2, 9), said(no, 1, 8), true},
+		{"a permission from before that comes late", said(yes, 1, 9), said(no, 2, 2), false},
+		{"a withdrawal by a slow clock after the permission", said(yes, 5, 5), said(no, 4, 6), false},
+		{"a permission by the same slow clock after it", said(yes, 5, 7), said(no, 4, 6), true},
+		{"two in one message, in order", under(said(yes, 2, 3), "ann", 8), under(said(no, 2, 3), "ann", 7), true},
+		{"two in one message, the withdrawal last", under(said(yes, 2, 3), "ann", 7), under(said(no, 2, 3), "ann", 8), false},
+		{"two identifiers in one batch", under(said(yes, 2, 3), "ann", 8), under(said(no, 2, 3), "ann@shop.example", 7), false},
+		{"one lane knows better than ingest's clocks", under(said(yes, 2, 9), "ann", 7), under(said(no, 2, 3), "ann", 8), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for _, list := range [][]*profilev1.ConsentRecord{put(tc.yes, tc.no), put(tc.no, tc.yes)} {
+				got, _ := consent.Evaluate(list, "email", "news", hour(10))
+				if lifted := got == consent.Given; lifted != tc.lifted || len(list) != 1 {
+					t.Errorf("%v: lifted %v, want %v", list, lifted, tc.lifted)
+				}
+			}
+		})
+	}
+}
+
+func TestAPermissionFromTheDeadLettersLiftsNothingAndAWithdrawalIsLiftedByWhatWasReceivedLater(t *testing.T) {
+	back := func(r *profilev1.ConsentRecord) *profilev1.ConsentRecord {
+		r.Arrived.StoredAt = nil
+		return r
+	}
+	for _, tc := range []struct {
+		yes, no *profilev1.ConsentRecord
+		want    consent.State
+	}{
+		{back(arrived(record(yes, "email", "news", 5), 5)), arrived(record(no, "email", "news", 3), 3), consent.Withdrawn},
+		{arrived(record(yes, "email", "news", 5), 5), back(arrived(record(no, "email", "news", 3), 3)), consent.Given},
+		{arrived(record(yes, "email", "news", 5), 5), back(arrived(record(no, "email", "news", 3), 6)), consent.Withdrawn},
+		{back(arrived(record(yes, "email", "news", 5), 5)), record(no, "sms", "news", 3), consent.Given},
+	} {
+		if got, _ := consent.Evaluate(put(tc.yes, tc.no), "email", "news", hour(10)); got != tc.want {
+			t.Errorf("%v and %v: %v, want %v", tc.yes, tc.no, got, tc.want)
+		}
+	}
+}
+
+func TestNeitherClockAloneLetsAPermissionOvertakeAWithdrawalUnderAnotherIdentifier(t *testing.T) {
+	for _, ahead := range []func(*profilev1.Arrived, *timestamppb.Timestamp){
+		func(a *profilev1.Arrived, t *timestamppb.Timestamp) { a.ReceivedAt = t },
+		func(a *profilev1.Arrived, t *timestamppb.Timestamp) { a.StoredAt = t },
+	} {
+		given := under(arrived(record(yes, "email", "news", 5), 5), "ann", 7)
+		ahead(given.GetArrived(), timestamppb.New(hour(90)))
+		got, _ := consent.Evaluate(put(given, under(arrived(record(no, "email", "news", 5), 6), "ann@shop.example", 3)), "email", "news", hour(10))
+		if got != consent.Withdrawn {
+			t.Errorf("with %v: %v, want withdrawn", given.GetArrived(), got)
+		}
+	}
+}
+
 func drawRecord(t *rapid.T) *profilev1.ConsentRecord {
 	r := record(rapid.SampledFrom([]eventv1.ConsentState{yes, no}).Draw(t, "state"),
 		rapid.SampledFrom([]string{"*", "email", "sms"}).Draw(t, "channel"),
 		rapid.SampledFrom([]string{"*", "news", "offers"}).Draw(t, "topic"),
-		rapid.IntRange(0, 4).Draw(t, "at"))
+		0)
+	arrives := rapid.IntRange(0, 9).Draw(t, "arrives")
+	r.At = timestamppb.New(hour(min(rapid.IntRange(0, 9).Draw(t, "claims"), arrives)))
+	arrived(r, arrives)
 	r.Cause = rapid.StringMatching(`[a-c]{2}`).Draw(t, "cause")
-	if rapid.Bool().Draw(t, "ends") {
+	if rapid.Bool().Draw(t, "ends") && r.GetConsent().GetState() == yes {
 		until(r, rapid.IntRange(0, 8).Draw(t, "end"))
 	}
 	return r
@@ -114,15 +220,53 @@ func drawRecord(t *rapid.T) *profilev1.ConsentRecord {
 func TestPutDoesNotDependOnOrderOrRepeats(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := rapid.SliceOfN(rapid.Custom(drawRecord), 0, 12).Draw(t, "records")
-		var once, other []*profilev1.ConsentRecord
-		for _, r := range in {
-			once, _ = consent.Put(once, r)
-		}
-		for _, r := range rapid.Permutation(slices.Concat(in, in)).Draw(t, "permuted") {
-			other, _ = consent.Put(other, r)
-		}
-		if diff := cmp.Diff(once, other, protocmp.Transform(), protocmp.IgnoreFields(&profilev1.ConsentRecord{}, "cause")); diff != "" {
+		once, other := put(in...), put(rapid.Permutation(slices.Concat(in, in)).Draw(t, "permuted")...)
+		if diff := cmp.Diff(once, other, protocmp.Transform()); diff != "" && !crowded(once) && !crowded(other) {
 			t.Fatalf("order mattered (-in order +permuted, repeated):\n%s", diff)
+		}
+	})
+}
+
+// crowded says whether more may have been said about one channel and topic than is kept.
+func crowded(list []*profilev1.ConsentRecord) bool {
+	return slices.ContainsFunc(list, func(r *profilev1.ConsentRecord) bool { return len(r.GetBeside()) >= 3 })
+}
+
+// naive says what all that was ever said about one channel and topic amounts to, by the rule alone.
+func naive(said []*profilev1.ConsentRecord) consent.State {
+	var best *profilev1.ConsentRecord
+	state := consent.Missing
+	for _, p := range said {
+		if p.GetConsent().GetState() == no {
+			state = consent.Withdrawn
+			continue
+		}
+		lifts := !slices.ContainsFunc(said, func(w *profilev1.ConsentRecord) bool {
+			return w.GetConsent().GetState() == no && !consent.Lifts(p, w)
+		})
+		if lifts && (best == nil || p.GetAt().AsTime().After(best.GetAt().AsTime())) {
+			best = p
+		}
+	}
+	if best != nil {
+		return consent.Given
+	}
+	return state
+}
+
+func TestWhatIsKeptAmountsToAllThatWasSaid(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		said := rapid.SliceOfN(rapid.Custom(drawRecord), 1, 30).Draw(t, "statements")
+		for _, r := range said {
+			r.Consent.Channel, r.Consent.Topic, r.Consent.ExpiresAt = "email", "news", nil
+		}
+		list := put(said...)
+		got, _ := consent.Evaluate(list, "email", "news", hour(5))
+		if want := naive(said); got != want && (got != consent.Withdrawn || !crowded(list)) {
+			t.Fatalf("Evaluate = %v, want %v", got, want)
+		}
+		if n := len(list[0].GetBeside()); n > 7 {
+			t.Fatalf("%d statements are kept beside the one in force", n)
 		}
 	})
 }

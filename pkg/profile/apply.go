@@ -2,6 +2,7 @@ package profile
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
@@ -20,11 +21,11 @@ func Apply(r *Rules, p *profilev1.Profile, e *eventv1.Event, m Moment) (Change, 
 	created := d.leaf.GetFirstSeen() == nil
 	d.seen(e.GetAt())
 	d.redriven(m.DeadLetter)
-	d.timeline(e, m.Now)
+	line := d.timeline(e, m.Now)
 	d.link(e)
 	d.endpoints(e)
 	d.zone(e)
-	if err := d.special(e); err != nil {
+	if err := d.special(e, m, line); err != nil {
 		return Change{}, err
 	}
 	if e.GetKind() == eventv1.Kind_KIND_IDENTIFY {
@@ -37,8 +38,8 @@ func Apply(r *Rules, p *profilev1.Profile, e *eventv1.Event, m Moment) (Change, 
 	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_EventApplied{EventApplied: applied}}), nil
 }
 
-// timeline notes the event; its own time only if it was late.
-func (d *draft) timeline(e *eventv1.Event, now time.Time) {
+// timeline notes the event; its own time only if it was late, or if it claimed one that has not come.
+func (d *draft) timeline(e *eventv1.Event, now time.Time) *profilev1.TimelineEntry {
 	line := d.line(now, "event_applied", e.GetType(), e.GetId())
 	switch e.GetKind() {
 	case eventv1.Kind_KIND_CONSENT:
@@ -53,24 +54,29 @@ func (d *draft) timeline(e *eventv1.Event, now time.Time) {
 		line.Channel = e.GetOutcome().GetChannel()
 	default:
 	}
-	if d.rules.late(e.GetType(), e.GetAt().AsTime(), now) {
+	switch {
+	case d.rules.late(e.GetType(), e.GetAt().AsTime(), now):
 		line.OccurredAt = e.GetAt()
+	case e.GetClaimedAt().AsTime().After(now):
+		line.OccurredAt = e.GetClaimedAt()
 	}
+	return line
 }
 
 // special does what only events of one kind do.
-func (d *draft) special(e *eventv1.Event) error {
+func (d *draft) special(e *eventv1.Event, m Moment, line *profilev1.TimelineEntry) error {
 	switch e.GetKind() {
 	case eventv1.Kind_KIND_CONSENT:
 		if e.GetConsent() == nil {
 			return fault.New(fault.Invalid, "apply event: a consent event without consent")
 		}
-		d.consent(e.GetConsent(), e)
+		d.consent(e.GetConsent(), e, m)
+		line.Reasons = d.inVain(e.GetConsent())
 	case eventv1.Kind_KIND_OUTCOME:
 		if e.GetOutcome() == nil {
 			return fault.New(fault.Invalid, "apply event: an outcome event without outcome")
 		}
-		d.outcome(e)
+		d.outcome(e, m)
 	case eventv1.Kind_KIND_GROUP:
 		d.group(e)
 	default:
@@ -78,26 +84,58 @@ func (d *draft) special(e *eventv1.Event) error {
 	return nil
 }
 
-func (d *draft) consent(c *eventv1.Consent, e *eventv1.Event) {
-	record := &profilev1.ConsentRecord{Consent: c, At: e.GetAt(), Cause: e.GetId()}
-	list, changed := consent.Put(d.leaf.GetConsents(), record)
+// consent notes a statement of the customer.
+func (d *draft) consent(c *eventv1.Consent, e *eventv1.Event, m Moment) {
+	d.permit(&profilev1.ConsentRecord{Consent: c, At: e.GetAt(), Cause: e.GetId(), Arrived: m.Arrived, ClaimedAt: e.GetClaimedAt()})
+}
+
+// permit puts a statement among the others; what is in force for its channel and topic is a fact if it changed.
+func (d *draft) permit(r *profilev1.ConsentRecord) {
+	before := inForce(d.leaf.GetConsents(), r.GetConsent())
+	list, changed := consent.Put(d.leaf.GetConsents(), r)
 	if !changed {
 		return
 	}
 	d.leaf.Consents, d.basis = list, true
-	d.fact(&profilev1.Fact{Fact: &profilev1.Fact_ConsentChanged{ConsentChanged: &profilev1.ConsentChanged{Record: record}}})
+	if after := inForce(list, r.GetConsent()); !after.EqualVT(before) {
+		d.fact(&profilev1.Fact{Fact: &profilev1.Fact_ConsentChanged{ConsentChanged: &profilev1.ConsentChanged{Record: after}}})
+	}
+}
+
+// inForce is the statement in force for the channel and topic of another, without those beside it.
+func inForce(list []*profilev1.ConsentRecord, c *eventv1.Consent) *profilev1.ConsentRecord {
+	i := slices.IndexFunc(list, func(r *profilev1.ConsentRecord) bool {
+		return r.GetConsent().GetChannel() == c.GetChannel() && r.GetConsent().GetTopic() == c.GetTopic()
+	})
+	if i < 0 {
+		return nil
+	}
+	return consent.Alone(list[i])
+}
+
+// inVain says why a permission does not count, if a withdrawal of the same channel and topic stands against it.
+func (d *draft) inVain(c *eventv1.Consent) []*reasonv1.Reason {
+	stands := inForce(d.leaf.GetConsents(), c)
+	if c.GetState() != eventv1.ConsentState_CONSENT_STATE_GIVEN || !consent.Withdraws(stands) {
+		return nil
+	}
+	return []*reasonv1.Reason{{
+		Code:     reasonv1.Code_CODE_UNSUBSCRIBED,
+		Evidence: []string{"event " + stands.GetCause() + " withdrew it at " + stands.GetAt().AsTime().Format(time.RFC3339)},
+		Remedy:   "only a permission that arrives after the withdrawal and claims no earlier time lifts it",
+	}}
 }
 
 // outcome records what became of something. A complaint withdraws consent for the whole channel and
 // closes the endpoint; a bounce closes the endpoint if it was already the endpoint by then.
-func (d *draft) outcome(e *eventv1.Event) {
+func (d *draft) outcome(e *eventv1.Event, m Moment) {
 	o := e.GetOutcome()
 	switch o.GetKind() {
 	case eventv1.OutcomeKind_OUTCOME_KIND_COMPLAINED:
 		d.consent(&eventv1.Consent{
 			State: eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, Channel: cmp.Or(o.GetChannel(), consent.Any),
 			Topic: consent.Any, Basis: "complaint", Evidence: o.GetSubjectId(),
-		}, e)
+		}, e, m)
 		d.doNotContact(o.GetChannel(), reasonv1.Code_CODE_SUPPRESSED_COMPLAINT, nil)
 	case eventv1.OutcomeKind_OUTCOME_KIND_BOUNCED:
 		d.doNotContact(o.GetChannel(), reasonv1.Code_CODE_SUPPRESSED_HARD_BOUNCE, e.GetAt())

@@ -40,6 +40,8 @@ type Moment struct {
 	Now time.Time
 	// DeadLetter is the id of the dead letter that the input was; empty if it was none.
 	DeadLetter string
+	// Arrived says when and where an event that is applied came in, if it says something about permission.
+	Arrived *profilev1.Arrived
 }
 
 // draft is a profile while an input is applied to it.

@@ -52,7 +52,7 @@ func (d *draft) publishOne(p *eventv1.Property, e *eventv1.Event) bool {
 	if old != nil && e.GetAt().AsTime().Before(old.GetObservedAt().AsTime()) {
 		return true
 	}
-	return d.put(&profilev1.Trait{Name: p.GetName(), Value: v, ObservedAt: e.GetAt(), Source: e.GetId()})
+	return d.put(&profilev1.Trait{Name: p.GetName(), Value: v, ObservedAt: e.GetAt(), Source: e.GetId(), ClaimedAt: e.GetClaimedAt()})
 }
 
 // compute advances the traits that are computed from events of e's type.
@@ -108,7 +108,7 @@ func byName(t *profilev1.Trait, name string) int { return strings.Compare(t.GetN
 func (d *draft) endpoints(e *eventv1.Event) {
 	for _, id := range d.named(e) {
 		if k, ok := d.rules.kinds.Kind(id.GetKind()); ok && k.Class == event.ClassEndpoint && k.Channel != "" && d.has(id) {
-			d.endpoint(k.Channel, id, e.GetAt())
+			d.endpoint(k.Channel, id, e)
 		}
 	}
 }
@@ -147,21 +147,23 @@ func (d *draft) unreach(address string) {
 	d.basis = d.basis || len(d.leaf.GetEndpoints()) != before
 }
 
-// endpoint notes that the customer was reached at an address at a time. Of the addresses of a channel
+// endpoint notes that the customer was reached at an address by an event. Of the addresses of a channel
 // the one heard of last is kept, and all that may never be used again.
-func (d *draft) endpoint(channel string, id *eventv1.Identifier, at *timestamppb.Timestamp) {
+func (d *draft) endpoint(channel string, id *eventv1.Identifier, e *eventv1.Event) {
 	before := current(d.leaf.GetEndpoints(), channel).CloneVT()
 	known := false
 	for _, ep := range d.leaf.GetEndpoints() {
 		if ep.GetChannel() != channel || ep.GetAddress() != id.GetValue() {
 			continue
 		}
-		if known = true; !at.AsTime().Before(ep.GetSince().AsTime()) {
-			ep.Since, ep.Written = at, id.GetWritten()
+		if known = true; !e.GetAt().AsTime().Before(ep.GetSince().AsTime()) {
+			ep.Since, ep.ClaimedAt, ep.Written = e.GetAt(), e.GetClaimedAt(), id.GetWritten()
 		}
 	}
 	if !known {
-		d.leaf.Endpoints = append(d.leaf.GetEndpoints(), &profilev1.Endpoint{Channel: channel, Address: id.GetValue(), Written: id.GetWritten(), Since: at})
+		d.leaf.Endpoints = append(d.leaf.GetEndpoints(), &profilev1.Endpoint{
+			Channel: channel, Address: id.GetValue(), Written: id.GetWritten(), Since: e.GetAt(), ClaimedAt: e.GetClaimedAt(),
+		})
 	}
 	slices.SortFunc(d.leaf.GetEndpoints(), compareEndpoints)
 	after := current(d.leaf.GetEndpoints(), channel)
@@ -219,21 +221,21 @@ func (d *draft) doNotContact(channel string, code reasonv1.Code, before *timesta
 
 // zone learns the time zone. What was said explicitly beats what a device says; else the latest counts.
 func (d *draft) zone(e *eventv1.Event) {
-	d.observeZone(e.GetContext().GetTimeZone(), ZoneFromContext, e.GetAt())
+	d.observeZone(e.GetContext().GetTimeZone(), ZoneFromContext, e)
 	if e.GetKind() != eventv1.Kind_KIND_IDENTIFY {
 		return
 	}
 	for _, name := range []string{"timezone", "time_zone"} {
-		d.observeZone(event.TextOf(e.GetTraits(), name), ZoneFromTrait, e.GetAt())
+		d.observeZone(event.TextOf(e.GetTraits(), name), ZoneFromTrait, e)
 	}
 }
 
-func (d *draft) observeZone(name, provenance string, at *timestamppb.Timestamp) {
+func (d *draft) observeZone(name, provenance string, e *eventv1.Event) {
 	old := d.leaf.GetZone()
 	if name == "" || name != old.GetName() && !IsZone(name) {
 		return
 	}
-	next := &profilev1.Zone{Name: name, Provenance: provenance, ObservedAt: at}
+	next := &profilev1.Zone{Name: name, Provenance: provenance, ObservedAt: e.GetAt(), ClaimedAt: e.GetClaimedAt()}
 	if old != nil && !strongerZone(next, old) {
 		return
 	}

@@ -10,7 +10,6 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
-	"refrain.dev/pkg/consent"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 )
@@ -193,14 +192,11 @@ func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Chang
 	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_IdentityAdopted{IdentityAdopted: &profilev1.IdentityAdopted{Linked: l}}}), nil
 }
 
-// restrict takes over what another profile of the person was told not to do. The latest statement counts, and an
-// address that may never be used again stays one.
+// restrict takes over what another profile of the person was told not to do. A withdrawal stands unless a permission
+// lifts it, and an address that may never be used again stays one.
 func (d *draft) restrict(withdrawals []*profilev1.ConsentRecord, blocked []*profilev1.Endpoint) {
 	for _, r := range withdrawals {
-		if list, changed := consent.Put(d.leaf.GetConsents(), r); changed {
-			d.leaf.Consents, d.basis = list, true
-			d.fact(&profilev1.Fact{Fact: &profilev1.Fact_ConsentChanged{ConsentChanged: &profilev1.ConsentChanged{Record: r}}})
-		}
+		d.permit(r)
 	}
 	for _, b := range blocked {
 		i := slices.IndexFunc(d.leaf.GetEndpoints(), func(ep *profilev1.Endpoint) bool {

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
@@ -18,6 +20,11 @@ type Arrival struct {
 	Event *eventv1.Event
 	// ReceivedAt is when ingest took it.
 	ReceivedAt time.Time
+	// StoredAt is when the broker stored it, and Sequence and Index where in its lane; zero if it came back from the
+	// dead letters.
+	StoredAt time.Time
+	Sequence uint64
+	Index    uint32
 	// Row of the strongest identifier; nil if it is new.
 	Row *profilev1.IdentifierRow
 	// Profile that this identifier makes or made, which need not be the one it resolves to; nil if none.
@@ -80,11 +87,15 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 	if a.Seen {
 		return refilled(r, a, home, closeGap(r, a.Profile, m), m), nil
 	}
+	a.Event = bounded(a.Event, a.ReceivedAt, m.Now)
 	row, owner, err := resolve(a, home)
 	if err != nil {
 		return Change{}, err
 	}
 	dropped := see(row, a.ReceivedAt)
+	if ClosesContact(a.Event) {
+		m.Arrived = a.arrived(home)
+	}
 	var out Change
 	if same(owner, home) {
 		p := a.Profile
@@ -94,7 +105,7 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 		out, err = Apply(r, p, a.Event, m)
 	} else {
 		out = closeGap(r, a.Profile, m)
-		letter := &profilev1.ForwardedEvent{ProfileId: owner, Event: a.Event}
+		letter := &profilev1.ForwardedEvent{ProfileId: owner, Event: a.Event, Arrived: m.Arrived}
 		if ClosesContact(a.Event) {
 			letter.Word = tellAt(row, home, owner)
 		}
@@ -109,6 +120,33 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 		out.Row = row
 	}
 	return out, nil
+}
+
+// arrived says when and where an event came in, for its home to pass on.
+func (a Arrival) arrived(home []byte) *profilev1.Arrived {
+	out := &profilev1.Arrived{ReceivedAt: timestamppb.New(a.ReceivedAt), Under: home, Sequence: a.Sequence, Index: a.Index}
+	if !a.StoredAt.IsZero() {
+		out.StoredAt = timestamppb.New(a.StoredAt)
+	}
+	return out
+}
+
+// bounded is an event that happened no later than it arrived, and than it is now: neither a publisher's clock nor
+// ingest's may make what is known today outlast what is said tomorrow. What was claimed is kept.
+func bounded(e *eventv1.Event, received, now time.Time) *eventv1.Event {
+	latest := received
+	if now.Before(latest) {
+		latest = now
+	}
+	if !e.GetAt().AsTime().After(latest) {
+		return e
+	}
+	e = e.CloneVT()
+	if e.GetClaimedAt() == nil && !e.GetAt().AsTime().Equal(received) { // else it is ingest's own word
+		e.ClaimedAt = e.GetAt()
+	}
+	e.At = timestamppb.New(latest)
+	return e
 }
 
 // refilled adds to the change by a redriven event that its gap is closed, if another profile was told of it.
@@ -178,10 +216,11 @@ func Forwarded(r *Rules, p *profilev1.Profile, l *profilev1.ForwardedEvent, m Mo
 		return Change{}, nil
 	}
 	next := hear(p, l.GetWord())
+	m.Arrived = l.GetArrived()
 	if len(p.GetLinkedTo()) == 0 {
 		return Apply(r, next, l.GetEvent(), m)
 	}
-	onward := &profilev1.ForwardedEvent{ProfileId: p.GetLinkedTo(), Event: l.GetEvent()}
+	onward := &profilev1.ForwardedEvent{ProfileId: p.GetLinkedTo(), Event: l.GetEvent(), Arrived: l.GetArrived()}
 	if l.GetWord() == nil {
 		out := closeGap(r, p, m)
 		out.Letters = append(out.Letters, forward(r, onward))

@@ -201,7 +201,7 @@ func (r *TraitRule) Step(old *profilev1.Trait, e *eventv1.Event) (*profilev1.Tra
 	if v == nil {
 		return old, nil
 	}
-	return r.fold(old, v, e.GetAt()), nil
+	return r.fold(old, v, e), nil
 }
 
 // observe returns what the event says, nil if it says nothing that has the trait's type.
@@ -229,8 +229,9 @@ func (r *TraitRule) observe(in expr.Input) (*eventv1.Value, error) {
 	return Fit(v, r.Type), nil
 }
 
-func (r *TraitRule) fold(old *profilev1.Trait, v *eventv1.Value, at *timestamppb.Timestamp) *profilev1.Trait {
-	next := &profilev1.Trait{Name: r.Name, Value: v, ObservedAt: at, Source: r.source(), Count: 1}
+func (r *TraitRule) fold(old *profilev1.Trait, v *eventv1.Value, e *eventv1.Event) *profilev1.Trait {
+	at := e.GetAt()
+	next := &profilev1.Trait{Name: r.Name, Value: v, ObservedAt: at, Source: r.source(), Count: 1, ClaimedAt: e.GetClaimedAt()}
 	if old == nil || old.GetSource() != r.source() {
 		return next
 	}
@@ -238,7 +239,9 @@ func (r *TraitRule) fold(old *profilev1.Trait, v *eventv1.Value, at *timestamppb
 	case Count, Sum:
 		next.Value = add(old.GetValue(), v)
 		next.Count = old.GetCount() + 1
-		next.ObservedAt = later(old.GetObservedAt(), at)
+		if next.ObservedAt = later(old.GetObservedAt(), at); next.GetObservedAt() != at {
+			next.ClaimedAt = old.GetClaimedAt()
+		}
 	case First:
 		if !at.AsTime().Before(old.GetObservedAt().AsTime()) {
 			return old

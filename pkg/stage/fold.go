@@ -47,8 +47,8 @@ type Input struct {
 	ID string
 	// At is the input's own time: the event's, the cause's. Env.Now is never derived from it.
 	At time.Time
-	// ReceivedAt is when ingest took it, with FromLane.
-	ReceivedAt time.Time
+	// ReceivedAt is when ingest took it, by ingest's clock, and StoredAt when it was stored, by the broker's; with FromLane.
+	ReceivedAt, StoredAt time.Time
 	// Payload with FromLane and FromBox.
 	Payload []byte
 	// Facts and State of the cell with FromBefore and FromAfter: the state is exactly the one that the

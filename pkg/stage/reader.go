@@ -139,7 +139,7 @@ func (r *reader) decodeArrivals(msg log.Message) ([]item, error) {
 		it.releaseAt = asTime(a.GetReceivedAt())
 		in := &Input{
 			Source: r.source, Name: r.name, Sequence: msg.Sequence, Index: it.pos.Index,
-			At: asTime(a.GetAt()), ReceivedAt: it.releaseAt, Traceparent: a.GetTraceparent(),
+			At: asTime(a.GetAt()), ReceivedAt: it.releaseAt, StoredAt: msg.Time, Traceparent: a.GetTraceparent(),
 		}
 		switch v := a.GetItem().(type) {
 		case *stagev1.Arrival_Payload:

@@ -541,6 +541,26 @@ func badContacts() []bad {
 			w.send(hello("p7"))
 			w.decide(profile, 0, is{key: ann, facts: []encoder{consented(false, "email", "news", no.GetAt().AsTime()), applied(no, false)}, state: profileIn("Europe/London", 8)})
 		}},
+		{name: "after an opt-out by a slow clock, that a permission from before it hides", want: ContactOptOut, says: "e8", may: []Rule{ContactConsent}, during: func(w *world) {
+			w.optIn(w.now, "e10", 0, ann, "email")
+			w.tick(time.Minute)
+			w.optOutAt(w.now.Add(-time.Hour), "e8", 0, ann, "email")
+			w.tick(10 * time.Second)
+			w.send(hello("p7"))
+		}},
+		{name: "after an opt-out, that a permission from the future hides", want: ContactOptOut, says: "e8", may: []Rule{ContactConsent, EventAhead}, during: func(w *world) {
+			w.optIn(w.now.Add(time.Hour), "e10", 0, ann, "email")
+			w.tick(time.Minute)
+			w.optOut("e8", 0, ann, "email")
+			w.tick(10 * time.Second)
+			w.send(hello("p7"))
+		}},
+		{name: "after an opt-out, by a permission that claims to be older", want: ContactOptOut, says: "e8", may: []Rule{ContactConsent}, during: func(w *world) {
+			w.optOut("e8", 0, ann, "email")
+			w.tick(10 * time.Second)
+			w.optIn(w.now.Add(-time.Minute), "e10", 0, ann, "email")
+			w.send(hello("p7"))
+		}},
 		{name: "after an opt-out for a customer by name", want: ContactOptOut, says: "e8", may: []Rule{EventLost}, during: func(w *world) {
 			w.publish("control", 1, w.event("e8", "consent_withdrawn")).OptOut = &OptOut{Channel: "*", Topic: "*", Customer: hexOf(ann)}
 			w.tick(10 * time.Second)
@@ -663,9 +683,13 @@ func TestNothingElseIsWrong(t *testing.T) {
 		"permission is given again after an opt-out": {during: func(w *world) {
 			w.optOut("e8", 0, ann, "email")
 			w.tick(time.Minute)
-			yes := w.event("e10", "consent_given")
-			w.publish("control", 0, yes)
-			w.decide(profile, 0, is{key: ann, state: profileIn("Europe/London", 6), facts: []encoder{consented(true, "email", "*", w.now), applied(yes, false)}})
+			w.optIn(w.now, "e10", 0, ann, "email")
+			w.send(hello("p7"))
+		}},
+		"permission is given again by the slow clock of the opt-out": {during: func(w *world) {
+			w.optOutAt(w.now.Add(-time.Hour), "e8", 0, ann, "email")
+			w.tick(time.Minute)
+			w.optIn(w.now.Add(-time.Hour), "e10", 0, ann, "email")
 			w.send(hello("p7"))
 		}},
 		"a send within the bound": {during: func(w *world) {
@@ -733,13 +757,12 @@ func TestNothingElseIsWrong(t *testing.T) {
 		}},
 		"an opt-out under an address, taken back there": {during: func(w *world) {
 			no := w.event("e8", "consent_withdrawn")
+			said := states(no, false, "email", "*", w.now)
 			s := w.publish("control", 1, no)
 			s.OptOut, s.Identifiers = &OptOut{Channel: "email", Topic: "*"}, []string{"email:ann@shop.example"}
-			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{consented(false, "email", "*", w.now), applied(no, true)}, state: profileIn("Europe/London", 1)})
+			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{said, applied(no, true)}, state: profileIn("Europe/London", 1)})
 			w.tick(time.Second)
-			yes := w.event("e10", "consent_given")
-			w.publish("control", 1, yes)
-			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{consented(true, "email", "*", w.now), applied(yes, false)}, state: profileIn("Europe/London", 2)})
+			w.optIn(w.now, "e10", 1, "default/c/address", "email")
 			w.tick(10 * time.Second)
 			r := hello("p7")
 			r.tries = []Request{{Accepted: true, Address: "Ann@shop.example"}}

@@ -46,6 +46,7 @@ func (c *checker) checkContacts() {
 	for _, m := range c.contacts {
 		m.customer.contacts = append(m.customer.contacts, m)
 	}
+	c.findArrivals()
 	outs := c.optOuts()
 	for _, m := range c.contacts {
 		if d := c.definitions(m.revision); d != nil {

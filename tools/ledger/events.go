@@ -31,12 +31,13 @@ type event struct {
 	// customers are the rows that it was applied to.
 	customers []string
 	dead      bool
-	at        time.Time
+	at        time.Time // as it is stored
 	// own says that the mesh made it by itself: the result of a call that came too late.
 	own bool
 	// basis of the consent, if it speaks of one.
 	basis string
 	sent  *Sent
+	ahead bool // of its arrival, as it is stored
 }
 
 // stored is one place where an event is.
@@ -44,6 +45,23 @@ type stored struct {
 	subject  string
 	at       place
 	received time.Time
+	time     time.Time // by the broker
+}
+
+// when is when it was stored, by the broker if that is known.
+func (s stored) when() time.Time {
+	if s.time.IsZero() {
+		return s.received
+	}
+	return s.time
+}
+
+// counts is the time that counts of what an event claims: no later than it was stored, whatever clock is wrong.
+func (e *event) counts() time.Time {
+	if len(e.stored) > 0 && e.at.After(e.stored[0].when()) {
+		return e.stored[0].when()
+	}
+	return e.at
 }
 
 func newEvents() events { return events{byKey: map[eventKey]*event{}} }
@@ -82,7 +100,9 @@ func (e *events) named(message []byte) *event {
 		return nil
 	}
 	found := e.get(string(tenant), string(id))
-	found.at, found.own = stamp(at), kind == receiptKind
+	if found.own = kind == receiptKind; len(found.stored) == 0 {
+		found.at = stamp(at)
+	}
 	if consent != nil {
 		found.basis = string(field(consent, 4))
 	}
@@ -92,7 +112,8 @@ func (e *events) named(message []byte) *event {
 // arrived notes that an event is stored in a lane.
 func (e *events) arrived(subject string, at place, a arrival) {
 	if found := e.named(a.payload); found != nil {
-		found.stored = append(found.stored, stored{subject, at, a.received})
+		found.stored = append(found.stored, stored{subject, at, a.received, a.time})
+		found.ahead = found.ahead || stamp(field(a.payload, 5)).After(a.received)
 	}
 }
 
@@ -132,6 +153,9 @@ func (c *checker) checkEvents() {
 		if e.acknowledged() {
 			c.out.Totals.Events++
 			c.checkLost(e)
+		}
+		if e.ahead {
+			c.breaksf(EventAhead, e.stored[0].subject, e.key.id, "it counts as of %s, after its arrival at %s", e.at, e.stored[0].received)
 		}
 		c.checkTwice(e)
 		c.checkForged(e)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,9 @@ type statement struct {
 	given          bool
 	channel, topic string
 	basis          string
+	// cause is the event, and arrived where it is stored, if that is known: statements are judged by their arrival.
+	cause   string
+	arrived stored
 }
 
 // proposal is all that is said of one proposal.
@@ -183,36 +187,53 @@ func (x *reading) applied(message []byte) {
 	}
 	e.applied++
 	e.customers = append(e.customers, x.cell.key)
+	x.said(field(field(message, 1), 12), e)
 	if x.owner().closed {
 		x.breaksf(EventClosed, x.chain.subject, x.cell.key, "event %s took effect in record %d, and the profile is closed", e.key.id, x.record.sequence)
 	}
 }
 
 func (x *reading) statement(message []byte) {
+	s := x.consent(field(message, 1))
+	s.at, s.cause = stamp(field(message, 2)), string(field(message, 3))
+	x.states(s)
+}
+
+// said notes what an applied event says about permission, also if that changes nothing that is in force.
+func (x *reading) said(consent []byte, e *event) {
+	if consent != nil {
+		s := x.consent(consent)
+		s.at, s.cause = e.at, e.key.id
+		x.states(s)
+	}
+}
+
+// consent reads a statement.
+func (x *reading) consent(message []byte) statement {
 	s := statement{sequence: x.record.sequence, cell: x.cell, now: x.record.now}
-	for w := (wire{rest: message}); w.next(); {
-		switch w.num {
+	for v := (wire{rest: message}); v.next(); {
+		switch v.num {
 		case 1:
-			for v := (wire{rest: w.data}); v.next(); {
-				switch v.num {
-				case 1:
-					s.given = v.n == 1
-				case 2:
-					s.channel = x.name(v.data)
-				case 3:
-					s.topic = x.name(v.data)
-				case 4:
-					s.basis = x.name(v.data)
-				case 6:
-					s.until = stamp(v.data)
-				}
-			}
+			s.given = v.n == 1
 		case 2:
-			s.at = stamp(w.data)
+			s.channel = x.name(v.data)
+		case 3:
+			s.topic = x.name(v.data)
+		case 4:
+			s.basis = x.name(v.data)
+		case 6:
+			s.until = stamp(v.data)
 		}
 	}
+	return s
+}
+
+// states adds a statement to its customer's, once per event.
+func (x *reading) states(s statement) {
 	own := x.owner()
-	own.statements = append(own.statements, s)
+	if s.cause == "" || !slices.ContainsFunc(own.statements, func(o statement) bool { return o.cause == s.cause && o.same(s) && o.given == s.given }) {
+		own.statements = append(own.statements, s)
+	}
 }
 
 func (x *reading) decisionFact(fact []byte) {

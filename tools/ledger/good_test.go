@@ -75,6 +75,15 @@ func consented(given bool, channel, topic string, when time.Time) *profilev1.Fac
 	}}}}
 }
 
+// states makes an event one about permission: given or taken away for a channel and a topic, at an instant by its
+// publisher. It returns what the profile then has in force.
+func states(e *eventv1.Event, given bool, channel, topic string, when time.Time) *profilev1.Fact {
+	f := consented(given, channel, topic, when)
+	r := f.GetConsentChanged().GetRecord()
+	r.Cause, e.At, e.Kind, e.Consent = e.GetId(), at(when), eventv1.Kind_KIND_CONSENT, r.GetConsent()
+	return f
+}
+
 type encoder = interface{ MarshalVT() ([]byte, error) }
 
 func made(id, action string, labels ...*decisionv1.Label) *decisionv1.Fact {
@@ -295,10 +304,24 @@ func (w *world) takeOver(p int) {
 
 // optOut lets a customer take permission for a channel away.
 func (w *world) optOut(id string, p int, key, channel string) {
+	w.optOutAt(w.now, id, p, key, channel)
+}
+
+// optOutAt lets a customer do so by a clock of his own.
+func (w *world) optOutAt(when time.Time, id string, p int, key, channel string) {
 	no := w.event(id, "consent_withdrawn")
+	said := states(no, false, channel, "*", when)
 	w.publish("control", p, no).OptOut = &OptOut{Channel: channel, Topic: "*"}
 	w.tick(time.Second)
-	w.decide(profile, p, is{key: key, facts: []encoder{consented(false, channel, "*", no.GetAt().AsTime()), applied(no, false)}, state: profileIn("Europe/London", 9)})
+	w.decide(profile, p, is{key: key, facts: []encoder{said, applied(no, false)}, state: profileIn("Europe/London", 9)})
+}
+
+// optIn lets a customer give permission by a clock of his own.
+func (w *world) optIn(when time.Time, id string, p int, key, channel string) {
+	yes := w.event(id, "consent_given")
+	said := states(yes, true, channel, "*", when)
+	w.publish("control", p, yes)
+	w.decide(profile, p, is{key: key, facts: []encoder{said, applied(yes, false)}, state: profileIn("Europe/London", 10)})
 }
 
 // settle lets every stage cover what there is, and one partition close its chains.

@@ -29,6 +29,7 @@ type lane struct {
 // arrival is one item in a lane.
 type arrival struct {
 	received time.Time
+	time     time.Time // by the broker
 	payload  []byte
 }
 
@@ -64,7 +65,7 @@ func (c *checker) readArrivals(subject string, l *lane, msg log.Message) (items 
 	for w.next() {
 		if w.num == 1 {
 			items++
-			c.readArrival(subject, l, place{msg.Sequence, items}, w.data)
+			c.readArrival(subject, l, place{msg.Sequence, items}, w.data, msg.Time)
 		}
 	}
 	if w.bad {
@@ -74,8 +75,8 @@ func (c *checker) readArrivals(subject string, l *lane, msg log.Message) (items 
 	return items
 }
 
-func (c *checker) readArrival(subject string, l *lane, at place, message []byte) {
-	var a arrival
+func (c *checker) readArrival(subject string, l *lane, at place, message []byte, stored time.Time) {
+	a := arrival{time: stored}
 	for w := (wire{rest: message}); w.next(); {
 		switch w.num {
 		case 1:

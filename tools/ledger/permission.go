@@ -10,32 +10,54 @@ import (
 // every stands for all channels or all topics in statements of permission.
 const every = "*"
 
-// holds returns the statements in force after some of them: per channel and topic the last.
-func holds(all []statement) []statement {
-	var out []statement
-	for _, s := range all {
-		if n := slices.IndexFunc(out, s.same); n >= 0 {
-			out[n] = s
-		} else {
-			out = append(out, s)
+// findArrivals says of every statement when it was made and where it arrived, as the lanes have it.
+func (c *checker) findArrivals() {
+	for key, who := range c.customers {
+		tenant, _, _ := strings.Cut(key, "/")
+		for n := range who.statements {
+			s := &who.statements[n]
+			if e := c.events.byKey[eventKey{tenant, s.cause}]; e != nil && len(e.stored) > 0 {
+				s.at, s.arrived = e.counts(), e.stored[0]
+			}
 		}
 	}
-	return out
 }
+
+// later says whether a statement certainly arrived after another: further on in one lane, or stored later. Neither
+// what its publisher claims nor any clock but the broker's is asked.
+func (s statement) later(o statement) bool {
+	if s.arrived.subject != "" && s.arrived.subject == o.arrived.subject {
+		return s.arrived.at.after(o.arrived.at)
+	}
+	return s.came().After(o.came())
+}
+
+// came is when a statement arrived; one of which nothing is stored arrived when it was made.
+func (s statement) came() time.Time {
+	if s.arrived.subject == "" {
+		return s.at
+	}
+	return s.arrived.when()
+}
+
+// lifts says whether a permission lifts a withdrawal: it arrived later and claims a time not before the withdrawal's.
+func (s statement) lifts(o statement) bool { return s.later(o) && !s.at.Before(o.at) }
 
 func (s statement) same(o statement) bool { return s.channel == o.channel && s.topic == o.topic }
 
-// with adds a statement to those in force, unless a newer one about the same is there.
-func with(held []statement, s statement) []statement {
-	out := slices.Clone(held)
-	n := slices.IndexFunc(out, s.same)
-	switch {
-	case n < 0:
-		return append(out, s)
-	case !out[n].at.After(s.at):
-		out[n] = s
-	}
-	return out
+// stands says whether a withdrawal is in force among all statements: no permission about the same lifts it that lifts
+// all others about the same, and is not over.
+func (s statement) stands(all []statement, now time.Time) bool {
+	return !slices.ContainsFunc(all, func(p statement) bool { return p.given && p.same(s) && !p.over(now) && p.liftsAll(all, s.same) })
+}
+
+// liftsAll says whether a permission lifts all withdrawals of a kind.
+func (s statement) liftsAll(all []statement, kind func(statement) bool) bool {
+	return !slices.ContainsFunc(all, func(w statement) bool { return !w.given && kind(w) && !s.lifts(w) })
+}
+
+func (s statement) over(now time.Time) bool {
+	return s.given && !s.until.IsZero() && !now.Before(s.until)
 }
 
 func (s statement) covers(channel, topic string) bool {
@@ -54,36 +76,51 @@ func (s statement) precise() int {
 	return n
 }
 
-// permits says whether statements permit a contact at an instant. Required says that silence is no
+// permits says whether all that a customer said permits a contact at an instant. Required says that silence is no
 // permission.
-func permits(held []statement, m *contact, required bool, now time.Time) bool {
+func permits(all []statement, m *contact, required bool, now time.Time) bool {
 	if m.purpose == "legal" {
 		return true
 	}
 	if !required && m.purpose != "marketing" {
-		return !slices.ContainsFunc(held, func(s statement) bool { return s.objects(m) })
+		return !slices.ContainsFunc(all, func(s statement) bool { return s.objects(m) && s.stands(all, now) })
+	}
+	if slices.ContainsFunc(all, func(s statement) bool {
+		return !s.given && s.channel == every && s.topic == every && s.stands(all, now)
+	}) {
+		return false
+	}
+	about := slices.DeleteFunc(slices.Clone(all), func(s statement) bool { return !s.covers(m.channel, m.topic) })
+	slices.SortStableFunc(about, func(a, b statement) int { return b.precise() - a.precise() })
+	for len(about) > 0 {
+		n := 1
+		for n < len(about) && about[n].same(about[0]) {
+			n++
+		}
+		if word, said := decides(about[:n], all, now); said {
+			return word
+		}
+		about = about[n:]
+	}
+	return !required
+}
+
+// decides is the last word of the statements about one channel and topic, if they have one: a withdrawal that stands
+// says no. Else the permission says yes that claims the latest time, of those that no withdrawal ended that contains
+// them; if it is over, it says nothing.
+func decides(about, all []statement, now time.Time) (word, said bool) {
+	if slices.ContainsFunc(about, func(s statement) bool { return !s.given && s.stands(all, now) }) {
+		return false, true
 	}
 	var best *statement
-	for n := range held {
-		s := &held[n]
-		over := s.given && !s.until.IsZero() && !now.Before(s.until)
-		switch {
-		case !s.given && s.channel == every && s.topic == every:
-			return false
-		case over || !s.covers(m.channel, m.topic):
-		case best == nil || s.precise() > best.precise():
+	for n := range about {
+		s := &about[n]
+		contains := func(w statement) bool { return w.covers(s.channel, s.topic) }
+		if s.given && s.liftsAll(all, contains) && (best == nil || s.at.After(best.at)) {
 			best = s
 		}
 	}
-	switch {
-	case best == nil:
-		return !required
-	case !best.given:
-		return false
-	}
-	return !slices.ContainsFunc(held, func(s statement) bool {
-		return !s.given && s.covers(best.channel, best.topic) && !s.at.Before(best.at)
-	})
+	return true, best != nil && !best.over(now)
 }
 
 // objects says whether a statement stops a contact that needs no permission.
@@ -161,7 +198,7 @@ func (c *checker) during(m *contact, all []statement, since time.Time) (from, to
 // permitted says whether a contact was permitted at any point between two lengths of the statements.
 func (c *checker) permitted(m *contact, all []statement, from, to int, now time.Time, required bool) bool {
 	for n := from; n <= max(from, to); n++ {
-		if !within(all, n) && permits(holds(all[:n]), m, required, now) {
+		if !within(all, n) && permits(all[:n], m, required, now) {
 			return true
 		}
 	}
@@ -182,13 +219,13 @@ type optOut struct {
 	said []string
 }
 
-// lifted says whether it was taken back, before an instant, in a profile that took it in. For an address that is
+// lifted says whether it was taken back, before an instant, in a profile that took it in, by what arrived after it. For an address that is
 // not the only place: the profile of the person who has it now may never have heard of either.
 func (c *checker) lifted(o *optOut, before time.Time) bool {
 	return slices.ContainsFunc(o.said, func(key string) bool {
 		who := c.customers[key]
 		return who != nil && slices.ContainsFunc(who.statements, func(s statement) bool {
-			return s.given && s.same(o.statement) && s.at.After(o.at) && s.now.Before(before)
+			return s.given && s.same(o.statement) && s.lifts(o.statement) && s.now.Before(before)
 		})
 	})
 }
@@ -209,8 +246,8 @@ func (c *checker) optOuts() optOuts {
 		var about []string
 		if e := c.events.byKey[eventKey{tenant, s.ID}]; e != nil {
 			about, o.said, o.basis = slices.Clone(e.customers), e.customers, e.basis
-			if !e.at.IsZero() {
-				o.at = e.at
+			if len(e.stored) > 0 {
+				o.arrived, o.at = e.stored[0], e.counts()
 			}
 		}
 		if s.OptOut.Customer != "" {
@@ -254,7 +291,7 @@ func (c *checker) checkOptOut(m *contact, outs optOuts) {
 		from, to := c.during(m, all, o.sent.Acknowledged)
 		stopped := true
 		for n := from; n <= to; n++ {
-			stopped = stopped && (within(all, n) || !permits(with(holds(all[:n]), o.statement), m, required, m.at))
+			stopped = stopped && (within(all, n) || !permits(append(slices.Clip(all[:n]), o.statement), m, required, m.at))
 		}
 		if stopped {
 			c.breaksf(ContactOptOut, "", m.customer.key, "%s of %s on %s was sent at %s, %s after opt-out %s was acknowledged", m.id, m.action, m.channel,

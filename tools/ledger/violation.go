@@ -68,6 +68,8 @@ const (
 	EventTwice Rule = "event.twice"
 	// EventForged: an event took effect, or is stored, that nobody sent.
 	EventForged Rule = "event.forged"
+	// EventAhead: an event counts as of a time after its arrival.
+	EventAhead Rule = "event.ahead"
 	// EventClosed: an event took effect in a profile that is closed: its person goes on in another.
 	EventClosed Rule = "event.closed"
 )

@@ -43,6 +43,7 @@ type written struct {
 type arrived struct {
 	sequence uint64
 	arrivals *stagev1.Arrivals
+	stored   time.Time
 }
 
 type posted struct {
@@ -119,7 +120,7 @@ func (w *world) open(stage, p int, owner string) *written {
 
 // put stores arrivals in a lane.
 func (w *world) put(lane string, p int, items ...*stagev1.Arrival) *arrived {
-	a := &arrived{w.next("evt"), &stagev1.Arrivals{Items: items}}
+	a := &arrived{w.next("evt"), &stagev1.Arrivals{Items: items}, w.now}
 	subject := log.Subject(lane, p)
 	w.lanes[subject] = append(w.lanes[subject], a)
 	return a
@@ -295,6 +296,7 @@ func (w *world) history() *History {
 	for subject, all := range w.lanes {
 		for _, a := range all {
 			add(subject, a.sequence, must(a.arrivals.MarshalVT()))
+			h.Log[subject][len(h.Log[subject])-1].Time = a.stored
 		}
 	}
 	for subject, all := range w.boxes {

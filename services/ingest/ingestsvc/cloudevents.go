@@ -78,8 +78,8 @@ func parseCloudEventBatch(body []byte) ([]*item, error) {
 	return items, nil
 }
 
-// cloudEventItem maps a CloudEvent: type and time as they are, (source, id) to the id, subject and the
-// extensions userid, anonymousid, email, phone and accountid to identifiers, a data object to properties.
+// cloudEventItem maps a CloudEvent: type as it is, time (and sentat) as Segment's timestamp (and sentAt), (source, id) to
+// the id, subject and the extensions userid, anonymousid, email, phone and accountid to identifiers, a data object to properties.
 func cloudEventItem(e *ce.Event) *item {
 	raw, err := e.MarshalJSON()
 	if err != nil {
@@ -93,6 +93,9 @@ func cloudEventItem(e *ce.Event) *item {
 	it.event = &eventv1.Event{
 		Id: cloudEventID(e), Type: e.Type(), Kind: eventv1.Kind_KIND_TRACK,
 		Context: &eventv1.Context{Via: viaCloudEvents, Source: e.Source()},
+	}
+	if sent := e.Extensions()["sentat"]; sent != nil { // is to time what Segment's sentAt is to timestamp
+		it.sent = stated{"sentat", extensionText(sent)}
 	}
 	if len(e.Source()) > event.MaxName {
 		it.event.Context.Source = ""

@@ -119,9 +119,12 @@ func (d *door) stamp(s submission) (done func()) {
 	return done
 }
 
+// stampItem says when an item arrived and when it happened: as its publisher claims, corrected for a clock of which
+// the publisher says how it goes, and never later than the arrival. What was claimed is kept where it does not count.
 func (d *door) stampItem(it *item, received time.Time, index int) {
 	e := it.event
-	happened := timeOf(e.GetAt())
+	claimed := timeOf(e.GetAt())
+	happened := claimed
 	switch {
 	case happened.IsZero() && received.IsZero():
 		it.problem("timestamp", "is missing, and the replay clock has not begun: the first event says when it happened")
@@ -130,6 +133,13 @@ func (d *door) stampItem(it *item, received time.Time, index int) {
 		happened = received
 	case d.stamper.Skew() && !it.sentAt.IsZero():
 		happened = corrected(happened, it.sentAt, received)
+	}
+	if happened.After(received) {
+		happened = received
+	}
+	e.ClaimedAt = nil
+	if !claimed.IsZero() && !claimed.Equal(happened) {
+		e.ClaimedAt = timestamppb.New(claimed.UTC())
 	}
 	e.At, e.ReceivedAt = timestamppb.New(happened.UTC()), timestamppb.New(received.UTC())
 	if e.GetId() == "" {

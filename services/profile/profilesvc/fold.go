@@ -57,7 +57,10 @@ func (f *fold) decodeEvent(in stage.Input) (input, error) {
 	if e.GetKind() == eventv1.Kind_KIND_RECEIPT {
 		return input{receipt: e}, nil
 	}
-	a := &profile.Arrival{Event: e, ReceivedAt: in.ReceivedAt}
+	a := &profile.Arrival{Event: e, ReceivedAt: in.ReceivedAt, StoredAt: in.StoredAt}
+	if in.Source == stage.FromLane {
+		a.Sequence, a.Index = in.Sequence, in.Index
+	}
 	if a.ReceivedAt.IsZero() {
 		a.ReceivedAt = e.GetReceivedAt().AsTime()
 	}

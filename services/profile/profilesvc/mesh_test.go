@@ -143,7 +143,7 @@ func laneInput(t fataler, e *eventv1.Event, source stage.Source, deadLetter stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stage.Input{Source: source, Name: "evt.live", Redriven: "evt.live", ID: deadLetter, Payload: payload, At: e.GetAt().AsTime(), ReceivedAt: e.GetReceivedAt().AsTime()}
+	return stage.Input{Source: source, Name: "evt.live", Redriven: "evt.live", ID: deadLetter, Payload: payload, At: e.GetAt().AsTime(), ReceivedAt: e.GetReceivedAt().AsTime(), StoredAt: e.GetReceivedAt().AsTime()}
 }
 
 func (m *mesh) step(p int, in stage.Input, now time.Time) error {

@@ -63,7 +63,7 @@ func (c *client) identify(a arguments) *eventv1.Event {
 }
 
 // consent gives or withdraws permission; by says under which identifier: the e-mail address and the device live in
-// another partition than their owner as often as not.
+// another partition than their owner as often as not. Claims says by how much the publisher's clock is wrong.
 func (c *client) consent(a arguments) *eventv1.Event {
 	who, state, what := user(a.number("customer")), eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, "consent_withdrawn"
 	switch a["by"] {
@@ -77,6 +77,12 @@ func (c *client) consent(a arguments) *eventv1.Event {
 	}
 	e := c.event(eventv1.Kind_KIND_CONSENT, what, who)
 	e.Consent = &eventv1.Consent{State: state, Channel: "*", Topic: "news", Basis: "express"}
+	if wrong, err := time.ParseDuration(a["claims"]); err == nil {
+		e.At = timestamppb.New(c.world.Now().Add(wrong))
+	}
+	if a["claims"] == "nothing" {
+		e.At = nil
+	}
 	return e
 }
 

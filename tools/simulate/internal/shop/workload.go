@@ -13,6 +13,11 @@ const (
 	customers = 5
 )
 
+// claims is by how much the clock of whoever tells of permission is wrong, as a rule not at all.
+func claims(rng *rand.Rand) string {
+	return []string{"0s", "0s", "0s", "0s", "nothing", "-10s", "-1h", "10s", "1h", "48h"}[rng.IntN(10)]
+}
+
 // workSpan is the virtual time in which operations begin.
 const workSpan = 25 * time.Second
 
@@ -30,7 +35,7 @@ func operations(seed uint64) []schedule.Operation {
 		}
 		add("identify customer=%d zone=%d", c, rng.IntN(3))
 		if rng.IntN(8) > 0 {
-			add("consent customer=%d state=given by=user", c)
+			add("consent customer=%d state=given by=user claims=%s", c, claims(rng))
 		}
 	}
 	count := 12 + rng.IntN(18)
@@ -46,9 +51,9 @@ func operations(seed uint64) []schedule.Operation {
 		case k < 11:
 			add("cancel customer=%d order=%d", c, n)
 		case k < 13:
-			add("consent customer=%d state=withdrawn by=%s", c, []string{"user", "user", "email", "email", "device"}[rng.IntN(5)])
+			add("consent customer=%d state=withdrawn by=%s claims=%s", c, []string{"user", "user", "email", "email", "device"}[rng.IntN(5)], claims(rng))
 		case k < 14:
-			add("consent customer=%d state=given by=email", c)
+			add("consent customer=%d state=given by=email claims=%s", c, claims(rng))
 		case k < 15:
 			switch rng.IntN(6) {
 			case 0, 1:

@@ -250,7 +250,8 @@ type Event struct {
 	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	// The shape.
 	Kind Kind `protobuf:"varint,4,opt,name=kind,proto3,enum=refrain.event.v1.Kind" json:"kind,omitempty"`
-	// When it happened, by the publisher, corrected for its clock where it says when it sent.
+	// When it happened, by the publisher, corrected for its clock where it says when it sent, and never later than it
+	// arrived: this is what counts.
 	At *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
 	// When ingest took it (see stage.v1.Arrival.received_at).
 	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
@@ -273,7 +274,9 @@ type Event struct {
 	Receipt []byte `protobuf:"bytes,14,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	// What ingest took otherwise than it was published: an optional field that it set aside because it could not be
 	// read, or a zone that it assumed. Filled by ingest.
-	Remarks       []*Remark `protobuf:"bytes,15,rep,name=remarks,proto3" json:"remarks,omitempty"`
+	Remarks []*Remark `protobuf:"bytes,15,rep,name=remarks,proto3" json:"remarks,omitempty"`
+	// When it happened as the publisher says it. Unset: that is what counts.
+	ClaimedAt     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,6 +412,13 @@ func (x *Event) GetReceipt() []byte {
 func (x *Event) GetRemarks() []*Remark {
 	if x != nil {
 		return x.Remarks
+	}
+	return nil
+}
+
+func (x *Event) GetClaimedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClaimedAt
 	}
 	return nil
 }
@@ -1112,7 +1122,7 @@ var File_refrain_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/event/v1/event.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x06\n" +
+	"\x1crefrain/event/v1/event.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x06\n" +
 	"\x05Event\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x02id\x127\n" +
@@ -1136,7 +1146,9 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\aconsent\x18\f \x01(\v2\x19.refrain.event.v1.ConsentR\aconsent\x123\n" +
 	"\aoutcome\x18\r \x01(\v2\x19.refrain.event.v1.OutcomeR\aoutcome\x12\x18\n" +
 	"\areceipt\x18\x0e \x01(\fR\areceipt\x122\n" +
-	"\aremarks\x18\x0f \x03(\v2\x18.refrain.event.v1.RemarkR\aremarks\"0\n" +
+	"\aremarks\x18\x0f \x03(\v2\x18.refrain.event.v1.RemarkR\aremarks\x129\n" +
+	"\n" +
+	"claimed_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\"0\n" +
 	"\x06Remark\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"q\n" +
@@ -1263,19 +1275,20 @@ var file_refrain_event_v1_event_proto_depIdxs = []int32{
 	11, // 8: refrain.event.v1.Event.consent:type_name -> refrain.event.v1.Consent
 	12, // 9: refrain.event.v1.Event.outcome:type_name -> refrain.event.v1.Outcome
 	4,  // 10: refrain.event.v1.Event.remarks:type_name -> refrain.event.v1.Remark
-	7,  // 11: refrain.event.v1.Property.value:type_name -> refrain.event.v1.Value
-	8,  // 12: refrain.event.v1.Value.list:type_name -> refrain.event.v1.List
-	9,  // 13: refrain.event.v1.Value.object:type_name -> refrain.event.v1.Object
-	7,  // 14: refrain.event.v1.List.values:type_name -> refrain.event.v1.Value
-	6,  // 15: refrain.event.v1.Object.properties:type_name -> refrain.event.v1.Property
-	1,  // 16: refrain.event.v1.Consent.state:type_name -> refrain.event.v1.ConsentState
-	13, // 17: refrain.event.v1.Consent.expires_at:type_name -> google.protobuf.Timestamp
-	2,  // 18: refrain.event.v1.Outcome.kind:type_name -> refrain.event.v1.OutcomeKind
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	13, // 11: refrain.event.v1.Event.claimed_at:type_name -> google.protobuf.Timestamp
+	7,  // 12: refrain.event.v1.Property.value:type_name -> refrain.event.v1.Value
+	8,  // 13: refrain.event.v1.Value.list:type_name -> refrain.event.v1.List
+	9,  // 14: refrain.event.v1.Value.object:type_name -> refrain.event.v1.Object
+	7,  // 15: refrain.event.v1.List.values:type_name -> refrain.event.v1.Value
+	6,  // 16: refrain.event.v1.Object.properties:type_name -> refrain.event.v1.Property
+	1,  // 17: refrain.event.v1.Consent.state:type_name -> refrain.event.v1.ConsentState
+	13, // 18: refrain.event.v1.Consent.expires_at:type_name -> google.protobuf.Timestamp
+	2,  // 19: refrain.event.v1.Outcome.kind:type_name -> refrain.event.v1.OutcomeKind
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_refrain_event_v1_event_proto_init() }

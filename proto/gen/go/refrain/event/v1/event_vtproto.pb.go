@@ -38,6 +38,7 @@ func (m *Event) CloneVT() *Event {
 	r.Context = m.Context.CloneVT()
 	r.Consent = m.Consent.CloneVT()
 	r.Outcome = m.Outcome.CloneVT()
+	r.ClaimedAt = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.ClaimedAt).CloneVT())
 	if rhs := m.Identifiers; rhs != nil {
 		tmpContainer := make([]*Identifier, len(rhs))
 		for k, v := range rhs {
@@ -428,6 +429,9 @@ func (this *Event) EqualVT(that *Event) bool {
 				return false
 			}
 		}
+	}
+	if !(*timestamppb1.Timestamp)(this.ClaimedAt).EqualVT((*timestamppb1.Timestamp)(that.ClaimedAt)) {
+		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
@@ -849,6 +853,18 @@ func (m *Event) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.ClaimedAt != nil {
+		size, err := (*timestamppb1.Timestamp)(m.ClaimedAt).MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x82
 	}
 	if len(m.Remarks) > 0 {
 		for iNdEx := len(m.Remarks) - 1; iNdEx >= 0; iNdEx-- {
@@ -1675,6 +1691,10 @@ func (m *Event) SizeVT() (n int) {
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
 	}
+	if m.ClaimedAt != nil {
+		l = (*timestamppb1.Timestamp)(m.ClaimedAt).SizeVT()
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2473,6 +2493,42 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Remarks = append(m.Remarks, &Remark{})
 			if err := m.Remarks[len(m.Remarks)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 16:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ClaimedAt", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.ClaimedAt == nil {
+				m.ClaimedAt = &timestamppb.Timestamp{}
+			}
+			if err := (*timestamppb1.Timestamp)(m.ClaimedAt).UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
 			iNdEx = postIndex

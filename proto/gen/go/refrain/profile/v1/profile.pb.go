@@ -477,7 +477,9 @@ type Trait struct {
 	// The event it came from, or the trait definition.
 	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// With computed traits that need it: how many observations went in.
-	Count         uint64 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	Count uint64 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	// When it was observed as the publisher says it. Unset: that is observed_at.
+	ClaimedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,15 +549,31 @@ func (x *Trait) GetCount() uint64 {
 	return 0
 }
 
-// ConsentRecord is the permission in force for one channel and topic.
+func (x *Trait) GetClaimedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClaimedAt
+	}
+	return nil
+}
+
+// ConsentRecord is the statement in force for one channel and topic. A withdrawal is in force unless a permission lifts
+// it: one that arrived later and claims a time not before the withdrawal's.
 type ConsentRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The statement.
 	Consent *v1.Consent `protobuf:"bytes,1,opt,name=consent,proto3" json:"consent,omitempty"`
-	// When it was made, by event time.
+	// When it was made, by event time; never later than it arrived.
 	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	// The event.
-	Cause         string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	// When and where it arrived, which is what orders statements.
+	Arrived *Arrived `protobuf:"bytes,4,opt,name=arrived,proto3" json:"arrived,omitempty"`
+	// When it was made as the publisher says it. Unset: that is at.
+	ClaimedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
+	// Other statements about the same channel and topic that may still count when one arrives out of order: withdrawals
+	// beside a withdrawal, and beside a permission the withdrawals that it lifts and permissions that lift them too. Few.
+	// Unset in facts.
+	Beside        []*ConsentRecord `protobuf:"bytes,6,rep,name=beside,proto3" json:"beside,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -611,6 +629,109 @@ func (x *ConsentRecord) GetCause() string {
 	return ""
 }
 
+func (x *ConsentRecord) GetArrived() *Arrived {
+	if x != nil {
+		return x.Arrived
+	}
+	return nil
+}
+
+func (x *ConsentRecord) GetClaimedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClaimedAt
+	}
+	return nil
+}
+
+func (x *ConsentRecord) GetBeside() []*ConsentRecord {
+	if x != nil {
+		return x.Beside
+	}
+	return nil
+}
+
+// Arrived is when and where an event came in.
+type Arrived struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When ingest took it, by ingest's clock.
+	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	// When it was stored, by the broker's clock. Unset: not known (it came back from the dead letters).
+	StoredAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=stored_at,json=storedAt,proto3" json:"stored_at,omitempty"`
+	// The hash of the strongest identifier that it named, or the profile that it addressed: events of one are in order.
+	Under []byte `protobuf:"bytes,3,opt,name=under,proto3" json:"under,omitempty"`
+	// Its place in the lane of that identifier's home. 0: not known (it came back from the dead letters).
+	Sequence uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Its index there, from 1.
+	Index         uint32 `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Arrived) Reset() {
+	*x = Arrived{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Arrived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Arrived) ProtoMessage() {}
+
+func (x *Arrived) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Arrived.ProtoReflect.Descriptor instead.
+func (*Arrived) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Arrived) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
+func (x *Arrived) GetStoredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StoredAt
+	}
+	return nil
+}
+
+func (x *Arrived) GetUnder() []byte {
+	if x != nil {
+		return x.Under
+	}
+	return nil
+}
+
+func (x *Arrived) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Arrived) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 // Endpoint is where a customer is reached on a channel. Personal data.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -626,14 +747,16 @@ type Endpoint struct {
 	Written string `protobuf:"bytes,5,opt,name=written,proto3" json:"written,omitempty"`
 	// In a basis of contact: the trait whose value the address is, instead of a channel. It is of the staff, not the
 	// customer's. Never in a profile's state.
-	Trait         string `protobuf:"bytes,6,opt,name=trait,proto3" json:"trait,omitempty"`
+	Trait string `protobuf:"bytes,6,opt,name=trait,proto3" json:"trait,omitempty"`
+	// When it was learned as the publisher says it. Unset: that is since.
+	ClaimedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +768,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +781,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{6}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Endpoint) GetChannel() string {
@@ -703,6 +826,13 @@ func (x *Endpoint) GetTrait() string {
 	return ""
 }
 
+func (x *Endpoint) GetClaimedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClaimedAt
+	}
+	return nil
+}
+
 // Zone is a time zone with its provenance.
 type Zone struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -711,14 +841,16 @@ type Zone struct {
 	// trait (explicit), context (the device said), or workspace (the default).
 	Provenance string `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	// When it was observed.
-	ObservedAt    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=observed_at,json=observedAt,proto3" json:"observed_at,omitempty"`
+	ObservedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=observed_at,json=observedAt,proto3" json:"observed_at,omitempty"`
+	// When it was observed as the publisher says it. Unset: that is observed_at.
+	ClaimedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Zone) Reset() {
 	*x = Zone{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +862,7 @@ func (x *Zone) String() string {
 func (*Zone) ProtoMessage() {}
 
 func (x *Zone) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +875,7 @@ func (x *Zone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Zone.ProtoReflect.Descriptor instead.
 func (*Zone) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{7}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Zone) GetName() string {
@@ -767,6 +899,13 @@ func (x *Zone) GetObservedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Zone) GetClaimedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClaimedAt
+	}
+	return nil
+}
+
 // Relation is a named tie to another profile.
 type Relation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -782,7 +921,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +933,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +946,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{8}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Relation) GetRole() string {
@@ -859,7 +998,7 @@ type Linked struct {
 
 func (x *Linked) Reset() {
 	*x = Linked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1010,7 @@ func (x *Linked) String() string {
 func (*Linked) ProtoMessage() {}
 
 func (x *Linked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1023,7 @@ func (x *Linked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Linked.ProtoReflect.Descriptor instead.
 func (*Linked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{9}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Linked) GetProfileId() []byte {
@@ -963,7 +1102,7 @@ type ProfileGap struct {
 
 func (x *ProfileGap) Reset() {
 	*x = ProfileGap{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1114,7 @@ func (x *ProfileGap) String() string {
 func (*ProfileGap) ProtoMessage() {}
 
 func (x *ProfileGap) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1127,7 @@ func (x *ProfileGap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileGap.ProtoReflect.Descriptor instead.
 func (*ProfileGap) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{10}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProfileGap) GetDeadLetter() string {
@@ -1026,7 +1165,7 @@ type IdentifierRow struct {
 
 func (x *IdentifierRow) Reset() {
 	*x = IdentifierRow{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1177,7 @@ func (x *IdentifierRow) String() string {
 func (*IdentifierRow) ProtoMessage() {}
 
 func (x *IdentifierRow) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1190,7 @@ func (x *IdentifierRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierRow.ProtoReflect.Descriptor instead.
 func (*IdentifierRow) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{11}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *IdentifierRow) GetKind() string {
@@ -1119,7 +1258,7 @@ type Fact struct {
 
 func (x *Fact) Reset() {
 	*x = Fact{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1270,7 @@ func (x *Fact) String() string {
 func (*Fact) ProtoMessage() {}
 
 func (x *Fact) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1283,7 @@ func (x *Fact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fact.ProtoReflect.Descriptor instead.
 func (*Fact) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{12}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Fact) GetFact() isFact_Fact {
@@ -1301,7 +1440,7 @@ type EventApplied struct {
 
 func (x *EventApplied) Reset() {
 	*x = EventApplied{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1452,7 @@ func (x *EventApplied) String() string {
 func (*EventApplied) ProtoMessage() {}
 
 func (x *EventApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1465,7 @@ func (x *EventApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventApplied.ProtoReflect.Descriptor instead.
 func (*EventApplied) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{13}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EventApplied) GetEvent() *v1.Event {
@@ -1361,7 +1500,7 @@ type ConsentChanged struct {
 
 func (x *ConsentChanged) Reset() {
 	*x = ConsentChanged{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1512,7 @@ func (x *ConsentChanged) String() string {
 func (*ConsentChanged) ProtoMessage() {}
 
 func (x *ConsentChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1525,7 @@ func (x *ConsentChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsentChanged.ProtoReflect.Descriptor instead.
 func (*ConsentChanged) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{14}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ConsentChanged) GetRecord() *ConsentRecord {
@@ -1413,7 +1552,7 @@ type IdentityLinked struct {
 
 func (x *IdentityLinked) Reset() {
 	*x = IdentityLinked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1564,7 @@ func (x *IdentityLinked) String() string {
 func (*IdentityLinked) ProtoMessage() {}
 
 func (x *IdentityLinked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1577,7 @@ func (x *IdentityLinked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityLinked.ProtoReflect.Descriptor instead.
 func (*IdentityLinked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{15}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *IdentityLinked) GetProfileId() []byte {
@@ -1480,7 +1619,7 @@ type IdentityAdopted struct {
 
 func (x *IdentityAdopted) Reset() {
 	*x = IdentityAdopted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1631,7 @@ func (x *IdentityAdopted) String() string {
 func (*IdentityAdopted) ProtoMessage() {}
 
 func (x *IdentityAdopted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1644,7 @@ func (x *IdentityAdopted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityAdopted.ProtoReflect.Descriptor instead.
 func (*IdentityAdopted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{16}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *IdentityAdopted) GetLinked() *Linked {
@@ -1536,7 +1675,7 @@ type IdentityConflict struct {
 
 func (x *IdentityConflict) Reset() {
 	*x = IdentityConflict{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1687,7 @@ func (x *IdentityConflict) String() string {
 func (*IdentityConflict) ProtoMessage() {}
 
 func (x *IdentityConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1700,7 @@ func (x *IdentityConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityConflict.ProtoReflect.Descriptor instead.
 func (*IdentityConflict) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{17}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *IdentityConflict) GetKind() string {
@@ -1619,7 +1758,7 @@ type OutcomeRecorded struct {
 
 func (x *OutcomeRecorded) Reset() {
 	*x = OutcomeRecorded{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1770,7 @@ func (x *OutcomeRecorded) String() string {
 func (*OutcomeRecorded) ProtoMessage() {}
 
 func (x *OutcomeRecorded) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1783,7 @@ func (x *OutcomeRecorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeRecorded.ProtoReflect.Descriptor instead.
 func (*OutcomeRecorded) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{18}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *OutcomeRecorded) GetOutcome() *v1.Outcome {
@@ -1670,7 +1809,7 @@ type BasisChanged struct {
 
 func (x *BasisChanged) Reset() {
 	*x = BasisChanged{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1821,7 @@ func (x *BasisChanged) String() string {
 func (*BasisChanged) ProtoMessage() {}
 
 func (x *BasisChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1834,7 @@ func (x *BasisChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasisChanged.ProtoReflect.Descriptor instead.
 func (*BasisChanged) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{19}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{20}
 }
 
 // IdentifierLinked says that an identifier resolves to the profile from now on.
@@ -1711,7 +1850,7 @@ type IdentifierLinked struct {
 
 func (x *IdentifierLinked) Reset() {
 	*x = IdentifierLinked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1862,7 @@ func (x *IdentifierLinked) String() string {
 func (*IdentifierLinked) ProtoMessage() {}
 
 func (x *IdentifierLinked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1875,7 @@ func (x *IdentifierLinked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierLinked.ProtoReflect.Descriptor instead.
 func (*IdentifierLinked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{20}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *IdentifierLinked) GetKind() string {
@@ -1774,7 +1913,7 @@ type Letter struct {
 
 func (x *Letter) Reset() {
 	*x = Letter{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1786,7 +1925,7 @@ func (x *Letter) String() string {
 func (*Letter) ProtoMessage() {}
 
 func (x *Letter) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1799,7 +1938,7 @@ func (x *Letter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Letter.ProtoReflect.Descriptor instead.
 func (*Letter) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Letter) GetLetter() isLetter_Letter {
@@ -1942,7 +2081,7 @@ type GapNoted struct {
 
 func (x *GapNoted) Reset() {
 	*x = GapNoted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2093,7 @@ func (x *GapNoted) String() string {
 func (*GapNoted) ProtoMessage() {}
 
 func (x *GapNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2106,7 @@ func (x *GapNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapNoted.ProtoReflect.Descriptor instead.
 func (*GapNoted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GapNoted) GetTenant() string {
@@ -2013,7 +2152,7 @@ type GapClosed struct {
 
 func (x *GapClosed) Reset() {
 	*x = GapClosed{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2164,7 @@ func (x *GapClosed) String() string {
 func (*GapClosed) ProtoMessage() {}
 
 func (x *GapClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2177,7 @@ func (x *GapClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapClosed.ProtoReflect.Descriptor instead.
 func (*GapClosed) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GapClosed) GetTenant() string {
@@ -2070,14 +2209,16 @@ type ForwardedEvent struct {
 	// The event.
 	Event *v1.Event `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	// Unset if the event says nothing about permission.
-	Word          *Word `protobuf:"bytes,3,opt,name=word,proto3" json:"word,omitempty"`
+	Word *Word `protobuf:"bytes,3,opt,name=word,proto3" json:"word,omitempty"`
+	// When and where it arrived. Unset if the event says nothing about permission.
+	Arrived       *Arrived `protobuf:"bytes,4,opt,name=arrived,proto3" json:"arrived,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ForwardedEvent) Reset() {
 	*x = ForwardedEvent{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2230,7 @@ func (x *ForwardedEvent) String() string {
 func (*ForwardedEvent) ProtoMessage() {}
 
 func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2243,7 @@ func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedEvent.ProtoReflect.Descriptor instead.
 func (*ForwardedEvent) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ForwardedEvent) GetProfileId() []byte {
@@ -2126,6 +2267,13 @@ func (x *ForwardedEvent) GetWord() *Word {
 	return nil
 }
 
+func (x *ForwardedEvent) GetArrived() *Arrived {
+	if x != nil {
+		return x.Arrived
+	}
+	return nil
+}
+
 // ClaimIdentifier asks an identifier's home to let it resolve to a profile.
 type ClaimIdentifier struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2145,7 +2293,7 @@ type ClaimIdentifier struct {
 
 func (x *ClaimIdentifier) Reset() {
 	*x = ClaimIdentifier{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2305,7 @@ func (x *ClaimIdentifier) String() string {
 func (*ClaimIdentifier) ProtoMessage() {}
 
 func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2318,7 @@ func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimIdentifier.ProtoReflect.Descriptor instead.
 func (*ClaimIdentifier) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ClaimIdentifier) GetIdentifier() *v1.Identifier {
@@ -2229,7 +2377,7 @@ type AccountUpdate struct {
 
 func (x *AccountUpdate) Reset() {
 	*x = AccountUpdate{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2389,7 @@ func (x *AccountUpdate) String() string {
 func (*AccountUpdate) ProtoMessage() {}
 
 func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2402,7 @@ func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUpdate.ProtoReflect.Descriptor instead.
 func (*AccountUpdate) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AccountUpdate) GetTenant() string {
@@ -2316,7 +2464,7 @@ type TimelineEntry struct {
 	Reasons []*v11.Reason `protobuf:"bytes,6,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// The id to explain: an event's, a proposal's, a decision's (hex).
 	Id string `protobuf:"bytes,7,opt,name=id,proto3" json:"id,omitempty"`
-	// The input's own time, if it was late.
+	// The input's own time, if it was late, or if it claimed a time after its arrival.
 	OccurredAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2324,7 +2472,7 @@ type TimelineEntry struct {
 
 func (x *TimelineEntry) Reset() {
 	*x = TimelineEntry{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +2484,7 @@ func (x *TimelineEntry) String() string {
 func (*TimelineEntry) ProtoMessage() {}
 
 func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +2497,7 @@ func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEntry.ProtoReflect.Descriptor instead.
 func (*TimelineEntry) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TimelineEntry) GetAt() *timestamppb.Timestamp {
@@ -2448,32 +2596,49 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"identifier\x18\x01 \x01(\v2\x1c.refrain.event.v1.IdentifierR\n" +
 	"identifier\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05cause\x18\x03 \x01(\tR\x05cause\"\xb5\x01\n" +
+	"\x05cause\x18\x03 \x01(\tR\x05cause\"\xf0\x01\n" +
 	"\x05Trait\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.refrain.event.v1.ValueR\x05value\x12;\n" +
 	"\vobserved_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"observedAt\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x14\n" +
-	"\x05count\x18\x05 \x01(\x04R\x05count\"\x86\x01\n" +
+	"\x05count\x18\x05 \x01(\x04R\x05count\x129\n" +
+	"\n" +
+	"claimed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\"\xb3\x02\n" +
 	"\rConsentRecord\x123\n" +
 	"\aconsent\x18\x01 \x01(\v2\x19.refrain.event.v1.ConsentR\aconsent\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05cause\x18\x03 \x01(\tR\x05cause\"\xe1\x01\n" +
+	"\x05cause\x18\x03 \x01(\tR\x05cause\x125\n" +
+	"\aarrived\x18\x04 \x01(\v2\x1b.refrain.profile.v1.ArrivedR\aarrived\x129\n" +
+	"\n" +
+	"claimed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\x129\n" +
+	"\x06beside\x18\x06 \x03(\v2!.refrain.profile.v1.ConsentRecordR\x06beside\"\xc7\x01\n" +
+	"\aArrived\x12;\n" +
+	"\vreceived_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\x127\n" +
+	"\tstored_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bstoredAt\x12\x14\n" +
+	"\x05under\x18\x03 \x01(\fR\x05under\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x14\n" +
+	"\x05index\x18\x05 \x01(\rR\x05index\"\x9c\x02\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12?\n" +
 	"\x0edo_not_contact\x18\x04 \x01(\v2\x19.refrain.reason.v1.ReasonR\fdoNotContact\x12\x18\n" +
 	"\awritten\x18\x05 \x01(\tR\awritten\x12\x14\n" +
-	"\x05trait\x18\x06 \x01(\tR\x05trait\"w\n" +
+	"\x05trait\x18\x06 \x01(\tR\x05trait\x129\n" +
+	"\n" +
+	"claimed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\"\xb2\x01\n" +
 	"\x04Zone\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
 	"provenance\x18\x02 \x01(\tR\n" +
 	"provenance\x12;\n" +
 	"\vobserved_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"observedAt\"o\n" +
+	"observedAt\x129\n" +
+	"\n" +
+	"claimed_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\"o\n" +
 	"\bRelation\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1d\n" +
 	"\n" +
@@ -2562,12 +2727,13 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1f\n" +
 	"\vdead_letter\x18\x03 \x01(\tR\n" +
-	"deadLetter\"\x8c\x01\n" +
+	"deadLetter\"\xc3\x01\n" +
 	"\x0eForwardedEvent\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x01 \x01(\fR\tprofileId\x12-\n" +
 	"\x05event\x18\x02 \x01(\v2\x17.refrain.event.v1.EventR\x05event\x12,\n" +
-	"\x04word\x18\x03 \x01(\v2\x18.refrain.profile.v1.WordR\x04word\"\xc8\x01\n" +
+	"\x04word\x18\x03 \x01(\v2\x18.refrain.profile.v1.WordR\x04word\x125\n" +
+	"\aarrived\x18\x04 \x01(\v2\x1b.refrain.profile.v1.ArrivedR\aarrived\"\xc8\x01\n" +
 	"\x0fClaimIdentifier\x12<\n" +
 	"\n" +
 	"identifier\x18\x01 \x01(\v2\x1c.refrain.event.v1.IdentifierR\n" +
@@ -2615,7 +2781,7 @@ func file_refrain_profile_v1_profile_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_profile_v1_profile_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(Class)(0),                    // 0: refrain.profile.v1.Class
 	(*Profile)(nil),               // 1: refrain.profile.v1.Profile
@@ -2624,105 +2790,115 @@ var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(*Identity)(nil),              // 4: refrain.profile.v1.Identity
 	(*Trait)(nil),                 // 5: refrain.profile.v1.Trait
 	(*ConsentRecord)(nil),         // 6: refrain.profile.v1.ConsentRecord
-	(*Endpoint)(nil),              // 7: refrain.profile.v1.Endpoint
-	(*Zone)(nil),                  // 8: refrain.profile.v1.Zone
-	(*Relation)(nil),              // 9: refrain.profile.v1.Relation
-	(*Linked)(nil),                // 10: refrain.profile.v1.Linked
-	(*ProfileGap)(nil),            // 11: refrain.profile.v1.ProfileGap
-	(*IdentifierRow)(nil),         // 12: refrain.profile.v1.IdentifierRow
-	(*Fact)(nil),                  // 13: refrain.profile.v1.Fact
-	(*EventApplied)(nil),          // 14: refrain.profile.v1.EventApplied
-	(*ConsentChanged)(nil),        // 15: refrain.profile.v1.ConsentChanged
-	(*IdentityLinked)(nil),        // 16: refrain.profile.v1.IdentityLinked
-	(*IdentityAdopted)(nil),       // 17: refrain.profile.v1.IdentityAdopted
-	(*IdentityConflict)(nil),      // 18: refrain.profile.v1.IdentityConflict
-	(*OutcomeRecorded)(nil),       // 19: refrain.profile.v1.OutcomeRecorded
-	(*BasisChanged)(nil),          // 20: refrain.profile.v1.BasisChanged
-	(*IdentifierLinked)(nil),      // 21: refrain.profile.v1.IdentifierLinked
-	(*Letter)(nil),                // 22: refrain.profile.v1.Letter
-	(*GapNoted)(nil),              // 23: refrain.profile.v1.GapNoted
-	(*GapClosed)(nil),             // 24: refrain.profile.v1.GapClosed
-	(*ForwardedEvent)(nil),        // 25: refrain.profile.v1.ForwardedEvent
-	(*ClaimIdentifier)(nil),       // 26: refrain.profile.v1.ClaimIdentifier
-	(*AccountUpdate)(nil),         // 27: refrain.profile.v1.AccountUpdate
-	(*TimelineEntry)(nil),         // 28: refrain.profile.v1.TimelineEntry
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*v1.Identifier)(nil),         // 30: refrain.event.v1.Identifier
-	(*v1.Value)(nil),              // 31: refrain.event.v1.Value
-	(*v1.Consent)(nil),            // 32: refrain.event.v1.Consent
-	(*v11.Reason)(nil),            // 33: refrain.reason.v1.Reason
-	(*v1.Event)(nil),              // 34: refrain.event.v1.Event
-	(*v1.Outcome)(nil),            // 35: refrain.event.v1.Outcome
-	(*v1.Property)(nil),           // 36: refrain.event.v1.Property
+	(*Arrived)(nil),               // 7: refrain.profile.v1.Arrived
+	(*Endpoint)(nil),              // 8: refrain.profile.v1.Endpoint
+	(*Zone)(nil),                  // 9: refrain.profile.v1.Zone
+	(*Relation)(nil),              // 10: refrain.profile.v1.Relation
+	(*Linked)(nil),                // 11: refrain.profile.v1.Linked
+	(*ProfileGap)(nil),            // 12: refrain.profile.v1.ProfileGap
+	(*IdentifierRow)(nil),         // 13: refrain.profile.v1.IdentifierRow
+	(*Fact)(nil),                  // 14: refrain.profile.v1.Fact
+	(*EventApplied)(nil),          // 15: refrain.profile.v1.EventApplied
+	(*ConsentChanged)(nil),        // 16: refrain.profile.v1.ConsentChanged
+	(*IdentityLinked)(nil),        // 17: refrain.profile.v1.IdentityLinked
+	(*IdentityAdopted)(nil),       // 18: refrain.profile.v1.IdentityAdopted
+	(*IdentityConflict)(nil),      // 19: refrain.profile.v1.IdentityConflict
+	(*OutcomeRecorded)(nil),       // 20: refrain.profile.v1.OutcomeRecorded
+	(*BasisChanged)(nil),          // 21: refrain.profile.v1.BasisChanged
+	(*IdentifierLinked)(nil),      // 22: refrain.profile.v1.IdentifierLinked
+	(*Letter)(nil),                // 23: refrain.profile.v1.Letter
+	(*GapNoted)(nil),              // 24: refrain.profile.v1.GapNoted
+	(*GapClosed)(nil),             // 25: refrain.profile.v1.GapClosed
+	(*ForwardedEvent)(nil),        // 26: refrain.profile.v1.ForwardedEvent
+	(*ClaimIdentifier)(nil),       // 27: refrain.profile.v1.ClaimIdentifier
+	(*AccountUpdate)(nil),         // 28: refrain.profile.v1.AccountUpdate
+	(*TimelineEntry)(nil),         // 29: refrain.profile.v1.TimelineEntry
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*v1.Identifier)(nil),         // 31: refrain.event.v1.Identifier
+	(*v1.Value)(nil),              // 32: refrain.event.v1.Value
+	(*v1.Consent)(nil),            // 33: refrain.event.v1.Consent
+	(*v11.Reason)(nil),            // 34: refrain.reason.v1.Reason
+	(*v1.Event)(nil),              // 35: refrain.event.v1.Event
+	(*v1.Outcome)(nil),            // 36: refrain.event.v1.Outcome
+	(*v1.Property)(nil),           // 37: refrain.event.v1.Property
 }
 var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	0,  // 0: refrain.profile.v1.Profile.class:type_name -> refrain.profile.v1.Class
 	3,  // 1: refrain.profile.v1.Profile.leaves:type_name -> refrain.profile.v1.Leaf
-	10, // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
-	11, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
+	11, // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
+	12, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
 	2,  // 4: refrain.profile.v1.Profile.heard:type_name -> refrain.profile.v1.Word
 	2,  // 5: refrain.profile.v1.Profile.told:type_name -> refrain.profile.v1.Word
-	29, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
-	29, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
+	30, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
+	30, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
 	4,  // 8: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
 	5,  // 9: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
 	6,  // 10: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
-	7,  // 11: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
-	8,  // 12: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
-	9,  // 13: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
-	30, // 14: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
-	29, // 15: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
-	31, // 16: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
-	29, // 17: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
-	32, // 18: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
-	29, // 19: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
-	29, // 20: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	33, // 21: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
-	29, // 22: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
-	29, // 23: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
-	29, // 24: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
-	6,  // 25: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
-	7,  // 26: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
-	2,  // 27: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
-	29, // 28: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
-	2,  // 29: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
-	14, // 30: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
-	15, // 31: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
-	16, // 32: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
-	17, // 33: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
-	18, // 34: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
-	19, // 35: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
-	20, // 36: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
-	21, // 37: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
-	34, // 38: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
-	6,  // 39: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
-	10, // 40: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
-	35, // 41: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
-	29, // 42: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
-	25, // 43: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
-	26, // 44: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
-	10, // 45: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
-	18, // 46: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
-	27, // 47: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
-	23, // 48: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
-	24, // 49: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
-	11, // 50: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
-	2,  // 51: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
-	34, // 52: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
-	2,  // 53: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
-	30, // 54: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
-	29, // 55: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
-	30, // 56: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
-	36, // 57: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
-	29, // 58: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
-	29, // 59: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
-	33, // 60: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
-	29, // 61: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	62, // [62:62] is the sub-list for method output_type
-	62, // [62:62] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	8,  // 11: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
+	9,  // 12: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
+	10, // 13: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
+	31, // 14: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
+	30, // 15: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
+	32, // 16: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
+	30, // 17: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
+	30, // 18: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
+	33, // 19: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
+	30, // 20: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
+	7,  // 21: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
+	30, // 22: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
+	6,  // 23: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
+	30, // 24: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
+	30, // 25: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
+	30, // 26: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	34, // 27: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
+	30, // 28: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
+	30, // 29: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
+	30, // 30: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
+	30, // 31: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
+	30, // 32: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
+	6,  // 33: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
+	8,  // 34: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
+	2,  // 35: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
+	30, // 36: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
+	2,  // 37: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
+	15, // 38: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
+	16, // 39: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
+	17, // 40: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
+	18, // 41: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
+	19, // 42: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
+	20, // 43: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
+	21, // 44: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
+	22, // 45: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
+	35, // 46: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
+	6,  // 47: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
+	11, // 48: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
+	36, // 49: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
+	30, // 50: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
+	26, // 51: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
+	27, // 52: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
+	11, // 53: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
+	19, // 54: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
+	28, // 55: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
+	24, // 56: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
+	25, // 57: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
+	12, // 58: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
+	2,  // 59: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
+	35, // 60: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
+	2,  // 61: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
+	7,  // 62: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
+	31, // 63: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
+	30, // 64: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
+	31, // 65: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
+	37, // 66: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
+	30, // 67: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
+	30, // 68: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
+	34, // 69: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
+	30, // 70: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	71, // [71:71] is the sub-list for method output_type
+	71, // [71:71] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }
@@ -2730,7 +2906,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 	if File_refrain_profile_v1_profile_proto != nil {
 		return
 	}
-	file_refrain_profile_v1_profile_proto_msgTypes[12].OneofWrappers = []any{
+	file_refrain_profile_v1_profile_proto_msgTypes[13].OneofWrappers = []any{
 		(*Fact_EventApplied)(nil),
 		(*Fact_ConsentChanged)(nil),
 		(*Fact_IdentityLinked)(nil),
@@ -2740,7 +2916,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 		(*Fact_BasisChanged)(nil),
 		(*Fact_IdentifierLinked)(nil),
 	}
-	file_refrain_profile_v1_profile_proto_msgTypes[21].OneofWrappers = []any{
+	file_refrain_profile_v1_profile_proto_msgTypes[22].OneofWrappers = []any{
 		(*Letter_Forwarded)(nil),
 		(*Letter_Claim)(nil),
 		(*Letter_Linked)(nil),
@@ -2755,7 +2931,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_profile_v1_profile_proto_rawDesc), len(file_refrain_profile_v1_profile_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
