@@ -13,7 +13,8 @@ import (
 )
 
 // Due does, with the profile at hand, everything that is due at env.Now, in this order: proposals whose
-// validity ended expire; enrollments whose wait or proposal is over go on; placements whose collection
+// validity ended expire; enrollments whose wait or proposal is over go on; events that waited for an
+// enrollment to end enter; placements whose collection
 // closes are decided; losers whose waiting time is over are superseded. Nothing due changes nothing. What
 // this makes ready in turn is due at env.Now once more and left to the next call: one call does a bounded
 // amount.
@@ -23,6 +24,7 @@ func Due(s *decisionv1.State, r Rules, env Env) (*decisionv1.State, []*decisionv
 	if err := t.goOn(); err != nil {
 		return nil, nil, err
 	}
+	t.admit()
 	for _, st := range t.s.CloneVT().GetPlacements() {
 		if t.over(st.GetClosesAt()) {
 			t.close(st.GetPlacement())

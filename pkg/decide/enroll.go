@@ -9,9 +9,9 @@ import (
 	"refrain.dev/pkg/journey"
 )
 
-// Happened says what follows from an event: exits of running enrollments first, then entries. Ranking is
-// left to Due, so that everything one input proposes competes. The error says that a running enrollment's
-// journey is missing in env.
+// Happened returns what follows from an event: exits of running enrollments first, then entries, those of
+// events that waited before the event's own. Ranking is left to Due, so that everything one input proposes
+// competes. The error says that a running enrollment's journey is missing in env.
 func Happened(s *decisionv1.State, ev journey.Event, r Rules, env Env) (*decisionv1.State, []*decisionv1.Fact, error) {
 	t := newTurn(s, r, env)
 	if t.s.GetClosed() {
@@ -20,6 +20,8 @@ func Happened(s *decisionv1.State, ev journey.Event, r Rules, env Env) (*decisio
 	if err := t.each(journey.Happened{Event: ev}); err != nil {
 		return nil, nil, err
 	}
+	t.dropWaiting(ev)
+	t.admit()
 	for _, d := range r.Journeys {
 		t.enter(d, ev)
 	}
@@ -38,7 +40,10 @@ func Link(s *decisionv1.State, cause string, r Rules, env Env) (*decisionv1.Stat
 	for _, p := range t.s.CloneVT().GetProposals() {
 		t.withdraw(p.GetId(), reason)
 	}
-	t.s.Closed = true
+	for _, w := range t.s.GetWaiting() {
+		t.fact(journey.Refused(w.GetJourney(), w.GetKey(), w.GetEvent(), reason))
+	}
+	t.s.Waiting, t.s.Closed = nil, true
 	t.tidy()
 	return t.s, t.facts, nil
 }
@@ -88,24 +93,53 @@ func (t *turn) follow(r journey.Result, why *reasonv1.Reason) {
 }
 
 func (t *turn) enter(d *journey.Definition, ev journey.Event) {
-	past := journey.Past{Enrollments: t.s.GetEnrollments(), Entries: t.s.GetEntries()}
+	past := journey.Past{Enrollments: t.s.GetEnrollments(), Entries: t.s.GetEntries(), Waiting: t.s.GetWaiting()}
 	r, memory := d.Enter(ev, past, t.journeyEnv())
-	if started(r) && len(t.s.GetEnrollments()) >= MaxEnrollments {
-		t.fact(&decisionv1.Fact{Fact: &decisionv1.Fact_EntryRefused{EntryRefused: &decisionv1.EntryRefused{
-			Journey: d.Name,
-			Reason:  t.reason(reasonv1.Code_CODE_PLACEMENT_FULL, "Journey/"+d.Name+".entry", fmt.Sprintf("%d enrollments are running", MaxEnrollments)),
-		}}})
-		return
+	if t.start(r) {
+		t.remember(memory)
+	}
+}
+
+// start carries out an entry, unless the customer's state has no capacity for it: then it is refused.
+func (t *turn) start(r journey.Result) bool {
+	if evidence := t.atLimit(r); evidence != "" {
+		s := startedBy(r)
+		if w := r.Wait; w != nil {
+			s = &decisionv1.EnrollmentStarted{Journey: w.GetJourney(), Key: w.GetKey(), Event: w.GetEvent()}
+		}
+		t.fact(journey.Refused(s.GetJourney(), s.GetKey(), s.GetEvent(),
+			t.reason(reasonv1.Code_CODE_ENROLLMENT_LIMIT, "Journey/"+s.GetJourney()+".entry", evidence)))
+		return false
 	}
 	if r.Enrollment != nil {
 		t.s.Enrollments = append(t.s.Enrollments, r.Enrollment)
 	}
-	t.remember(memory)
+	if r.Wait != nil {
+		t.s.Waiting = append(t.s.GetWaiting(), r.Wait)
+	}
 	t.follow(r, nil)
+	return true
 }
 
-func started(r journey.Result) bool {
-	return len(r.Facts) > 0 && r.Facts[0].GetEnrollmentStarted() != nil
+// atLimit returns why the state has no capacity for an entry; empty if it has.
+func (t *turn) atLimit(r journey.Result) string {
+	if startedBy(r) == nil && r.Wait == nil {
+		return ""
+	}
+	if n := t.rules.maxEnrollments(); r.Wait == nil && len(t.s.GetEnrollments()) >= n {
+		return fmt.Sprintf("%d enrollments are running", n)
+	}
+	if size := t.s.SizeVT() + r.Enrollment.SizeVT() + r.Wait.SizeVT(); size > MaxState {
+		return fmt.Sprintf("the customer's enrollments and proposals would need %d bytes, of %d", size, MaxState)
+	}
+	return ""
+}
+
+func startedBy(r journey.Result) *decisionv1.EnrollmentStarted {
+	if len(r.Facts) == 0 {
+		return nil
+	}
+	return r.Facts[0].GetEnrollmentStarted()
 }
 
 // remember notes an entry and forgets what has no effect any more.
@@ -118,7 +152,7 @@ func (t *turn) remember(m *decisionv1.EntryMemory) {
 		if old.GetJourney() == m.GetJourney() && old.GetKey() == m.GetKey() {
 			continue
 		}
-		if d := t.journey(old.GetJourney()); d != nil && d.Forgettable(old, t.env.Now) {
+		if d := t.journey(old.GetJourney()); d != nil && d.Forgettable(old, t.journeyEnv()) {
 			continue
 		}
 		kept = append(kept, old)

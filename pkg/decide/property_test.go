@@ -29,14 +29,17 @@ type model struct {
 	made       map[string]int
 	dispatched map[string]int
 	resolved   map[string]int
-	events     int
+	// entries counts, per event and journey, the entries that were made or refused.
+	entries map[string]int
+	orders  []string
+	events  int
 }
 
 func newModel(t *rapid.T, env *expr.Env) *model {
 	m := &model{
 		env: env, now: time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC), pinned: map[string]*journey.Definition{},
 		state: &decisionv1.State{Tenant: "default", Customer: []byte("customer-0123456")},
-		made:  map[string]int{}, dispatched: map[string]int{}, resolved: map[string]int{},
+		made:  map[string]int{}, dispatched: map[string]int{}, resolved: map[string]int{}, entries: map[string]int{},
 		rules: decide.Rules{Revision: "r", Actions: map[string]*decide.Action{}, Pull: map[string]bool{"web": true}},
 	}
 	for i, value := range []string{"1.0", "traits.spent", "5.0"} {
@@ -121,6 +124,10 @@ func (m *model) note(t *rapid.T, facts []*decisionv1.Fact) {
 			m.resolved[x.ProposalResolved.GetProposal()]++
 		case *decisionv1.Fact_DecisionMade:
 			total(t, x.DecisionMade)
+		case *decisionv1.Fact_EnrollmentStarted:
+			m.entries[x.EnrollmentStarted.GetEvent()+" "+x.EnrollmentStarted.GetJourney()]++
+		case *decisionv1.Fact_EntryRefused:
+			m.entries[x.EntryRefused.GetEvent()+" "+x.EntryRefused.GetJourney()]++
 		}
 	}
 }
@@ -169,7 +176,13 @@ func (m *model) until(t *rapid.T, end time.Time) {
 
 func (m *model) event(t *rapid.T, name string, late bool) {
 	m.events++
-	ev := journey.Event{Name: name, Late: late, Event: &eventv1.Event{Id: fmt.Sprint("e", m.events), Type: name, At: timestamppb.New(m.now)}}
+	ev := journey.Event{
+		Name: name, Late: late, Fresh: m.now.Add(2 * time.Hour),
+		Event: &eventv1.Event{Id: fmt.Sprint("e", m.events), Type: name, At: timestamppb.New(m.now)},
+	}
+	if name == "order_placed" {
+		m.orders = append(m.orders, ev.Event.GetId())
+	}
 	m.do(t, func(s *decisionv1.State) (*decisionv1.State, []*decisionv1.Fact, error) {
 		return decide.Happened(s, ev, m.rules, m.deciding())
 	})
@@ -236,10 +249,22 @@ func TestEveryProposalIsResolvedExactlyOnce(t *testing.T) {
 				t.Fatalf("proposal %s: made %d times, dispatched %d, resolved %d", id, n, m.dispatched[id], m.resolved[id])
 			}
 		}
-		if len(m.state.GetProposals())+len(m.state.GetEnrollments())+len(m.state.GetPlacements()) != 0 {
+		m.everyOrderEnteredOrRefused(t)
+		if len(m.state.GetProposals())+len(m.state.GetEnrollments())+len(m.state.GetPlacements())+len(m.state.GetWaiting()) != 0 {
 			t.Fatalf("something is left: %v", m.state)
 		}
 	})
+}
+
+// everyOrderEnteredOrRefused checks that no event that starts a journey was passed over in silence.
+func (m *model) everyOrderEnteredOrRefused(t *rapid.T) {
+	for _, order := range m.orders {
+		for _, d := range m.rules.Journeys {
+			if n := m.entries[order+" "+d.Name]; n != 1 {
+				t.Fatalf("event %s: %d entries or refusals of journey %s, want 1", order, n, d.Name)
+			}
+		}
+	}
 }
 
 // settle lets everything end.

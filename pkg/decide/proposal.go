@@ -21,9 +21,9 @@ const (
 )
 
 // Resolved takes a resolution from the chain after: the proposal is over, what waits for it becomes ready,
-// and if it was blocked while losers of its placement still wait, the next best is ranked: both by a
-// wake-up that is due now, because going on needs the profile. A proposal that is not known any more
-// changes nothing.
+// and where unchosen proposals of its placement still wait, they compete again: at once if it was blocked, and
+// else when nothing that the placement chose is under way any more. Both are left to a wake-up that is due
+// now, because going on needs the profile. A proposal that is not known any more changes nothing.
 func Resolved(s *decisionv1.State, f *decisionv1.ProposalResolved, r Rules, env Env) (*decisionv1.State, error) {
 	t := newTurn(s, r, env)
 	p := t.find(f.GetProposal())
@@ -34,7 +34,8 @@ func Resolved(s *decisionv1.State, f *decisionv1.ProposalResolved, r Rules, env 
 	if err := t.each(journey.Resolved{Proposal: p.GetId()}); err != nil {
 		return nil, err
 	}
-	if f.GetResolution() == decisionv1.Resolution_RESOLUTION_SUPPRESSED && t.waiting(p.GetPlacement()) {
+	blocked := f.GetResolution() == decisionv1.Resolution_RESOLUTION_SUPPRESSED
+	if t.waiting(p.GetPlacement()) && (blocked || !t.underWay(p.GetPlacement())) {
 		t.collect(p.GetPlacement(), env.Now)
 	}
 	t.tidy()
@@ -62,6 +63,9 @@ func Wake(s *decisionv1.State) time.Time {
 	}
 	for _, p := range s.GetPlacements() {
 		earlier(p.GetClosesAt())
+	}
+	for _, w := range s.GetWaiting() {
+		earlier(w.GetUntil())
 	}
 	return wake
 }
@@ -184,6 +188,13 @@ func (t *turn) placement(name string) *decisionv1.PlacementState {
 func (t *turn) waiting(placement string) bool {
 	return placement != "" && slices.ContainsFunc(t.s.GetProposals(), func(p *decisionv1.Proposal) bool {
 		return p.GetStatus() == open && p.GetPlacement() == placement
+	})
+}
+
+// underWay reports whether something that a placement chose is not resolved yet.
+func (t *turn) underWay(placement string) bool {
+	return slices.ContainsFunc(t.s.GetProposals(), func(p *decisionv1.Proposal) bool {
+		return p.GetStatus() != open && p.GetPlacement() == placement
 	})
 }
 

@@ -17,8 +17,12 @@ const (
 	// MaxProposals is how many proposals are open, chosen or being withdrawn at once; one more is
 	// suppressed with PLACEMENT_FULL.
 	MaxProposals = 64
-	// MaxEnrollments is how many enrollments run at once; one more is refused with PLACEMENT_FULL.
-	MaxEnrollments = 32
+	// MaxEnrollments is how many enrollments of one customer run at once unless the workspace says otherwise; one
+	// more is refused with ENROLLMENT_LIMIT.
+	MaxEnrollments = 256
+	// MaxState bounds a customer's state in encoded bytes when something is entered; beyond it an entry is refused
+	// with ENROLLMENT_LIMIT. The rest of the 64 KiB that a row may have is for what the running enrollments propose.
+	MaxState = 48 << 10
 	// MaxEntries is how many entries are remembered for re-entry; the oldest is forgotten first.
 	MaxEntries = 256
 )
@@ -33,8 +37,17 @@ type Rules struct {
 	Placements []*Placement
 	// Journeys that may be entered, sorted by name.
 	Journeys []*journey.Definition
+	// MaxEnrollments is the workspace's limit of running enrollments of one customer; 0 stands for the default.
+	MaxEnrollments int
 	// Pull names the channels that are only filled on request: the mesh never chooses them.
 	Pull map[string]bool
+}
+
+func (r Rules) maxEnrollments() int {
+	if r.MaxEnrollments == 0 {
+		return MaxEnrollments
+	}
+	return r.MaxEnrollments
 }
 
 // Placement returns a placement by name, nil if there is none.
@@ -65,6 +78,8 @@ type Env struct {
 	Traits []*profilev1.Trait
 	// ProfileVersion is the version of the profile that the traits are from.
 	ProfileVersion uint64
+	// Zone is where the customer's days begin and end: the customer's own, else the workspace's. Nil is UTC.
+	Zone *time.Location
 	// Pinned holds the definitions that the running enrollments are pinned to, by hash.
 	Pinned map[string]*journey.Definition
 }
@@ -88,7 +103,7 @@ func (t *turn) customer() string { return hex.EncodeToString(t.s.GetCustomer()) 
 func (t *turn) journeyEnv() journey.Env {
 	return journey.Env{
 		Now: t.env.Now, Tenant: t.s.GetTenant(), Customer: t.s.GetCustomer(),
-		Traits: t.env.Traits, Revision: t.rules.Revision,
+		Traits: t.env.Traits, Zone: t.env.Zone, Revision: t.rules.Revision,
 	}
 }
 

@@ -87,7 +87,7 @@ func (w *world) run(c scripttest.Command) string {
 	case "query":
 		return w.query(c)
 	case "event":
-		w.event(journey.Event{Name: c.Args[0], Event: scripttest.Event(c.Args[0], c, w.now), Late: c.Has("late")})
+		w.event(journey.Event{Name: c.Args[0], Event: scripttest.Event(c.Args[0], c, w.now), Late: c.Has("late"), Fresh: w.now.Add(time.Hour)})
 	case "after":
 		p, err := window.ParsePeriod(c.Args[0])
 		if err != nil {
@@ -224,6 +224,9 @@ func (w *world) summary() {
 	for _, p := range w.state.GetProposals() {
 		w.out = append(w.out, fmt.Sprintf("= %s %s %s in %q superseded=%s", w.names.Of("p", p.GetId()), p.GetAction(),
 			p.GetStatus().String()[len("PROPOSAL_STATUS_"):], p.GetPlacement(), scripttest.Stamp(p.GetSupersededAt())))
+	}
+	for _, e := range w.state.GetWaiting() {
+		w.out = append(w.out, fmt.Sprintf("= %s waits to enter %s until=%s", e.GetEvent(), e.GetJourney(), scripttest.Stamp(e.GetUntil())))
 	}
 	for _, p := range w.state.GetPlacements() {
 		w.out = append(w.out, fmt.Sprintf("= %s closes=%s", p.GetPlacement(), scripttest.Stamp(p.GetClosesAt())))

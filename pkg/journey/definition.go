@@ -53,7 +53,8 @@ type ReentryKind int
 const (
 	// ReentryNever allows one entry, ever.
 	ReentryNever ReentryKind = iota
-	// ReentryAlways allows the next entry as soon as the enrollment before has ended.
+	// ReentryAlways allows the next entry as soon as the enrollment before has ended. An event that comes before
+	// that waits, while it is fresh.
 	ReentryAlways
 	// ReentryAfter allows the next entry a period after the last one.
 	ReentryAfter

@@ -25,31 +25,52 @@ type Past struct {
 	Enrollments []*decisionv1.Enrollment
 	// Entries remembered.
 	Entries []*decisionv1.EntryMemory
+	// Waiting are events that came while their journey was running.
+	Waiting []*decisionv1.WaitingEntry
 }
 
-// Enter says what follows from an event that may start the journey: nothing if it is not the journey's
+// Enter returns what follows from an event that may start the journey: nothing if it is not the journey's
 // event or where does not hold; an EntryRefused with its reason if the event is late or the re-entry rule
-// says no; else a new enrollment that has come to its first waiting step. Memory is what to remember of
-// the entry, nil if nothing is.
+// says no; an EntryPostponed if the customer is still in the journey and reentry is always (Result.Wait is
+// what to keep for Admit); else a new enrollment that has come to its first waiting step. Memory is what to
+// remember of the entry, nil if nothing is.
 func (d *Definition) Enter(ev Event, past Past, env Env) (r Result, memory *decisionv1.EntryMemory) {
 	if ev.Name != d.Entry.Event {
 		return Result{}, nil
 	}
 	ok, err := holds(d.Entry.Where, eventInput(ev, env))
 	if err != nil {
-		return d.refuse(d.failed("entry.where", err, env)), nil
+		return d.refuse(asked{event: ev.Event.GetId()}, d.failed("entry.where", err, env)), nil
 	}
 	if !ok {
 		return Result{}, nil
 	}
 	key, err := d.key(ev, env)
 	if err != nil {
-		return d.refuse(d.failed("key", err, env)), nil
+		return d.refuse(asked{event: ev.Event.GetId()}, d.failed("key", err, env)), nil
 	}
-	if reason := d.refusal(ev, key, past, env); reason != nil {
-		return d.refuse(reason), nil
+	a := asked{key: key, event: ev.Event.GetId()}
+	if ev.Late {
+		return d.refuse(a, d.late(ev, env)), nil
 	}
-	return d.start(ev, key, env), d.remember(key, env)
+	if inside := past.inside(d.Name, key); inside != "" {
+		return d.inside(ev, a, inside, past, env), nil
+	}
+	if reason := d.again(key, past, env); reason != nil {
+		return d.refuse(a, reason), nil
+	}
+	return d.start(candidate{asked: a, eventType: ev.Event.GetType(), properties: kept(ev.Event.GetProperties())}, env), d.remember(key, env)
+}
+
+// asked names an entry that an event asks for.
+type asked struct{ key, event string }
+
+// candidate is an entry with what the enrollment keeps of its event.
+type candidate struct {
+	asked
+
+	eventType  string
+	properties []*eventv1.Property
 }
 
 func (d *Definition) key(ev Event, env Env) (string, error) {
@@ -83,29 +104,26 @@ func keyText(v *eventv1.Value) (string, error) {
 	panic(fmt.Sprintf("value kind %T is not in the closed set", v.GetKind()))
 }
 
-func (d *Definition) refusal(ev Event, key string, past Past, env Env) *reasonv1.Reason {
-	if ev.Late {
-		return &reasonv1.Reason{
-			Code: reasonv1.Code_CODE_LATE_NO_TRIGGER, Rule: d.rule("entry"), Revision: env.Revision,
-			Evidence: []string{fmt.Sprintf("%s happened %s", ev.Name, ev.Event.GetAt().AsTime().UTC().Format(time.RFC3339))},
-			Remedy:   "publish it sooner, or raise the freshness of the event's definition",
-		}
+func (d *Definition) late(ev Event, env Env) *reasonv1.Reason {
+	return &reasonv1.Reason{
+		Code: reasonv1.Code_CODE_LATE_NO_TRIGGER, Rule: d.rule("entry"), Revision: env.Revision,
+		Evidence: []string{fmt.Sprintf("%s happened %s", ev.Name, ev.Event.GetAt().AsTime().UTC().Format(time.RFC3339))},
+		Remedy:   "publish it sooner, or raise the freshness of the event's definition",
 	}
-	for _, e := range past.Enrollments {
-		if e.GetJourney() == d.Name && e.GetKey() == key {
-			return d.again("entered "+stamp(e.GetEnteredAt())+" and not over yet", env)
-		}
-	}
+}
+
+// again returns why the re-entry rule does not allow an entry; nil if it does.
+func (d *Definition) again(key string, past Past, env Env) *reasonv1.Reason {
 	for _, m := range past.Entries {
 		if m.GetJourney() != d.Name || m.GetKey() != key {
 			continue
 		}
 		switch d.Reentry.Kind {
 		case ReentryNever:
-			return d.again("entered "+stamp(m.GetAt()), env)
+			return d.reentryReason("entered "+stamp(m.GetAt()), env)
 		case ReentryAfter:
-			if until := d.Reentry.After.AddTo(m.GetAt().AsTime(), time.UTC); env.Now.Before(until) {
-				reason := d.again("last entered "+stamp(m.GetAt()), env)
+			if until := env.after(m.GetAt().AsTime(), d.Reentry.After); env.Now.Before(until) {
+				reason := d.reentryReason("last entered "+stamp(m.GetAt()), env)
 				reason.Until = timestamppb.New(until)
 				return reason
 			}
@@ -115,15 +133,15 @@ func (d *Definition) refusal(ev Event, key string, past Past, env Env) *reasonv1
 	return nil
 }
 
-func (d *Definition) start(ev Event, key string, env Env) Result {
+func (d *Definition) start(c candidate, env Env) Result {
 	e := &decisionv1.Enrollment{
-		Id:      identity.Derive("enrollment", env.Tenant, hex.EncodeToString(env.Customer), d.Name, key, ev.Event.GetId()),
-		Journey: d.Name, JourneyHash: d.Hash, Revision: env.Revision, Key: key,
+		Id:      identity.Derive("enrollment", env.Tenant, hex.EncodeToString(env.Customer), d.Name, c.key, c.event),
+		Journey: d.Name, JourneyHash: d.Hash, Revision: env.Revision, Key: c.key,
 		EnteredAt: timestamppb.New(env.Now),
-		Event:     kept(ev.Event.GetProperties()), EventType: ev.Event.GetType(),
+		Event:     c.properties, EventType: c.eventType,
 	}
 	started := &decisionv1.Fact{Fact: &decisionv1.Fact_EnrollmentStarted{EnrollmentStarted: &decisionv1.EnrollmentStarted{
-		Enrollment: e.GetId(), Journey: d.Name, Key: key, Event: ev.Event.GetId(),
+		Enrollment: e.GetId(), Journey: d.Name, Key: c.key, Event: c.event,
 	}}}
 	w := walk{d: d, env: env, since: env.Now, in: entryInput(e, env), facts: []*decisionv1.Fact{started}}
 	return w.run(e, 0)
@@ -137,27 +155,32 @@ func (d *Definition) remember(key string, env Env) *decisionv1.EntryMemory {
 	return &decisionv1.EntryMemory{Journey: d.Name, Key: key, At: timestamppb.New(env.Now)}
 }
 
-// Forgettable says that a remembered entry of this journey has no effect any more at now.
-func (d *Definition) Forgettable(m *decisionv1.EntryMemory, now time.Time) bool {
+// Forgettable reports whether a remembered entry of this journey has no effect any more at env.Now.
+func (d *Definition) Forgettable(m *decisionv1.EntryMemory, env Env) bool {
 	switch d.Reentry.Kind {
 	case ReentryAlways:
 		return true
 	case ReentryAfter:
-		return !now.Before(d.Reentry.After.AddTo(m.GetAt().AsTime(), time.UTC))
+		return !env.Now.Before(env.after(m.GetAt().AsTime(), d.Reentry.After))
 	case ReentryNever:
 	}
 	return false
 }
 
-func (d *Definition) refuse(reason *reasonv1.Reason) Result {
-	return Result{Facts: []*decisionv1.Fact{{Fact: &decisionv1.Fact_EntryRefused{EntryRefused: &decisionv1.EntryRefused{
-		Journey: d.Name, Reason: reason,
-	}}}}}
+func (d *Definition) refuse(a asked, reason *reasonv1.Reason) Result {
+	return Result{Facts: []*decisionv1.Fact{Refused(d.Name, a.key, a.event, reason)}}
 }
 
-func (d *Definition) again(evidence string, env Env) *reasonv1.Reason {
+// Refused is the fact that an event does not start a journey.
+func Refused(journey, key, event string, reason *reasonv1.Reason) *decisionv1.Fact {
+	return &decisionv1.Fact{Fact: &decisionv1.Fact_EntryRefused{EntryRefused: &decisionv1.EntryRefused{
+		Journey: journey, Key: key, Event: event, Reason: reason,
+	}}}
+}
+
+func (d *Definition) reentryReason(evidence string, env Env) *reasonv1.Reason {
 	return &reasonv1.Reason{
-		Code: reasonv1.Code_CODE_DUPLICATE, Rule: d.rule("reentry"), Revision: env.Revision, Evidence: []string{evidence},
+		Code: reasonv1.Code_CODE_REENTRY, Rule: d.rule("reentry"), Revision: env.Revision, Evidence: []string{evidence},
 	}
 }
 

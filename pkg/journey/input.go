@@ -6,6 +6,8 @@ import (
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+
+	"refrain.dev/pkg/window"
 )
 
 // Env is what a journey may know beside its input.
@@ -17,8 +19,25 @@ type Env struct {
 	Customer []byte
 	// Traits of the customer after the input, sorted by name.
 	Traits []*profilev1.Trait
+	// Zone is where the customer's days begin and end: the customer's own zone, else the workspace's. Waits,
+	// validities and re-entry periods of whole days, weeks, months and years are counted in it. Nil is UTC.
+	Zone *time.Location
 	// Revision is the catalog revision, for reasons.
 	Revision string
+}
+
+// after is t plus a period of the journey, by the customer's calendar.
+func (e Env) after(t time.Time, p window.Period) time.Time { return p.AddTo(t, e.Zone) }
+
+// calendar names the zone in which the period is counted; empty if it is exact.
+func (e Env) calendar(p window.Period) string {
+	switch {
+	case !p.IsCalendar():
+		return ""
+	case e.Zone == nil:
+		return time.UTC.String()
+	}
+	return e.Zone.String()
 }
 
 // Event is something that happened to the customer.
@@ -27,8 +46,11 @@ type Event struct {
 	Name string
 	// Event as published.
 	Event *eventv1.Event
-	// Late says that it came too late to start anything. It still ends what it ends.
+	// Late reports whether it came too late to start anything. It still ends what it ends.
 	Late bool
+	// Fresh is the instant from which on the event starts nothing. It bounds how long the event waits for a
+	// running enrollment to end.
+	Fresh time.Time
 }
 
 // Input is what an enrollment can learn: one of Happened, Resolved, Due and Linked.
@@ -75,4 +97,6 @@ type Result struct {
 	Propose *Proposal
 	// Withdraw is the id of a proposal to take back, because its enrollment ended; empty for none.
 	Withdraw string
+	// Wait is the event to keep until the running enrollment has ended; nil for none.
+	Wait *decisionv1.WaitingEntry
 }

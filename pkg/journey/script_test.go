@@ -52,6 +52,7 @@ type world struct {
 	now     time.Time
 	past    journey.Past
 	traits  []*profilev1.Trait
+	zone    *time.Location
 	names   scripttest.Names
 	lastOut []string
 }
@@ -64,7 +65,7 @@ func TestScripts(t *testing.T) {
 }
 
 func (w *world) env() journey.Env {
-	return journey.Env{Now: w.now, Tenant: "default", Customer: []byte("customer-0123456"), Traits: w.traits, Revision: "r1"}
+	return journey.Env{Now: w.now, Tenant: "default", Customer: []byte("customer-0123456"), Traits: w.traits, Zone: w.zone, Revision: "r1"}
 }
 
 func (w *world) run(c scripttest.Command) string {
@@ -78,6 +79,20 @@ func (w *world) run(c scripttest.Command) string {
 			w.traits = append(w.traits, scripttest.Trait(name, c.Values[name]))
 		}
 		slices.SortFunc(w.traits, func(a, b *profilev1.Trait) int { return strings.Compare(a.GetName(), b.GetName()) })
+		return ""
+	case "zone":
+		loc, err := time.LoadLocation(c.Args[0])
+		if err != nil {
+			w.t.Fatalf("load zone: %v", err)
+		}
+		w.zone = loc
+		return ""
+	case "now":
+		now, err := time.Parse(time.RFC3339, c.Args[0])
+		if err != nil {
+			w.t.Fatalf("parse now: %v", err)
+		}
+		w.now = now.UTC()
 		return ""
 	case "after":
 		p, err := window.ParsePeriod(c.Args[0])

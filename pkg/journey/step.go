@@ -48,15 +48,23 @@ func (d *Definition) Step(e *decisionv1.Enrollment, in Input, env Env) (Result, 
 }
 
 func (d *Definition) happened(e *decisionv1.Enrollment, ev Event, env Env) Result {
+	if as, ok := d.exit(ev, env); ok {
+		return end(e, as, ev.Event.GetId())
+	}
+	return Result{Enrollment: e}
+}
+
+// exit returns how an event ends the journey, if it does.
+func (d *Definition) exit(ev Event, env Env) (as string, ok bool) {
 	for _, x := range d.Exits {
 		if x.Event != "" && x.Event != ev.Name {
 			continue
 		}
 		if ok, err := holds(x.Where, eventInput(ev, env)); ok && err == nil {
-			return end(e, x.As, ev.Event.GetId())
+			return x.As, true
 		}
 	}
-	return Result{Enrollment: e}
+	return "", false
 }
 
 // resolved notes when the proposal ended; going on needs the profile and is left to Due.
@@ -105,8 +113,8 @@ func (w *walk) run(e *decisionv1.Enrollment, next int) Result {
 			e.Proposal = p.ID
 			return Result{Enrollment: e, Facts: w.facts, Propose: p}
 		case StepWait:
-			w.entered(e, NoBranch)
-			until := s.Wait.AddTo(w.since, time.UTC)
+			until := w.env.after(w.since, s.Wait)
+			w.waits(e, s, until)
 			if until.After(w.env.Now) {
 				e.WakeAt = timestamppb.New(until)
 				return Result{Enrollment: e, Facts: w.facts}
@@ -142,18 +150,27 @@ func (w *walk) branch(s *Step) int {
 	return NoBranch
 }
 
-func (w *walk) entered(e *decisionv1.Enrollment, branch int) {
-	w.facts = append(w.facts, &decisionv1.Fact{Fact: &decisionv1.Fact_StepEntered{StepEntered: &decisionv1.StepEntered{
+// entered notes that e has come to its step, and returns the note.
+func (w *walk) entered(e *decisionv1.Enrollment, branch int) *decisionv1.StepEntered {
+	entered := &decisionv1.StepEntered{
 		Enrollment: e.GetId(), Journey: e.GetJourney(), Step: e.GetStep(), Visit: e.GetVisit(),
 		Branch: int32(branch), //nolint:gosec // a journey has at most maxSteps cases
-	}}})
+	}
+	w.facts = append(w.facts, &decisionv1.Fact{Fact: &decisionv1.Fact_StepEntered{StepEntered: entered}})
+	return entered
+}
+
+// waits notes that e has come to a wait: when it ends, and in which zone its days were counted.
+func (w *walk) waits(e *decisionv1.Enrollment, s *Step, until time.Time) {
+	entered := w.entered(e, NoBranch)
+	entered.Until, entered.Zone = timestamppb.New(until), w.env.calendar(s.Wait)
 }
 
 func (w *walk) proposal(e *decisionv1.Enrollment, s *Step) *Proposal {
 	return &Proposal{
 		ID:         identity.Derive("proposal", e.GetId(), s.ID, fmt.Sprint(e.GetVisit())),
 		Action:     s.Action,
-		ValidUntil: s.Until.AddTo(w.env.Now, time.UTC),
+		ValidUntil: w.env.after(w.env.Now, s.Until),
 		Cause:      &decisionv1.Cause{Journey: e.GetJourney(), Enrollment: e.GetId(), Step: s.ID, Visit: e.GetVisit()},
 		Context:    e.GetEvent(),
 	}

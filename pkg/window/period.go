@@ -138,7 +138,7 @@ func (p Period) AddTo(t time.Time, loc *time.Location) time.Time {
 	if loc == nil {
 		loc = time.UTC
 	}
-	if p.Years == 0 && p.Months == 0 && p.Days == 0 {
+	if !p.IsCalendar() {
 		return t.Add(p.Time)
 	}
 	w := wall(t, loc)
@@ -151,6 +151,10 @@ func (p Period) AddTo(t time.Time, loc *time.Location) time.Time {
 	day = day.AddDate(0, 0, p.Days)
 	return first(day.Add(w.Sub(midnight(w))), loc).Add(p.Time).In(t.Location())
 }
+
+// IsCalendar reports whether p counts whole days, weeks, months or years, so that its length depends on the
+// zone it is added in. A period with only an exact time has the same length everywhere.
+func (p Period) IsCalendar() bool { return p.Years != 0 || p.Months != 0 || p.Days != 0 }
 
 // String is p in ISO 8601, in its shortest form.
 func (p Period) String() string {

@@ -39,7 +39,11 @@ func (n *Names) Fact(f *decisionv1.Fact) string {
 		return fmt.Sprintf("started %s %s key=%q by %s", n.Of("e", e.GetEnrollment()), e.GetJourney(), e.GetKey(), e.GetEvent())
 	case *decisionv1.Fact_StepEntered:
 		e := x.StepEntered
-		return fmt.Sprintf("step %s %s visit=%d branch=%d", n.Of("e", e.GetEnrollment()), e.GetStep(), e.GetVisit(), e.GetBranch())
+		line := fmt.Sprintf("step %s %s visit=%d branch=%d", n.Of("e", e.GetEnrollment()), e.GetStep(), e.GetVisit(), e.GetBranch())
+		if e.GetZone() != "" {
+			line += fmt.Sprintf(" until=%s zone=%s", Stamp(e.GetUntil()), e.GetZone())
+		}
+		return line
 	case *decisionv1.Fact_EnrollmentEnded:
 		e := x.EnrollmentEnded
 		return fmt.Sprintf("ended %s as %s %s", n.Of("e", e.GetEnrollment()), e.GetAs(), e.GetEvent())
@@ -60,6 +64,8 @@ func (n *Names) Fact(f *decisionv1.Fact) string {
 	case *decisionv1.Fact_ProposalResolved:
 		r := x.ProposalResolved
 		return fmt.Sprintf("resolved %s %s %s%s", n.Of("p", r.GetProposal()), r.GetAction(), r.GetResolution().String()[len("RESOLUTION_"):], Reasons(r.GetReasons()...))
+	case *decisionv1.Fact_EntryPostponed:
+		return fmt.Sprintf("postponed %s by %s%s", x.EntryPostponed.GetJourney(), x.EntryPostponed.GetEvent(), Reasons(x.EntryPostponed.GetReason()))
 	case *decisionv1.Fact_EntryRefused:
 		return fmt.Sprintf("refused %s%s", x.EntryRefused.GetJourney(), Reasons(x.EntryRefused.GetReason()))
 	}

@@ -3,6 +3,7 @@ package decisionsvc
 import (
 	"context"
 	"fmt"
+	"time"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
@@ -49,12 +50,15 @@ func newEntry(c *catalog.Catalog) *entry {
 		Tenant: c.Tenant,
 		Rules: decide.Rules{
 			Revision: c.Revision, Actions: c.Actions, Placements: c.Placements, Journeys: c.Journeys, Pull: map[string]bool{},
+			MaxEnrollments: int(c.Workspace.GetMaxEnrollments()),
 		},
-		EventNames: map[string]string{}, Policies: c.Policies, Reach: map[string]contact.Reach{}, Addresses: c.Addresses(),
+		EventNames: map[string]string{}, Freshness: map[string]time.Duration{}, Policies: c.Policies,
+		Reach: map[string]contact.Reach{}, Addresses: c.Addresses(),
 		DefaultZone: c.Workspace.GetDefaultZone(),
 	}}
 	for published, declared := range c.Events {
 		e.rules.EventNames[published] = declared.Name
+		e.rules.Freshness[declared.Name] = declared.Freshness
 	}
 	for name, channel := range c.Channels {
 		e.channel(name, channel)

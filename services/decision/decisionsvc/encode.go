@@ -119,26 +119,27 @@ func ceil(at time.Time) time.Time {
 
 func empty(s *decisionv1.State) bool {
 	return len(s.GetEnrollments()) == 0 && len(s.GetProposals()) == 0 && len(s.GetPlacements()) == 0 &&
-		len(s.GetEntries()) == 0 && !s.GetClosed()
+		len(s.GetEntries()) == 0 && len(s.GetWaiting()) == 0 && !s.GetClosed()
 }
 
 // tell writes a fact on the customer's timeline, and a decision into the list that Explain looks at. Steps
-// that made a proposal and entries that the re-entry rule refused are in the log only: the timeline would
-// say everything twice, or the same with every event.
+// that made a proposal are in the log only: the timeline would say everything twice.
 func (t *turn) tell(f *decisionv1.Fact) error {
 	switch x := f.GetFact().(type) {
 	case *decisionv1.Fact_EnrollmentStarted:
 		t.note(&profilev1.TimelineEntry{What: "journey_entered", Subject: x.EnrollmentStarted.GetJourney(), Id: x.EnrollmentStarted.GetEnrollment()})
 	case *decisionv1.Fact_StepEntered:
 		if e := x.StepEntered; !t.proposedBy(e) {
-			t.note(&profilev1.TimelineEntry{What: "step_entered", Subject: e.GetJourney() + "/" + e.GetStep(), Id: e.GetEnrollment()})
+			t.note(&profilev1.TimelineEntry{What: "step_entered", Subject: e.GetJourney() + "/" + e.GetStep(), Id: e.GetEnrollment(), Until: e.GetUntil(), Zone: e.GetZone()})
 		}
 	case *decisionv1.Fact_EnrollmentEnded:
 		t.note(&profilev1.TimelineEntry{What: "journey_ended_" + x.EnrollmentEnded.GetAs(), Subject: x.EnrollmentEnded.GetJourney(), Id: x.EnrollmentEnded.GetEnrollment()})
 	case *decisionv1.Fact_EntryRefused:
-		if r := x.EntryRefused.GetReason(); r.GetCode() != reasonv1.Code_CODE_DUPLICATE {
-			t.note(&profilev1.TimelineEntry{What: "entry_refused", Subject: x.EntryRefused.GetJourney(), Reasons: []*reasonv1.Reason{r}})
-		}
+		t.note(&profilev1.TimelineEntry{What: "entry_refused", Subject: x.EntryRefused.GetJourney(), Id: x.EntryRefused.GetEvent(),
+			Reasons: []*reasonv1.Reason{x.EntryRefused.GetReason()}})
+	case *decisionv1.Fact_EntryPostponed:
+		t.note(&profilev1.TimelineEntry{What: "entry_postponed", Subject: x.EntryPostponed.GetJourney(), Id: x.EntryPostponed.GetEvent(),
+			Reasons: []*reasonv1.Reason{x.EntryPostponed.GetReason()}})
 	case *decisionv1.Fact_ProposalMade:
 		p := x.ProposalMade.GetProposal()
 		t.note(&profilev1.TimelineEntry{What: "proposal_made", Subject: p.GetAction(), Id: p.GetId()})

@@ -96,9 +96,8 @@ func (e *engine) answer(ctx context.Context, req *decisionv1.NextBestActionsRequ
 	if !fresh {
 		res.Degraded = append(res.Degraded, &reasonv1.Reason{Code: reasonv1.Code_CODE_STALE_VIEW, Remedy: "ask again with the same position"})
 	}
-	if v.profile == nil {
+	if v.profile == nil { // an unknown visitor gets what needs nothing of a customer: no trait, no consent, no endpoint
 		res.Degraded = append(res.Degraded, unknown(v))
-		return res, nil
 	}
 	now := e.clock.Now()
 	made := e.query(v, rules, placement, ask{now: now, limit: int(req.GetLimit())})

@@ -190,6 +190,27 @@ func TestAnIdentifierThatResolvesElsewhereCostsOneMoreRead(t *testing.T) {
 	equal(t, "items", len(res.GetItems()), 1)
 }
 
+func actions(res *decisionv1.NextBestActionsResponse) []string {
+	var out []string
+	for _, item := range res.GetItems() {
+		out = append(out, item.GetAction())
+	}
+	return out
+}
+
+// reasonsOf returns why an action was not chosen.
+func reasonsOf(res *decisionv1.NextBestActionsResponse, action string) []reasonv1.Code {
+	var out []reasonv1.Code
+	for _, c := range res.GetOthers() {
+		if c.GetAction() == action {
+			for _, r := range c.GetReasons() {
+				out = append(out, r.GetCode())
+			}
+		}
+	}
+	return out
+}
+
 func TestNothingIsAnAnswerAndSaysWhy(t *testing.T) {
 	d := newDesk(t)
 	equal(t, "nothing was ever written", degraded(d.ask(&decisionv1.NextBestActionsRequest{Identifier: userID("u1"), Placement: "home"})),
@@ -222,7 +243,9 @@ func TestDegradedAnswers(t *testing.T) {
 	}
 	res = d.ask(unknown)
 	equal(t, "an unknown customer", degraded(res), []reasonv1.Code{reasonv1.Code_CODE_PROFILE_UNAVAILABLE})
-	equal(t, "no items", len(res.GetItems()), 0)
+	equal(t, "gets what needs nothing of a customer", actions(res), []string{"banner"})
+	equal(t, "and why nothing else", reasonsOf(res, "ad"), []reasonv1.Code{reasonv1.Code_CODE_CONSENT_MISSING})
+	equal(t, "the gates see what a missing trait is worth", reasonsOf(res, "vip-banner"), []reasonv1.Code{reasonv1.Code_CODE_NOT_ELIGIBLE})
 
 	d.hang = true
 	d.cfg.Deadline = config.Duration(20 * time.Millisecond)

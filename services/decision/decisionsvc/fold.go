@@ -18,6 +18,7 @@ import (
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
+	"refrain.dev/pkg/window"
 )
 
 // Names of the stages whose rows and chains this one reads.
@@ -32,10 +33,13 @@ const (
 const blindRetry = time.Second
 
 // Fold is the decision stage's pure half: it decodes, lets package decide decide, and encodes.
-type Fold struct{ book Book }
+type Fold struct {
+	book  Book
+	zones *window.Zones
+}
 
 // NewFold returns a fold that finds its rules in the book.
-func NewFold(book Book) Fold { return Fold{book: book} }
+func NewFold(book Book) Fold { return Fold{book: book, zones: &window.Zones{}} }
 
 // Needs implements stage.Fold.
 func (Fold) Needs(in stage.Input) (stage.Needs, error) {
@@ -149,6 +153,7 @@ func (f Fold) addresses(revision, tenant string) []string {
 // turn is one input at work.
 type turn struct {
 	book   Book
+	zones  *window.Zones
 	rules  *Rules
 	env    stage.Env
 	key    string
@@ -167,7 +172,7 @@ func (f Fold) turn(key string, own []byte, env stage.Env) (*turn, error) {
 	if !ok {
 		return nil, stage.NotReady("decide", env.Revision)
 	}
-	t := &turn{book: f.book, rules: rules, env: env, key: key}
+	t := &turn{book: f.book, zones: f.zones, rules: rules, env: env, key: key}
 	if own != nil {
 		t.before = &decisionv1.State{}
 		if err := t.before.UnmarshalVT(own); err != nil {
@@ -182,7 +187,7 @@ func (f Fold) turn(key string, own []byte, env stage.Env) (*turn, error) {
 func (t *turn) deciding(p *profilev1.Profile) (decide.Env, error) {
 	env := decide.Env{Now: t.env.Now, ProfileVersion: p.GetVersion(), Pinned: map[string]*journey.Definition{}}
 	if p != nil {
-		env.Traits = profile.Traits(p)
+		env.Traits, env.Zone = profile.Traits(p), t.zone(p)
 	}
 	for _, e := range t.state.GetEnrollments() {
 		d, err := t.pinned(e)
@@ -206,6 +211,14 @@ func (t *turn) pinned(e *decisionv1.Enrollment) (*journey.Definition, error) {
 		return nil, fault.New(fault.Internal, "decide: enrollment %s in journey %s names no revision", e.GetId(), e.GetJourney())
 	}
 	return nil, stage.NotReady(fmt.Sprintf("decide: journey %s with content %s", e.GetJourney(), e.GetJourneyHash()), e.GetRevision())
+}
+
+// zone is where the customer's days begin and end: the customer's own zone, else the workspace's.
+func (t *turn) zone(p *profilev1.Profile) *time.Location {
+	if loc := t.zones.Load(profile.Zone(p).GetName()); loc != nil {
+		return loc
+	}
+	return t.zones.Load(t.rules.DefaultZone)
 }
 
 // took keeps what package decide answered.
@@ -290,7 +303,8 @@ func (t *turn) event(a *profilev1.EventApplied, p *profilev1.Profile, redriven b
 	if !ok {
 		name = e.GetType()
 	}
-	return t.took(decide.Happened(t.state, journey.Event{Name: name, Event: e, Late: a.GetLate() || redriven}, t.rules.Rules, env))
+	ev := journey.Event{Name: name, Event: e, Late: a.GetLate() || redriven, Fresh: e.GetAt().AsTime().Add(t.rules.freshness(name))}
+	return t.took(decide.Happened(t.state, ev, t.rules.Rules, env))
 }
 
 func (t *turn) linked(l *profilev1.IdentityLinked, p *profilev1.Profile) error {

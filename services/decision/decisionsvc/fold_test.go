@@ -46,6 +46,46 @@ func TestACourseFromEventToTheEndOfTheJourney(t *testing.T) {
 	equal(t, "and waits", b.wake, b.now.Add(24*time.Hour))
 	equal(t, "the last step ends it", b.timer(), []string{"enrollment_ended"})
 	equal(t, "the entry is remembered", b.before(placed("o2", 20)), []string{"entry_refused"})
+	equal(t, "and the timeline says so", b.noted(), []string{"entry_refused welcome REENTRY"})
+}
+
+func TestAnEntryThatDidNotHappenIsOnTheTimeline(t *testing.T) {
+	b := newBench(t)
+	b.before(placed("o1", 20))
+	equal(t, "an event while the journey runs", b.before(placed("o2", 20)), []string{"entry_refused"})
+	equal(t, "the timeline", b.noted(), []string{"entry_refused welcome ALREADY_ENROLLED"})
+}
+
+// A wait of whole days ends at the same hour of the customer's day, whatever the clock does meanwhile. Auckland puts
+// its clock back on 7 April 2024.
+func TestAWaitOfDaysIsCountedInTheCustomersZone(t *testing.T) {
+	autumn := time.Date(2024, 4, 6, 2, 0, 0, 0, time.UTC) // three in the afternoon in Auckland
+	tests := map[string]struct {
+		zone, workspace, counted string
+		length                   time.Duration
+	}{
+		"the customer's": {zone: "Pacific/Auckland", workspace: "Europe/Berlin", counted: "Pacific/Auckland", length: 25 * time.Hour},
+		"the workspace's, where theirs is not known": {workspace: "Pacific/Auckland", counted: "Pacific/Auckland", length: 25 * time.Hour},
+		"UTC, where neither is":                      {counted: "UTC", length: 24 * time.Hour},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.fold.book.(shelf).only.rules.DefaultZone = tt.workspace
+			if tt.zone != "" {
+				b.profile.Leaves[0].Zone = &profilev1.Zone{Name: tt.zone, Provenance: "trait"}
+			}
+			b.now = autumn
+			b.before(placed("o1", 20))
+			b.timer()
+			b.decide(resolved(t, b.state().GetProposals()[0].GetId(), decisionv1.Resolution_RESOLUTION_SENT))
+			equal(t, "facts", b.timer(), []string{"step_entered"})
+			equal(t, "the wait", b.wake.Sub(b.now), tt.length)
+			entry := b.timeline()[0]
+			equal(t, "the timeline names the end", entry.GetUntil().AsTime(), b.wake)
+			equal(t, "and the zone", entry.GetZone(), tt.counted)
+		})
+	}
 }
 
 // The store may be behind the log: a profile that is not there yet, or older than what the row came from, decides

@@ -2,6 +2,7 @@ package decisionsvc
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/event"
@@ -221,6 +223,39 @@ func (b *bench) timer() []string {
 		b.now = b.wake
 	}
 	return b.decide(stage.Input{Source: stage.FromTimer, Name: "timer"})
+}
+
+// timeline returns what the last input added to the customer's timeline.
+func (b *bench) timeline() []*profilev1.TimelineEntry {
+	b.t.Helper()
+	var out []*profilev1.TimelineEntry
+	for _, c := range b.last.Cells {
+		for _, d := range c.Deltas {
+			if d.GetKind() != stagev1.DeltaKind_DELTA_KIND_APPEND || d.GetName() != timelineList(b.key) {
+				continue
+			}
+			e := &profilev1.TimelineEntry{}
+			if err := e.UnmarshalVT(d.GetValue()); err != nil {
+				b.t.Fatalf("decode timeline entry: %v", err)
+			}
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// noted returns the same in one line each.
+func (b *bench) noted() []string {
+	b.t.Helper()
+	var out []string
+	for _, e := range b.timeline() {
+		line := e.GetWhat() + " " + e.GetSubject()
+		for _, r := range e.GetReasons() {
+			line += " " + strings.TrimPrefix(r.GetCode().String(), "CODE_")
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 func (b *bench) state() *decisionv1.State {

@@ -2,9 +2,11 @@ package decisionsvc
 
 import (
 	"context"
+	"time"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 
+	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/event"
@@ -19,6 +21,8 @@ type Rules struct {
 	Tenant string
 	// EventNames maps a type as published to the name of its definition.
 	EventNames map[string]string
+	// Freshness is how old an event may be and still start something, by its definition's name.
+	Freshness map[string]time.Duration
 	// Policies for the advisory check.
 	Policies []*contact.Policy
 	// Reach maps a channel that needs an address to where it reaches people.
@@ -27,6 +31,14 @@ type Rules struct {
 	Addresses []string
 	// DefaultZone is the workspace's.
 	DefaultZone string
+}
+
+// freshness is how old an event may be and still start something.
+func (r *Rules) freshness(name string) time.Duration {
+	if f, ok := r.Freshness[name]; ok {
+		return f
+	}
+	return catalog.DefaultFreshness
 }
 
 // of returns the rules for a tenant's customers: nothing is decided by another tenant's definitions.

@@ -9,6 +9,17 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
 
+// timelineWhy is why something did not happen, or until when a wait is on and in which zone its days are counted.
+func timelineWhy(e *profilev1.TimelineEntry) string {
+	switch {
+	case e.GetUntil() == nil:
+		return because(e.GetReasons())
+	case e.GetZone() == "":
+		return "until " + when(e.GetUntil())
+	}
+	return "until " + when(e.GetUntil()) + ", days of " + e.GetZone()
+}
+
 func (a *app) timelineCommand() *cobra.Command {
 	limit := uint32(0)
 	cmd := &cobra.Command{
@@ -33,7 +44,7 @@ reasons, deliveries. The ids can be given to explain.`,
 			}
 			t := table{head: []string{"AT", "STAGE", "WHAT", "SUBJECT", "CHANNEL", "WHY", "ID"}}
 			for _, e := range res.GetEntries() {
-				t.row(when(e.GetAt()), e.GetStage(), e.GetWhat(), e.GetSubject(), e.GetChannel(), because(e.GetReasons()), e.GetId())
+				t.row(when(e.GetAt()), e.GetStage(), e.GetWhat(), e.GetSubject(), e.GetChannel(), timelineWhy(e), e.GetId())
 			}
 			if len(t.rows) == 0 {
 				t.linef("nothing happened to this customer")

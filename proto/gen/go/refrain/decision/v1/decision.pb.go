@@ -174,8 +174,10 @@ type State struct {
 	// The newest version of the profile that came with something that changed this row. A timer reads the profile
 	// beside the log, where it may be older, or not there yet: then it waits.
 	ProfileVersion uint64 `protobuf:"varint,8,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Events that came while the journey they start was still running, in the order they came.
+	Waiting       []*WaitingEntry `protobuf:"bytes,9,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *State) Reset() {
@@ -264,6 +266,114 @@ func (x *State) GetProfileVersion() uint64 {
 	return 0
 }
 
+func (x *State) GetWaiting() []*WaitingEntry {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+// WaitingEntry is an event that starts a journey with reentry: always as soon as the running enrollment has ended.
+// At most 8 wait per journey and key.
+type WaitingEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The journey's name.
+	Journey string `protobuf:"bytes,1,opt,name=journey,proto3" json:"journey,omitempty"`
+	// The value of the journey's key; empty if it has none.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The event's id.
+	Event string `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
+	// The event's type as published.
+	EventType string `protobuf:"bytes,4,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	// The event's properties that the enrollment will keep.
+	Properties []*v1.Property `protobuf:"bytes,5,rep,name=properties,proto3" json:"properties,omitempty"`
+	// When the event came, by the stage's time.
+	Since *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	// The event starts nothing from then on, by the freshness of its definition: the entry is refused.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitingEntry) Reset() {
+	*x = WaitingEntry{}
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitingEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitingEntry) ProtoMessage() {}
+
+func (x *WaitingEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitingEntry.ProtoReflect.Descriptor instead.
+func (*WaitingEntry) Descriptor() ([]byte, []int) {
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *WaitingEntry) GetJourney() string {
+	if x != nil {
+		return x.Journey
+	}
+	return ""
+}
+
+func (x *WaitingEntry) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *WaitingEntry) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *WaitingEntry) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *WaitingEntry) GetProperties() []*v1.Property {
+	if x != nil {
+		return x.Properties
+	}
+	return nil
+}
+
+func (x *WaitingEntry) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *WaitingEntry) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 // Enrollment is one customer in one journey revision.
 type Enrollment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -299,7 +409,7 @@ type Enrollment struct {
 
 func (x *Enrollment) Reset() {
 	*x = Enrollment{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[1]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -311,7 +421,7 @@ func (x *Enrollment) String() string {
 func (*Enrollment) ProtoMessage() {}
 
 func (x *Enrollment) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[1]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -324,7 +434,7 @@ func (x *Enrollment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrollment.ProtoReflect.Descriptor instead.
 func (*Enrollment) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{1}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Enrollment) GetId() string {
@@ -456,7 +566,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[2]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +578,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[2]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +591,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{2}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Proposal) GetId() string {
@@ -595,7 +705,7 @@ type Label struct {
 
 func (x *Label) Reset() {
 	*x = Label{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[3]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +717,7 @@ func (x *Label) String() string {
 func (*Label) ProtoMessage() {}
 
 func (x *Label) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[3]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +730,7 @@ func (x *Label) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Label.ProtoReflect.Descriptor instead.
 func (*Label) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{3}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Label) GetName() string {
@@ -654,7 +764,7 @@ type Cause struct {
 
 func (x *Cause) Reset() {
 	*x = Cause{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[4]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +776,7 @@ func (x *Cause) String() string {
 func (*Cause) ProtoMessage() {}
 
 func (x *Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[4]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +789,7 @@ func (x *Cause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cause.ProtoReflect.Descriptor instead.
 func (*Cause) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{4}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Cause) GetJourney() string {
@@ -723,7 +833,7 @@ type PlacementState struct {
 
 func (x *PlacementState) Reset() {
 	*x = PlacementState{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[5]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +845,7 @@ func (x *PlacementState) String() string {
 func (*PlacementState) ProtoMessage() {}
 
 func (x *PlacementState) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[5]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +858,7 @@ func (x *PlacementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementState.ProtoReflect.Descriptor instead.
 func (*PlacementState) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{5}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PlacementState) GetPlacement() string {
@@ -780,7 +890,7 @@ type EntryMemory struct {
 
 func (x *EntryMemory) Reset() {
 	*x = EntryMemory{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[6]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +902,7 @@ func (x *EntryMemory) String() string {
 func (*EntryMemory) ProtoMessage() {}
 
 func (x *EntryMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[6]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +915,7 @@ func (x *EntryMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryMemory.ProtoReflect.Descriptor instead.
 func (*EntryMemory) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{6}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EntryMemory) GetJourney() string {
@@ -847,6 +957,7 @@ type Fact struct {
 	//	*Fact_ProposalResolved
 	//	*Fact_BasisUpdated
 	//	*Fact_EntryRefused
+	//	*Fact_EntryPostponed
 	Fact          isFact_Fact `protobuf_oneof:"fact"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -854,7 +965,7 @@ type Fact struct {
 
 func (x *Fact) Reset() {
 	*x = Fact{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[7]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +977,7 @@ func (x *Fact) String() string {
 func (*Fact) ProtoMessage() {}
 
 func (x *Fact) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[7]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +990,7 @@ func (x *Fact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fact.ProtoReflect.Descriptor instead.
 func (*Fact) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{7}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Fact) GetFact() isFact_Fact {
@@ -979,6 +1090,15 @@ func (x *Fact) GetEntryRefused() *EntryRefused {
 	return nil
 }
 
+func (x *Fact) GetEntryPostponed() *EntryPostponed {
+	if x != nil {
+		if x, ok := x.Fact.(*Fact_EntryPostponed); ok {
+			return x.EntryPostponed
+		}
+	}
+	return nil
+}
+
 type isFact_Fact interface {
 	isFact_Fact()
 }
@@ -1033,6 +1153,11 @@ type Fact_EntryRefused struct {
 	EntryRefused *EntryRefused `protobuf:"bytes,10,opt,name=entry_refused,json=entryRefused,proto3,oneof"`
 }
 
+type Fact_EntryPostponed struct {
+	// Something will be started once the running enrollment has ended.
+	EntryPostponed *EntryPostponed `protobuf:"bytes,11,opt,name=entry_postponed,json=entryPostponed,proto3,oneof"`
+}
+
 func (*Fact_EnrollmentStarted) isFact_Fact() {}
 
 func (*Fact_StepEntered) isFact_Fact() {}
@@ -1053,6 +1178,8 @@ func (*Fact_BasisUpdated) isFact_Fact() {}
 
 func (*Fact_EntryRefused) isFact_Fact() {}
 
+func (*Fact_EntryPostponed) isFact_Fact() {}
+
 // EnrollmentStarted says that a journey was entered.
 type EnrollmentStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1070,7 +1197,7 @@ type EnrollmentStarted struct {
 
 func (x *EnrollmentStarted) Reset() {
 	*x = EnrollmentStarted{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[8]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1209,7 @@ func (x *EnrollmentStarted) String() string {
 func (*EnrollmentStarted) ProtoMessage() {}
 
 func (x *EnrollmentStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[8]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1222,7 @@ func (x *EnrollmentStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollmentStarted.ProtoReflect.Descriptor instead.
 func (*EnrollmentStarted) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{8}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EnrollmentStarted) GetEnrollment() string {
@@ -1138,14 +1265,19 @@ type StepEntered struct {
 	// The visit.
 	Visit uint32 `protobuf:"varint,4,opt,name=visit,proto3" json:"visit,omitempty"`
 	// With a branch: the index of the case taken, from 0; -1 for none.
-	Branch        int32 `protobuf:"varint,5,opt,name=branch,proto3" json:"branch,omitempty"`
+	Branch int32 `protobuf:"varint,5,opt,name=branch,proto3" json:"branch,omitempty"`
+	// With a wait: when it ends. Fixed when the wait begins.
+	Until *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// With a wait of whole days, weeks, months or years: the IANA zone in which they were counted. Empty for a wait
+	// of hours, minutes and seconds, which is exact.
+	Zone          string `protobuf:"bytes,7,opt,name=zone,proto3" json:"zone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StepEntered) Reset() {
 	*x = StepEntered{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[9]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1289,7 @@ func (x *StepEntered) String() string {
 func (*StepEntered) ProtoMessage() {}
 
 func (x *StepEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[9]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1302,7 @@ func (x *StepEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepEntered.ProtoReflect.Descriptor instead.
 func (*StepEntered) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{9}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StepEntered) GetEnrollment() string {
@@ -1208,6 +1340,20 @@ func (x *StepEntered) GetBranch() int32 {
 	return 0
 }
 
+func (x *StepEntered) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *StepEntered) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
 // EnrollmentEnded says that an enrollment ended.
 type EnrollmentEnded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1225,7 +1371,7 @@ type EnrollmentEnded struct {
 
 func (x *EnrollmentEnded) Reset() {
 	*x = EnrollmentEnded{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[10]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1383,7 @@ func (x *EnrollmentEnded) String() string {
 func (*EnrollmentEnded) ProtoMessage() {}
 
 func (x *EnrollmentEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[10]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1396,7 @@ func (x *EnrollmentEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollmentEnded.ProtoReflect.Descriptor instead.
 func (*EnrollmentEnded) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{10}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EnrollmentEnded) GetEnrollment() string {
@@ -1292,7 +1438,7 @@ type ProposalMade struct {
 
 func (x *ProposalMade) Reset() {
 	*x = ProposalMade{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[11]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1450,7 @@ func (x *ProposalMade) String() string {
 func (*ProposalMade) ProtoMessage() {}
 
 func (x *ProposalMade) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[11]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1463,7 @@ func (x *ProposalMade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalMade.ProtoReflect.Descriptor instead.
 func (*ProposalMade) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{11}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProposalMade) GetProposal() *Proposal {
@@ -1345,7 +1491,7 @@ type DecisionMade struct {
 
 func (x *DecisionMade) Reset() {
 	*x = DecisionMade{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[12]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1503,7 @@ func (x *DecisionMade) String() string {
 func (*DecisionMade) ProtoMessage() {}
 
 func (x *DecisionMade) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[12]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1516,7 @@ func (x *DecisionMade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionMade.ProtoReflect.Descriptor instead.
 func (*DecisionMade) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{12}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DecisionMade) GetId() string {
@@ -1426,7 +1572,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[13]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1584,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[13]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1597,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{13}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Candidate) GetAction() string {
@@ -1531,7 +1677,7 @@ type Score struct {
 
 func (x *Score) Reset() {
 	*x = Score{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[14]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1689,7 @@ func (x *Score) String() string {
 func (*Score) ProtoMessage() {}
 
 func (x *Score) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[14]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1702,7 @@ func (x *Score) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Score.ProtoReflect.Descriptor instead.
 func (*Score) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{14}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Score) GetTotal() float64 {
@@ -1616,7 +1762,7 @@ type DispatchTreatment struct {
 
 func (x *DispatchTreatment) Reset() {
 	*x = DispatchTreatment{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[15]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1774,7 @@ func (x *DispatchTreatment) String() string {
 func (*DispatchTreatment) ProtoMessage() {}
 
 func (x *DispatchTreatment) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[15]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1787,7 @@ func (x *DispatchTreatment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DispatchTreatment.ProtoReflect.Descriptor instead.
 func (*DispatchTreatment) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{15}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DispatchTreatment) GetProposal() *Proposal {
@@ -1682,7 +1828,7 @@ type TreatmentRef struct {
 
 func (x *TreatmentRef) Reset() {
 	*x = TreatmentRef{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[16]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1840,7 @@ func (x *TreatmentRef) String() string {
 func (*TreatmentRef) ProtoMessage() {}
 
 func (x *TreatmentRef) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[16]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1853,7 @@ func (x *TreatmentRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreatmentRef.ProtoReflect.Descriptor instead.
 func (*TreatmentRef) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{16}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TreatmentRef) GetId() string {
@@ -1751,7 +1897,7 @@ type WithdrawProposal struct {
 
 func (x *WithdrawProposal) Reset() {
 	*x = WithdrawProposal{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[17]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1909,7 @@ func (x *WithdrawProposal) String() string {
 func (*WithdrawProposal) ProtoMessage() {}
 
 func (x *WithdrawProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[17]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +1922,7 @@ func (x *WithdrawProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawProposal.ProtoReflect.Descriptor instead.
 func (*WithdrawProposal) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{17}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WithdrawProposal) GetProposal() string {
@@ -1814,7 +1960,7 @@ type ProposalResolved struct {
 
 func (x *ProposalResolved) Reset() {
 	*x = ProposalResolved{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[18]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +1972,7 @@ func (x *ProposalResolved) String() string {
 func (*ProposalResolved) ProtoMessage() {}
 
 func (x *ProposalResolved) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[18]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +1985,7 @@ func (x *ProposalResolved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposalResolved.ProtoReflect.Descriptor instead.
 func (*ProposalResolved) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{18}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ProposalResolved) GetProposal() string {
@@ -1895,7 +2041,7 @@ type BasisUpdated struct {
 
 func (x *BasisUpdated) Reset() {
 	*x = BasisUpdated{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[19]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +2053,7 @@ func (x *BasisUpdated) String() string {
 func (*BasisUpdated) ProtoMessage() {}
 
 func (x *BasisUpdated) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[19]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +2066,7 @@ func (x *BasisUpdated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasisUpdated.ProtoReflect.Descriptor instead.
 func (*BasisUpdated) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{19}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BasisUpdated) GetBasis() *ContactBasis {
@@ -1947,7 +2093,7 @@ type ContactBasis struct {
 
 func (x *ContactBasis) Reset() {
 	*x = ContactBasis{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[20]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2105,7 @@ func (x *ContactBasis) String() string {
 func (*ContactBasis) ProtoMessage() {}
 
 func (x *ContactBasis) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[20]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2118,7 @@ func (x *ContactBasis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContactBasis.ProtoReflect.Descriptor instead.
 func (*ContactBasis) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{20}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ContactBasis) GetConsents() []*v12.ConsentRecord {
@@ -2009,14 +2155,18 @@ type EntryRefused struct {
 	// The journey.
 	Journey string `protobuf:"bytes,1,opt,name=journey,proto3" json:"journey,omitempty"`
 	// Why.
-	Reason        *v11.Reason `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason *v11.Reason `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The key; empty if the journey has none, or if it could not be computed.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// The event's id.
+	Event         string `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EntryRefused) Reset() {
 	*x = EntryRefused{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[21]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2178,7 @@ func (x *EntryRefused) String() string {
 func (*EntryRefused) ProtoMessage() {}
 
 func (x *EntryRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[21]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2191,7 @@ func (x *EntryRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryRefused.ProtoReflect.Descriptor instead.
 func (*EntryRefused) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{21}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EntryRefused) GetJourney() string {
@@ -2052,6 +2202,93 @@ func (x *EntryRefused) GetJourney() string {
 }
 
 func (x *EntryRefused) GetReason() *v11.Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return nil
+}
+
+func (x *EntryRefused) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *EntryRefused) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+// EntryPostponed says that a journey will be entered once the running enrollment has ended.
+type EntryPostponed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The journey.
+	Journey string `protobuf:"bytes,1,opt,name=journey,proto3" json:"journey,omitempty"`
+	// The key.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The event's id.
+	Event string `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
+	// Why not now. Its until is when the event starts nothing any more.
+	Reason        *v11.Reason `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EntryPostponed) Reset() {
+	*x = EntryPostponed{}
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EntryPostponed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EntryPostponed) ProtoMessage() {}
+
+func (x *EntryPostponed) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EntryPostponed.ProtoReflect.Descriptor instead.
+func (*EntryPostponed) Descriptor() ([]byte, []int) {
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *EntryPostponed) GetJourney() string {
+	if x != nil {
+		return x.Journey
+	}
+	return ""
+}
+
+func (x *EntryPostponed) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *EntryPostponed) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *EntryPostponed) GetReason() *v11.Reason {
 	if x != nil {
 		return x.Reason
 	}
@@ -2079,7 +2316,7 @@ type DecisionLogged struct {
 
 func (x *DecisionLogged) Reset() {
 	*x = DecisionLogged{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[22]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2328,7 @@ func (x *DecisionLogged) String() string {
 func (*DecisionLogged) ProtoMessage() {}
 
 func (x *DecisionLogged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[22]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2341,7 @@ func (x *DecisionLogged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionLogged.ProtoReflect.Descriptor instead.
 func (*DecisionLogged) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{22}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DecisionLogged) GetTenant() string {
@@ -2187,7 +2424,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2436,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2449,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{23}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Token) GetTenant() string {
@@ -2317,7 +2554,7 @@ var File_refrain_decision_v1_decision_proto protoreflect.FileDescriptor
 
 const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"\"refrain/decision/v1/decision.proto\x12\x13refrain.decision.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crefrain/event/v1/event.proto\x1a refrain/profile/v1/profile.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xfd\x02\n" +
+	"\"refrain/decision/v1/decision.proto\x12\x13refrain.decision.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crefrain/event/v1/event.proto\x1a refrain/profile/v1/profile.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xba\x03\n" +
 	"\x05State\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcustomer\x18\x02 \x01(\fR\bcustomer\x12A\n" +
@@ -2328,7 +2565,19 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"placements\x12:\n" +
 	"\aentries\x18\x06 \x03(\v2 .refrain.decision.v1.EntryMemoryR\aentries\x12\x16\n" +
 	"\x06closed\x18\a \x01(\bR\x06closed\x12'\n" +
-	"\x0fprofile_version\x18\b \x01(\x04R\x0eprofileVersion\"\xa4\x03\n" +
+	"\x0fprofile_version\x18\b \x01(\x04R\x0eprofileVersion\x12;\n" +
+	"\awaiting\x18\t \x03(\v2!.refrain.decision.v1.WaitingEntryR\awaiting\"\x8f\x02\n" +
+	"\fWaitingEntry\x12\x18\n" +
+	"\ajourney\x18\x01 \x01(\tR\ajourney\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05event\x18\x03 \x01(\tR\x05event\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\x04 \x01(\tR\teventType\x12:\n" +
+	"\n" +
+	"properties\x18\x05 \x03(\v2\x1a.refrain.event.v1.PropertyR\n" +
+	"properties\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xa4\x03\n" +
 	"\n" +
 	"Enrollment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -2381,7 +2630,7 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\vEntryMemory\x12\x18\n" +
 	"\ajourney\x18\x01 \x01(\tR\ajourney\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xae\x06\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xfe\x06\n" +
 	"\x04Fact\x12W\n" +
 	"\x12enrollment_started\x18\x01 \x01(\v2&.refrain.decision.v1.EnrollmentStartedH\x00R\x11enrollmentStarted\x12E\n" +
 	"\fstep_entered\x18\x02 \x01(\v2 .refrain.decision.v1.StepEnteredH\x00R\vstepEntered\x12Q\n" +
@@ -2393,7 +2642,8 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\x11proposal_resolved\x18\b \x01(\v2%.refrain.decision.v1.ProposalResolvedH\x00R\x10proposalResolved\x12H\n" +
 	"\rbasis_updated\x18\t \x01(\v2!.refrain.decision.v1.BasisUpdatedH\x00R\fbasisUpdated\x12H\n" +
 	"\rentry_refused\x18\n" +
-	" \x01(\v2!.refrain.decision.v1.EntryRefusedH\x00R\fentryRefusedB\x06\n" +
+	" \x01(\v2!.refrain.decision.v1.EntryRefusedH\x00R\fentryRefused\x12N\n" +
+	"\x0fentry_postponed\x18\v \x01(\v2#.refrain.decision.v1.EntryPostponedH\x00R\x0eentryPostponedB\x06\n" +
 	"\x04fact\"u\n" +
 	"\x11EnrollmentStarted\x12\x1e\n" +
 	"\n" +
@@ -2401,7 +2651,7 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"enrollment\x12\x18\n" +
 	"\ajourney\x18\x02 \x01(\tR\ajourney\x12\x10\n" +
 	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
-	"\x05event\x18\x04 \x01(\tR\x05event\"\x89\x01\n" +
+	"\x05event\x18\x04 \x01(\tR\x05event\"\xcf\x01\n" +
 	"\vStepEntered\x12\x1e\n" +
 	"\n" +
 	"enrollment\x18\x01 \x01(\tR\n" +
@@ -2409,7 +2659,9 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\ajourney\x18\x02 \x01(\tR\ajourney\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
 	"\x05visit\x18\x04 \x01(\rR\x05visit\x12\x16\n" +
-	"\x06branch\x18\x05 \x01(\x05R\x06branch\"q\n" +
+	"\x06branch\x18\x05 \x01(\x05R\x06branch\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
+	"\x04zone\x18\a \x01(\tR\x04zone\"q\n" +
 	"\x0fEnrollmentEnded\x12\x1e\n" +
 	"\n" +
 	"enrollment\x18\x01 \x01(\tR\n" +
@@ -2475,10 +2727,17 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\bconsents\x18\x01 \x03(\v2!.refrain.profile.v1.ConsentRecordR\bconsents\x12:\n" +
 	"\tendpoints\x18\x02 \x03(\v2\x1c.refrain.profile.v1.EndpointR\tendpoints\x12,\n" +
 	"\x04zone\x18\x03 \x01(\v2\x18.refrain.profile.v1.ZoneR\x04zone\x121\n" +
-	"\x06closed\x18\x04 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06closed\"[\n" +
+	"\x06closed\x18\x04 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06closed\"\x83\x01\n" +
 	"\fEntryRefused\x12\x18\n" +
 	"\ajourney\x18\x01 \x01(\tR\ajourney\x121\n" +
-	"\x06reason\x18\x02 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06reason\"\xe7\x01\n" +
+	"\x06reason\x18\x02 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06reason\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
+	"\x05event\x18\x04 \x01(\tR\x05event\"\x85\x01\n" +
+	"\x0eEntryPostponed\x12\x18\n" +
+	"\ajourney\x18\x01 \x01(\tR\ajourney\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05event\x18\x03 \x01(\tR\x05event\x121\n" +
+	"\x06reason\x18\x04 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06reason\"\xe7\x01\n" +
 	"\x0eDecisionLogged\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcustomer\x18\x02 \x01(\fR\bcustomer\x12=\n" +
@@ -2536,92 +2795,101 @@ func file_refrain_decision_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_decision_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_refrain_decision_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_refrain_decision_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_refrain_decision_v1_decision_proto_goTypes = []any{
 	(ProposalStatus)(0),           // 0: refrain.decision.v1.ProposalStatus
 	(Resolution)(0),               // 1: refrain.decision.v1.Resolution
 	(*State)(nil),                 // 2: refrain.decision.v1.State
-	(*Enrollment)(nil),            // 3: refrain.decision.v1.Enrollment
-	(*Proposal)(nil),              // 4: refrain.decision.v1.Proposal
-	(*Label)(nil),                 // 5: refrain.decision.v1.Label
-	(*Cause)(nil),                 // 6: refrain.decision.v1.Cause
-	(*PlacementState)(nil),        // 7: refrain.decision.v1.PlacementState
-	(*EntryMemory)(nil),           // 8: refrain.decision.v1.EntryMemory
-	(*Fact)(nil),                  // 9: refrain.decision.v1.Fact
-	(*EnrollmentStarted)(nil),     // 10: refrain.decision.v1.EnrollmentStarted
-	(*StepEntered)(nil),           // 11: refrain.decision.v1.StepEntered
-	(*EnrollmentEnded)(nil),       // 12: refrain.decision.v1.EnrollmentEnded
-	(*ProposalMade)(nil),          // 13: refrain.decision.v1.ProposalMade
-	(*DecisionMade)(nil),          // 14: refrain.decision.v1.DecisionMade
-	(*Candidate)(nil),             // 15: refrain.decision.v1.Candidate
-	(*Score)(nil),                 // 16: refrain.decision.v1.Score
-	(*DispatchTreatment)(nil),     // 17: refrain.decision.v1.DispatchTreatment
-	(*TreatmentRef)(nil),          // 18: refrain.decision.v1.TreatmentRef
-	(*WithdrawProposal)(nil),      // 19: refrain.decision.v1.WithdrawProposal
-	(*ProposalResolved)(nil),      // 20: refrain.decision.v1.ProposalResolved
-	(*BasisUpdated)(nil),          // 21: refrain.decision.v1.BasisUpdated
-	(*ContactBasis)(nil),          // 22: refrain.decision.v1.ContactBasis
-	(*EntryRefused)(nil),          // 23: refrain.decision.v1.EntryRefused
-	(*DecisionLogged)(nil),        // 24: refrain.decision.v1.DecisionLogged
-	(*Token)(nil),                 // 25: refrain.decision.v1.Token
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*v1.Property)(nil),           // 27: refrain.event.v1.Property
-	(*v11.Reason)(nil),            // 28: refrain.reason.v1.Reason
-	(*v12.ConsentRecord)(nil),     // 29: refrain.profile.v1.ConsentRecord
-	(*v12.Endpoint)(nil),          // 30: refrain.profile.v1.Endpoint
-	(*v12.Zone)(nil),              // 31: refrain.profile.v1.Zone
+	(*WaitingEntry)(nil),          // 3: refrain.decision.v1.WaitingEntry
+	(*Enrollment)(nil),            // 4: refrain.decision.v1.Enrollment
+	(*Proposal)(nil),              // 5: refrain.decision.v1.Proposal
+	(*Label)(nil),                 // 6: refrain.decision.v1.Label
+	(*Cause)(nil),                 // 7: refrain.decision.v1.Cause
+	(*PlacementState)(nil),        // 8: refrain.decision.v1.PlacementState
+	(*EntryMemory)(nil),           // 9: refrain.decision.v1.EntryMemory
+	(*Fact)(nil),                  // 10: refrain.decision.v1.Fact
+	(*EnrollmentStarted)(nil),     // 11: refrain.decision.v1.EnrollmentStarted
+	(*StepEntered)(nil),           // 12: refrain.decision.v1.StepEntered
+	(*EnrollmentEnded)(nil),       // 13: refrain.decision.v1.EnrollmentEnded
+	(*ProposalMade)(nil),          // 14: refrain.decision.v1.ProposalMade
+	(*DecisionMade)(nil),          // 15: refrain.decision.v1.DecisionMade
+	(*Candidate)(nil),             // 16: refrain.decision.v1.Candidate
+	(*Score)(nil),                 // 17: refrain.decision.v1.Score
+	(*DispatchTreatment)(nil),     // 18: refrain.decision.v1.DispatchTreatment
+	(*TreatmentRef)(nil),          // 19: refrain.decision.v1.TreatmentRef
+	(*WithdrawProposal)(nil),      // 20: refrain.decision.v1.WithdrawProposal
+	(*ProposalResolved)(nil),      // 21: refrain.decision.v1.ProposalResolved
+	(*BasisUpdated)(nil),          // 22: refrain.decision.v1.BasisUpdated
+	(*ContactBasis)(nil),          // 23: refrain.decision.v1.ContactBasis
+	(*EntryRefused)(nil),          // 24: refrain.decision.v1.EntryRefused
+	(*EntryPostponed)(nil),        // 25: refrain.decision.v1.EntryPostponed
+	(*DecisionLogged)(nil),        // 26: refrain.decision.v1.DecisionLogged
+	(*Token)(nil),                 // 27: refrain.decision.v1.Token
+	(*v1.Property)(nil),           // 28: refrain.event.v1.Property
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*v11.Reason)(nil),            // 30: refrain.reason.v1.Reason
+	(*v12.ConsentRecord)(nil),     // 31: refrain.profile.v1.ConsentRecord
+	(*v12.Endpoint)(nil),          // 32: refrain.profile.v1.Endpoint
+	(*v12.Zone)(nil),              // 33: refrain.profile.v1.Zone
 }
 var file_refrain_decision_v1_decision_proto_depIdxs = []int32{
-	3,  // 0: refrain.decision.v1.State.enrollments:type_name -> refrain.decision.v1.Enrollment
-	4,  // 1: refrain.decision.v1.State.proposals:type_name -> refrain.decision.v1.Proposal
-	7,  // 2: refrain.decision.v1.State.placements:type_name -> refrain.decision.v1.PlacementState
-	8,  // 3: refrain.decision.v1.State.entries:type_name -> refrain.decision.v1.EntryMemory
-	26, // 4: refrain.decision.v1.Enrollment.entered_at:type_name -> google.protobuf.Timestamp
-	26, // 5: refrain.decision.v1.Enrollment.wake_at:type_name -> google.protobuf.Timestamp
-	27, // 6: refrain.decision.v1.Enrollment.event:type_name -> refrain.event.v1.Property
-	5,  // 7: refrain.decision.v1.Proposal.labels:type_name -> refrain.decision.v1.Label
-	26, // 8: refrain.decision.v1.Proposal.valid_from:type_name -> google.protobuf.Timestamp
-	26, // 9: refrain.decision.v1.Proposal.valid_until:type_name -> google.protobuf.Timestamp
-	6,  // 10: refrain.decision.v1.Proposal.cause:type_name -> refrain.decision.v1.Cause
-	0,  // 11: refrain.decision.v1.Proposal.status:type_name -> refrain.decision.v1.ProposalStatus
-	26, // 12: refrain.decision.v1.Proposal.made_at:type_name -> google.protobuf.Timestamp
-	27, // 13: refrain.decision.v1.Proposal.context:type_name -> refrain.event.v1.Property
-	26, // 14: refrain.decision.v1.Proposal.superseded_at:type_name -> google.protobuf.Timestamp
-	26, // 15: refrain.decision.v1.PlacementState.closes_at:type_name -> google.protobuf.Timestamp
-	26, // 16: refrain.decision.v1.EntryMemory.at:type_name -> google.protobuf.Timestamp
-	10, // 17: refrain.decision.v1.Fact.enrollment_started:type_name -> refrain.decision.v1.EnrollmentStarted
-	11, // 18: refrain.decision.v1.Fact.step_entered:type_name -> refrain.decision.v1.StepEntered
-	12, // 19: refrain.decision.v1.Fact.enrollment_ended:type_name -> refrain.decision.v1.EnrollmentEnded
-	13, // 20: refrain.decision.v1.Fact.proposal_made:type_name -> refrain.decision.v1.ProposalMade
-	14, // 21: refrain.decision.v1.Fact.decision_made:type_name -> refrain.decision.v1.DecisionMade
-	17, // 22: refrain.decision.v1.Fact.dispatch_treatment:type_name -> refrain.decision.v1.DispatchTreatment
-	19, // 23: refrain.decision.v1.Fact.withdraw_proposal:type_name -> refrain.decision.v1.WithdrawProposal
-	20, // 24: refrain.decision.v1.Fact.proposal_resolved:type_name -> refrain.decision.v1.ProposalResolved
-	21, // 25: refrain.decision.v1.Fact.basis_updated:type_name -> refrain.decision.v1.BasisUpdated
-	23, // 26: refrain.decision.v1.Fact.entry_refused:type_name -> refrain.decision.v1.EntryRefused
-	4,  // 27: refrain.decision.v1.ProposalMade.proposal:type_name -> refrain.decision.v1.Proposal
-	15, // 28: refrain.decision.v1.DecisionMade.candidates:type_name -> refrain.decision.v1.Candidate
-	16, // 29: refrain.decision.v1.Candidate.score:type_name -> refrain.decision.v1.Score
-	28, // 30: refrain.decision.v1.Candidate.reasons:type_name -> refrain.reason.v1.Reason
-	4,  // 31: refrain.decision.v1.DispatchTreatment.proposal:type_name -> refrain.decision.v1.Proposal
-	18, // 32: refrain.decision.v1.DispatchTreatment.treatments:type_name -> refrain.decision.v1.TreatmentRef
-	28, // 33: refrain.decision.v1.WithdrawProposal.reason:type_name -> refrain.reason.v1.Reason
-	1,  // 34: refrain.decision.v1.ProposalResolved.resolution:type_name -> refrain.decision.v1.Resolution
-	28, // 35: refrain.decision.v1.ProposalResolved.reasons:type_name -> refrain.reason.v1.Reason
-	22, // 36: refrain.decision.v1.BasisUpdated.basis:type_name -> refrain.decision.v1.ContactBasis
-	29, // 37: refrain.decision.v1.ContactBasis.consents:type_name -> refrain.profile.v1.ConsentRecord
-	30, // 38: refrain.decision.v1.ContactBasis.endpoints:type_name -> refrain.profile.v1.Endpoint
-	31, // 39: refrain.decision.v1.ContactBasis.zone:type_name -> refrain.profile.v1.Zone
-	28, // 40: refrain.decision.v1.ContactBasis.closed:type_name -> refrain.reason.v1.Reason
-	28, // 41: refrain.decision.v1.EntryRefused.reason:type_name -> refrain.reason.v1.Reason
-	14, // 42: refrain.decision.v1.DecisionLogged.decision:type_name -> refrain.decision.v1.DecisionMade
-	26, // 43: refrain.decision.v1.DecisionLogged.at:type_name -> google.protobuf.Timestamp
-	26, // 44: refrain.decision.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	4,  // 0: refrain.decision.v1.State.enrollments:type_name -> refrain.decision.v1.Enrollment
+	5,  // 1: refrain.decision.v1.State.proposals:type_name -> refrain.decision.v1.Proposal
+	8,  // 2: refrain.decision.v1.State.placements:type_name -> refrain.decision.v1.PlacementState
+	9,  // 3: refrain.decision.v1.State.entries:type_name -> refrain.decision.v1.EntryMemory
+	3,  // 4: refrain.decision.v1.State.waiting:type_name -> refrain.decision.v1.WaitingEntry
+	28, // 5: refrain.decision.v1.WaitingEntry.properties:type_name -> refrain.event.v1.Property
+	29, // 6: refrain.decision.v1.WaitingEntry.since:type_name -> google.protobuf.Timestamp
+	29, // 7: refrain.decision.v1.WaitingEntry.until:type_name -> google.protobuf.Timestamp
+	29, // 8: refrain.decision.v1.Enrollment.entered_at:type_name -> google.protobuf.Timestamp
+	29, // 9: refrain.decision.v1.Enrollment.wake_at:type_name -> google.protobuf.Timestamp
+	28, // 10: refrain.decision.v1.Enrollment.event:type_name -> refrain.event.v1.Property
+	6,  // 11: refrain.decision.v1.Proposal.labels:type_name -> refrain.decision.v1.Label
+	29, // 12: refrain.decision.v1.Proposal.valid_from:type_name -> google.protobuf.Timestamp
+	29, // 13: refrain.decision.v1.Proposal.valid_until:type_name -> google.protobuf.Timestamp
+	7,  // 14: refrain.decision.v1.Proposal.cause:type_name -> refrain.decision.v1.Cause
+	0,  // 15: refrain.decision.v1.Proposal.status:type_name -> refrain.decision.v1.ProposalStatus
+	29, // 16: refrain.decision.v1.Proposal.made_at:type_name -> google.protobuf.Timestamp
+	28, // 17: refrain.decision.v1.Proposal.context:type_name -> refrain.event.v1.Property
+	29, // 18: refrain.decision.v1.Proposal.superseded_at:type_name -> google.protobuf.Timestamp
+	29, // 19: refrain.decision.v1.PlacementState.closes_at:type_name -> google.protobuf.Timestamp
+	29, // 20: refrain.decision.v1.EntryMemory.at:type_name -> google.protobuf.Timestamp
+	11, // 21: refrain.decision.v1.Fact.enrollment_started:type_name -> refrain.decision.v1.EnrollmentStarted
+	12, // 22: refrain.decision.v1.Fact.step_entered:type_name -> refrain.decision.v1.StepEntered
+	13, // 23: refrain.decision.v1.Fact.enrollment_ended:type_name -> refrain.decision.v1.EnrollmentEnded
+	14, // 24: refrain.decision.v1.Fact.proposal_made:type_name -> refrain.decision.v1.ProposalMade
+	15, // 25: refrain.decision.v1.Fact.decision_made:type_name -> refrain.decision.v1.DecisionMade
+	18, // 26: refrain.decision.v1.Fact.dispatch_treatment:type_name -> refrain.decision.v1.DispatchTreatment
+	20, // 27: refrain.decision.v1.Fact.withdraw_proposal:type_name -> refrain.decision.v1.WithdrawProposal
+	21, // 28: refrain.decision.v1.Fact.proposal_resolved:type_name -> refrain.decision.v1.ProposalResolved
+	22, // 29: refrain.decision.v1.Fact.basis_updated:type_name -> refrain.decision.v1.BasisUpdated
+	24, // 30: refrain.decision.v1.Fact.entry_refused:type_name -> refrain.decision.v1.EntryRefused
+	25, // 31: refrain.decision.v1.Fact.entry_postponed:type_name -> refrain.decision.v1.EntryPostponed
+	29, // 32: refrain.decision.v1.StepEntered.until:type_name -> google.protobuf.Timestamp
+	5,  // 33: refrain.decision.v1.ProposalMade.proposal:type_name -> refrain.decision.v1.Proposal
+	16, // 34: refrain.decision.v1.DecisionMade.candidates:type_name -> refrain.decision.v1.Candidate
+	17, // 35: refrain.decision.v1.Candidate.score:type_name -> refrain.decision.v1.Score
+	30, // 36: refrain.decision.v1.Candidate.reasons:type_name -> refrain.reason.v1.Reason
+	5,  // 37: refrain.decision.v1.DispatchTreatment.proposal:type_name -> refrain.decision.v1.Proposal
+	19, // 38: refrain.decision.v1.DispatchTreatment.treatments:type_name -> refrain.decision.v1.TreatmentRef
+	30, // 39: refrain.decision.v1.WithdrawProposal.reason:type_name -> refrain.reason.v1.Reason
+	1,  // 40: refrain.decision.v1.ProposalResolved.resolution:type_name -> refrain.decision.v1.Resolution
+	30, // 41: refrain.decision.v1.ProposalResolved.reasons:type_name -> refrain.reason.v1.Reason
+	23, // 42: refrain.decision.v1.BasisUpdated.basis:type_name -> refrain.decision.v1.ContactBasis
+	31, // 43: refrain.decision.v1.ContactBasis.consents:type_name -> refrain.profile.v1.ConsentRecord
+	32, // 44: refrain.decision.v1.ContactBasis.endpoints:type_name -> refrain.profile.v1.Endpoint
+	33, // 45: refrain.decision.v1.ContactBasis.zone:type_name -> refrain.profile.v1.Zone
+	30, // 46: refrain.decision.v1.ContactBasis.closed:type_name -> refrain.reason.v1.Reason
+	30, // 47: refrain.decision.v1.EntryRefused.reason:type_name -> refrain.reason.v1.Reason
+	30, // 48: refrain.decision.v1.EntryPostponed.reason:type_name -> refrain.reason.v1.Reason
+	15, // 49: refrain.decision.v1.DecisionLogged.decision:type_name -> refrain.decision.v1.DecisionMade
+	29, // 50: refrain.decision.v1.DecisionLogged.at:type_name -> google.protobuf.Timestamp
+	29, // 51: refrain.decision.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_refrain_decision_v1_decision_proto_init() }
@@ -2629,7 +2897,7 @@ func file_refrain_decision_v1_decision_proto_init() {
 	if File_refrain_decision_v1_decision_proto != nil {
 		return
 	}
-	file_refrain_decision_v1_decision_proto_msgTypes[7].OneofWrappers = []any{
+	file_refrain_decision_v1_decision_proto_msgTypes[8].OneofWrappers = []any{
 		(*Fact_EnrollmentStarted)(nil),
 		(*Fact_StepEntered)(nil),
 		(*Fact_EnrollmentEnded)(nil),
@@ -2640,6 +2908,7 @@ func file_refrain_decision_v1_decision_proto_init() {
 		(*Fact_ProposalResolved)(nil),
 		(*Fact_BasisUpdated)(nil),
 		(*Fact_EntryRefused)(nil),
+		(*Fact_EntryPostponed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2647,7 +2916,7 @@ func file_refrain_decision_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_decision_v1_decision_proto_rawDesc), len(file_refrain_decision_v1_decision_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

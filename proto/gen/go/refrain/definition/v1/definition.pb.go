@@ -159,9 +159,11 @@ type Workspace struct {
 	// The IANA zone for customers whose own is unknown; used as a fallback only where a policy says so.
 	DefaultZone string `protobuf:"bytes,2,opt,name=default_zone,json=defaultZone,proto3" json:"default_zone,omitempty"`
 	// The jurisdiction, for policy packs.
-	Jurisdiction  string `protobuf:"bytes,3,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Jurisdiction string `protobuf:"bytes,3,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
+	// How many enrollments of one customer run at once; one more entry is refused (ENROLLMENT_LIMIT). Default 256.
+	MaxEnrollments uint32 `protobuf:"varint,4,opt,name=max_enrollments,json=maxEnrollments,proto3" json:"max_enrollments,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Workspace) Reset() {
@@ -213,6 +215,13 @@ func (x *Workspace) GetJurisdiction() string {
 		return x.Jurisdiction
 	}
 	return ""
+}
+
+func (x *Workspace) GetMaxEnrollments() uint32 {
+	if x != nil {
+		return x.MaxEnrollments
+	}
+	return 0
 }
 
 // EventType declares an event type (kind: Event). Undeclared types are accepted as dynamic, with a warning.
@@ -1013,7 +1022,8 @@ func (x *Takes) GetChannel() []string {
 // Losers says how long a loser stays proposed.
 type Losers struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// After this without being chosen it is superseded; default PT0S.
+	// After this without being chosen it is superseded; default PT0S. It competes again when another proposal comes,
+	// when the chosen one is blocked, and when all that was chosen is resolved.
 	Wait          string `protobuf:"bytes,1,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1063,7 +1073,8 @@ type Journey struct {
 	Entry *Entry `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
 	// CEL over event: parallel enrollments by this key. Empty: one per customer.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// never, always, or "after P30D" since the last entry; default never.
+	// never, always, or "after P30D" since the last entry; default never. With always an event that comes while the
+	// journey is running waits for its end, as long as it is fresh; else it is refused.
 	Reentry string `protobuf:"bytes,3,opt,name=reentry,proto3" json:"reentry,omitempty"`
 	// What ends it early; all are checked on every event, before entries.
 	Exit []*Exit `protobuf:"bytes,4,rep,name=exit,proto3" json:"exit,omitempty"`
@@ -1266,7 +1277,8 @@ type Step struct {
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// With action: how long the proposal is valid; default P7D.
 	Until string `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
-	// Wait this long (P1DT2H).
+	// Wait this long. Whole days, weeks, months and years (P1D) are counted in the customer's time zone as known when
+	// the wait begins (unknown: the workspace's), hours and below (PT24H) are exact.
 	Wait string `protobuf:"bytes,4,opt,name=wait,proto3" json:"wait,omitempty"`
 	// Take the first case that holds.
 	Branch        []*Case `protobuf:"bytes,5,rep,name=branch,proto3" json:"branch,omitempty"`
@@ -2250,11 +2262,12 @@ const file_refrain_definition_v1_definition_proto_rawDesc = "" +
 	"\x06labels\x18\x02 \x03(\v2+.refrain.definition.v1.Metadata.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"j\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +
 	"\tWorkspace\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12!\n" +
 	"\fdefault_zone\x18\x02 \x01(\tR\vdefaultZone\x12\"\n" +
-	"\fjurisdiction\x18\x03 \x01(\tR\fjurisdiction\"\xce\x01\n" +
+	"\fjurisdiction\x18\x03 \x01(\tR\fjurisdiction\x121\n" +
+	"\x0fmax_enrollments\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x80\bR\x0emaxEnrollments\"\xce\x01\n" +
 	"\tEventType\x12P\n" +
 	"\n" +
 	"properties\x18\x01 \x03(\v20.refrain.definition.v1.EventType.PropertiesEntryR\n" +

@@ -53,6 +53,7 @@ func (m *Workspace) CloneVT() *Workspace {
 	r.Tenant = m.Tenant
 	r.DefaultZone = m.DefaultZone
 	r.Jurisdiction = m.Jurisdiction
+	r.MaxEnrollments = m.MaxEnrollments
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -815,6 +816,9 @@ func (this *Workspace) EqualVT(that *Workspace) bool {
 		return false
 	}
 	if this.Jurisdiction != that.Jurisdiction {
+		return false
+	}
+	if this.MaxEnrollments != that.MaxEnrollments {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2134,6 +2138,11 @@ func (m *Workspace) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.MaxEnrollments != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MaxEnrollments))
+		i--
+		dAtA[i] = 0x20
 	}
 	if len(m.Jurisdiction) > 0 {
 		i -= len(m.Jurisdiction)
@@ -4126,6 +4135,9 @@ func (m *Workspace) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.MaxEnrollments != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.MaxEnrollments))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5323,6 +5335,25 @@ func (m *Workspace) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Jurisdiction = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MaxEnrollments", wireType)
+			}
+			m.MaxEnrollments = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.MaxEnrollments |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

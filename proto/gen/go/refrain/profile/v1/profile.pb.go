@@ -2465,7 +2465,11 @@ type TimelineEntry struct {
 	// The id to explain: an event's, a proposal's, a decision's (hex).
 	Id string `protobuf:"bytes,7,opt,name=id,proto3" json:"id,omitempty"`
 	// The input's own time, if it was late, or if it claimed a time after its arrival.
-	OccurredAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	// With a wait: when it ends.
+	Until *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=until,proto3" json:"until,omitempty"`
+	// With a wait of whole days: the IANA zone in which they were counted. Empty for an exact wait.
+	Zone          string `protobuf:"bytes,10,opt,name=zone,proto3" json:"zone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2554,6 +2558,20 @@ func (x *TimelineEntry) GetOccurredAt() *timestamppb.Timestamp {
 		return x.OccurredAt
 	}
 	return nil
+}
+
+func (x *TimelineEntry) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *TimelineEntry) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
 }
 
 var File_refrain_profile_v1_profile_proto protoreflect.FileDescriptor
@@ -2749,7 +2767,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x06member\x18\x03 \x01(\fR\x06member\x122\n" +
 	"\x06traits\x18\x04 \x03(\v2\x1a.refrain.event.v1.PropertyR\x06traits\x12\x14\n" +
 	"\x05cause\x18\x05 \x01(\tR\x05cause\x12*\n" +
-	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x9b\x02\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xe1\x02\n" +
 	"\rTimelineEntry\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x12\n" +
@@ -2759,7 +2777,10 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\areasons\x18\x06 \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\x12\x0e\n" +
 	"\x02id\x18\a \x01(\tR\x02id\x12;\n" +
 	"\voccurred_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"occurredAt*i\n" +
+	"occurredAt\x120\n" +
+	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
+	"\x04zone\x18\n" +
+	" \x01(\tR\x04zone*i\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCLASS_CUSTOMER\x10\x01\x12\x0f\n" +
@@ -2894,11 +2915,12 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	30, // 68: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
 	34, // 69: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
 	30, // 70: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	30, // 71: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }

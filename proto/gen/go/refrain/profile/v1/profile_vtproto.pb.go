@@ -970,6 +970,8 @@ func (m *TimelineEntry) CloneVT() *TimelineEntry {
 	r.Channel = m.Channel
 	r.Id = m.Id
 	r.OccurredAt = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.OccurredAt).CloneVT())
+	r.Until = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.Until).CloneVT())
+	r.Zone = m.Zone
 	if rhs := m.Reasons; rhs != nil {
 		tmpContainer := make([]*v11.Reason, len(rhs))
 		for k, v := range rhs {
@@ -2479,6 +2481,12 @@ func (this *TimelineEntry) EqualVT(that *TimelineEntry) bool {
 		return false
 	}
 	if !(*timestamppb1.Timestamp)(this.OccurredAt).EqualVT((*timestamppb1.Timestamp)(that.OccurredAt)) {
+		return false
+	}
+	if !(*timestamppb1.Timestamp)(this.Until).EqualVT((*timestamppb1.Timestamp)(that.Until)) {
+		return false
+	}
+	if this.Zone != that.Zone {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -4921,6 +4929,23 @@ func (m *TimelineEntry) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.Zone) > 0 {
+		i -= len(m.Zone)
+		copy(dAtA[i:], m.Zone)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Zone)))
+		i--
+		dAtA[i] = 0x52
+	}
+	if m.Until != nil {
+		size, err := (*timestamppb1.Timestamp)(m.Until).MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x4a
+	}
 	if m.OccurredAt != nil {
 		size, err := (*timestamppb1.Timestamp)(m.OccurredAt).MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -6080,6 +6105,14 @@ func (m *TimelineEntry) SizeVT() (n int) {
 	}
 	if m.OccurredAt != nil {
 		l = (*timestamppb1.Timestamp)(m.OccurredAt).SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Until != nil {
+		l = (*timestamppb1.Timestamp)(m.Until).SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.Zone)
+	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
@@ -12269,6 +12302,74 @@ func (m *TimelineEntry) UnmarshalVT(dAtA []byte) error {
 			if err := (*timestamppb1.Timestamp)(m.OccurredAt).UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
+			iNdEx = postIndex
+		case 9:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Until", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Until == nil {
+				m.Until = &timestamppb.Timestamp{}
+			}
+			if err := (*timestamppb1.Timestamp)(m.Until).UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 10:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Zone", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Zone = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex

@@ -159,6 +159,12 @@ const (
 	Code_CODE_SUPERSEDED Code = 112
 	// The proposal's validity ended before a placement took it.
 	Code_CODE_PROPOSAL_EXPIRED Code = 113
+	// The customer is in the journey already.
+	Code_CODE_ALREADY_ENROLLED Code = 120
+	// The journey's re-entry rule does not allow another entry, or not yet.
+	Code_CODE_REENTRY Code = 121
+	// The customer has as many running enrollments as the workspace or the state allows.
+	Code_CODE_ENROLLMENT_LIMIT Code = 122
 )
 
 // Enum value maps for Code.
@@ -228,6 +234,9 @@ var (
 		111: "CODE_IDENTITY_LINKED",
 		112: "CODE_SUPERSEDED",
 		113: "CODE_PROPOSAL_EXPIRED",
+		120: "CODE_ALREADY_ENROLLED",
+		121: "CODE_REENTRY",
+		122: "CODE_ENROLLMENT_LIMIT",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":            0,
@@ -294,6 +303,9 @@ var (
 		"CODE_IDENTITY_LINKED":        111,
 		"CODE_SUPERSEDED":             112,
 		"CODE_PROPOSAL_EXPIRED":       113,
+		"CODE_ALREADY_ENROLLED":       120,
+		"CODE_REENTRY":                121,
+		"CODE_ENROLLMENT_LIMIT":       122,
 	}
 )
 
@@ -429,7 +441,7 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x120\n" +
 	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
 	"\bevidence\x18\x05 \x03(\tR\bevidence\x12\x16\n" +
-	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\xf9\v\n" +
+	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\xc1\f\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CODE_NO_ENDPOINT\x10\x01\x12\x19\n" +
@@ -495,7 +507,10 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\x0eCODE_WITHDRAWN\x10n\x12\x18\n" +
 	"\x14CODE_IDENTITY_LINKED\x10o\x12\x13\n" +
 	"\x0fCODE_SUPERSEDED\x10p\x12\x19\n" +
-	"\x15CODE_PROPOSAL_EXPIRED\x10qB\xbf\x01\n" +
+	"\x15CODE_PROPOSAL_EXPIRED\x10q\x12\x19\n" +
+	"\x15CODE_ALREADY_ENROLLED\x10x\x12\x10\n" +
+	"\fCODE_REENTRY\x10y\x12\x19\n" +
+	"\x15CODE_ENROLLMENT_LIMIT\x10zB\xbf\x01\n" +
 	"\x15com.refrain.reason.v1B\vReasonProtoP\x01Z3refrain.dev/proto/gen/go/refrain/reason/v1;reasonv1\xa2\x02\x03RRX\xaa\x02\x11Refrain.Reason.V1\xca\x02\x11Refrain\\Reason\\V1\xe2\x02\x1dRefrain\\Reason\\V1\\GPBMetadata\xea\x02\x13Refrain::Reason::V1b\x06proto3"
 
 var (
