@@ -344,7 +344,7 @@ func (s *memStream) store(msg Message, header int, now time.Time) (uint64, error
 	if header > 0 {
 		s.headers[msg.Sequence] = header
 	}
-	if s.cfg.MaxBytes > 0 && s.bytes+s.size(msg) > uint64(s.cfg.MaxBytes) {
+	if !s.room(msg) {
 		delete(s.headers, msg.Sequence)
 		return 0, fault.As(fault.Unavailable, ErrFull)
 	}
@@ -355,7 +355,27 @@ func (s *memStream) store(msg Message, header int, now time.Time) (uint64, error
 	for _, t := range s.tails[msg.Subject] {
 		signal(t.wake)
 	}
+	s.shrink()
 	return msg.Sequence, nil
+}
+
+// room says whether a message may be stored. A stream that drops its oldest messages takes everything.
+func (s *memStream) room(msg Message) bool {
+	return !s.cfg.DiscardNew || s.cfg.MaxBytes <= 0 || s.bytes+s.size(msg) <= uint64(s.cfg.MaxBytes)
+}
+
+// shrink drops the oldest messages of a stream that does so, until it is no larger than it may be.
+func (s *memStream) shrink() {
+	if s.cfg.DiscardNew || s.cfg.MaxBytes <= 0 {
+		return
+	}
+	left, last := s.bytes, uint64(0)
+	for n := 0; left > uint64(s.cfg.MaxBytes); n++ { //nolint:gosec // not negative
+		left, last = left-s.size(s.messages[n]), s.messages[n].Sequence
+	}
+	if last > 0 {
+		s.drop(func(m Message) bool { return m.Sequence <= last })
+	}
 }
 
 func (s *memStream) drop(gone func(Message) bool) {

@@ -21,7 +21,7 @@ type StreamConfig struct {
 	Subjects []string
 	// Replicas is 1 or 3.
 	Replicas int
-	// MaxBytes bounds the stream; a full stream refuses, it never discards.
+	// MaxBytes bounds the stream. A full stream refuses, unless it drops its oldest messages instead.
 	MaxBytes int64
 	// MaxMessage bounds one message.
 	MaxMessage int32
@@ -29,7 +29,8 @@ type StreamConfig struct {
 	MaxAge time.Duration
 	// MaxPerSubject must be zero, for the same reason.
 	MaxPerSubject int64
-	// DiscardNew must be true.
+	// DiscardNew must be true, but for streams that no reader reads back: these drop their oldest messages, and
+	// are never full.
 	DiscardNew bool
 	// DenyDelete must be true.
 	DenyDelete bool
@@ -44,17 +45,27 @@ type StreamConfig struct {
 // DefaultMaxBytes is how much a stream may hold unless told otherwise.
 const DefaultMaxBytes = 8 << 30
 
+// sideShare is the part of a stream's size that a stream has which no reader reads back.
+const sideShare = 8
+
+// sideBytes is the size of such a stream beside streams of maxBytes: an eighth, and room for a few of the greatest
+// messages.
+func sideBytes(maxBytes int64) int64 { return min(maxBytes, max(maxBytes/sideShare, 8*MaxMessage)) }
+
 // family is a group of streams with one name and its subject prefixes.
 type family struct {
 	name     string
 	prefixes []string
 	chain    bool
+	// aside says that no reader reads it back: it drops its oldest messages, is smaller, and stops nothing.
+	aside bool
 }
 
 func families() []family {
 	boxes := family{name: "BOXES"}
 	redrive := family{name: "REDRIVE"}
-	dead := family{name: "DEADLETTERS", prefixes: []string{DeadLetters("ingest")}}
+	dead := family{name: "DEADLETTERS"}
+	refused := family{name: "REFUSED", prefixes: []string{DeadLetters("ingest")}, aside: true}
 	lanes := family{name: "EVENTS"}
 	for _, lane := range Lanes() {
 		lanes.prefixes = append(lanes.prefixes, Lane(lane))
@@ -67,18 +78,35 @@ func families() []family {
 		redrive.prefixes = append(redrive.prefixes, Redrive(s.Name))
 		dead.prefixes = append(dead.prefixes, DeadLetters(s.Name))
 	}
-	return append(all, boxes, redrive, family{name: "DECISIONS", prefixes: []string{DecisionLog}}, dead)
+	return append(all, boxes, redrive, family{name: "DECISIONS", prefixes: []string{DecisionLog}, aside: true}, dead, refused)
 }
 
-// StreamConfigs lists the streams of a generation, each holding at most maxBytes. Partition p of a family is in
-// its stream p mod S.
+// Coupled lists the subjects, one for each stream, of the streams that stop something when they are full: all but
+// those that drop their oldest messages.
+func (g Generation) Coupled() []string {
+	var out []string
+	for _, f := range families() {
+		for s := range g.Streams {
+			if !f.aside {
+				out = append(out, Subject(f.prefixes[0], s))
+			}
+		}
+	}
+	return out
+}
+
+// StreamConfigs lists the streams of a generation, each holding at most maxBytes, or a part of it where no reader
+// reads it back. Partition p of a family is in its stream p mod S.
 func (g Generation) StreamConfigs(maxBytes int64) []StreamConfig {
 	var all []StreamConfig
 	for _, f := range families() {
 		for s := range g.Streams {
 			c := StreamConfig{
 				Name: fmt.Sprintf("%s-g%d-%d", f.name, g.Number, s), Replicas: g.Replicas,
-				MaxBytes: maxBytes, MaxMessage: MaxMessage, DiscardNew: true, DenyDelete: true, File: true,
+				MaxBytes: maxBytes, MaxMessage: MaxMessage, DiscardNew: !f.aside, DenyDelete: true, File: true,
+			}
+			if f.aside {
+				c.MaxBytes = sideBytes(maxBytes)
 			}
 			for p := s; p < g.Partitions; p += g.Streams {
 				for _, prefix := range f.prefixes {

@@ -166,6 +166,39 @@ func fullStream(t *testing.T, s suite) {
 	}
 }
 
+// sideStream: what no reader reads back drops its oldest messages and is never full.
+func sideStream(t *testing.T, s suite) {
+	b := provisioned(t, s)
+	u, err := b.Usage(t.Context(), "dcn.1")
+	if err != nil || u.MaxBytes == 0 || u.MaxBytes > maxBytes {
+		t.Fatalf("usage of an empty stream: %+v, %v", u, err)
+	}
+	data := make([]byte, u.MaxBytes/16)
+	const published = 40
+	for n := range published {
+		if _, err := b.Publish(t.Context(), log.Subject("dcn", 1+n%2*2), data); err != nil {
+			t.Fatalf("publish %d: %v", n, err)
+		}
+	}
+	u, err = b.Usage(t.Context(), "dcn.3")
+	if err != nil || u.Bytes > u.MaxBytes || u.LastSequence != published || u.Messages < 10 || u.Messages > 16 {
+		t.Fatalf("usage after %d messages of a sixteenth: %+v, %v", published, u, err)
+	}
+	first, err := b.Next(t.Context(), "dcn.1", 0)
+	if err != nil || first.Sequence < published-u.Messages {
+		t.Fatalf("the first that is there: %d, %v", first.Sequence, err)
+	}
+	if got := last(t, b, "dcn.3").Sequence; got != published {
+		t.Fatalf("the last that is there: got %d, want %d", got, published)
+	}
+	if _, err := b.Publish(t.Context(), "dlq.ingest.0", data); err != nil {
+		t.Fatalf("publish what was refused: %v", err)
+	}
+	if u, err := b.Usage(t.Context(), "dlq.profile.0"); err != nil || u.Messages != 0 {
+		t.Fatalf("what ingest refused stands with what the stages gave up: %+v, %v", u, err)
+	}
+}
+
 func tooLarge(t *testing.T, s suite) {
 	b := provisioned(t, s)
 	if _, err := b.Publish(t.Context(), "evt.live.1", make([]byte, log.MaxMessage+1)); fault.Of(err) != fault.Invalid {

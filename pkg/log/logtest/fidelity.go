@@ -68,11 +68,12 @@ const (
 
 func fidelityStreams() []log.StreamConfig {
 	base := log.StreamConfig{Replicas: 1, MaxBytes: roomy, MaxMessage: 2000, DiscardNew: true, DenyDelete: true, File: true}
-	chains, lanes, extra := base, base, base
+	chains, lanes, extra, side := base, base, base, base
 	chains.Name, chains.Subjects, chains.MaxBytes = "CHAINS", []string{"prf.0", "prf.1"}, narrow
 	lanes.Name, lanes.Subjects, lanes.MaxMessage = "LANES", []string{"evt.bulk.*", "evt.live.*"}, smallest
 	extra.Name, extra.Subjects = "EXTRA", []string{"box.profile.*"}
-	return []log.StreamConfig{chains, lanes, extra}
+	side.Name, side.Subjects, side.MaxBytes, side.DiscardNew = "SIDE", []string{"dcn.*"}, narrow, false
+	return []log.StreamConfig{chains, lanes, extra, side}
 }
 
 func (f *fidelity) prepare() {
@@ -159,7 +160,7 @@ func oneOf[T any](rt *rapid.T, what string, all ...T) T {
 func (f *fidelity) subject() string {
 	return oneOf(f.rt, "subject",
 		"prf.0", "prf.0", "prf.0", "prf.1", "prf.1", "evt.live.0", "evt.live.0", "evt.live.0", "evt.live.1", "evt.bulk.0",
-		"evt.bulk.0", "box.profile.0", "box.profile.0", "nowhere.0", oneOf(f.rt, "odd", "evt.live.*", "evt.live.>", "", "a b.0"))
+		"evt.bulk.0", "box.profile.0", "box.profile.0", "dcn.0", "dcn.0", "dcn.1", "nowhere.0", oneOf(f.rt, "odd", "evt.live.*", "evt.live.>", "", "a b.0"))
 }
 
 // sequence draws one that means something, mostly.

@@ -40,7 +40,7 @@ func (f *fidelity) stream() {
 }
 
 // config draws a configuration like those that are there, or one that does not fit. Limits that take messages
-// away are not among them: a Memory has none, and nobody provisions any.
+// away by age are not among them: a Memory has none, and nobody provisions any.
 func (f *fidelity) config() log.StreamConfig {
 	all := fidelityStreams()
 	other := all[2]
@@ -48,7 +48,7 @@ func (f *fidelity) config() log.StreamConfig {
 	single := all[2]
 	single.Name, single.Subjects = "SINGLE", []string{"box.profile.0"}
 	apart := all[2]
-	apart.Name, apart.Subjects = "APART", []string{"dcn.0"}
+	apart.Name, apart.Subjects = "APART", []string{"dlq.profile.0"}
 	c := oneOf(f.rt, "config", append(all, other, single, apart)...)
 	switch evenly(10).Draw(f.rt, "change") {
 	case 0:

@@ -57,6 +57,7 @@ func (s suite) run(t *testing.T) {
 		{"feed of two streams is refused", feedTwoStreams},
 		{"key value", keyValue},
 		{"usage and full stream", fullStream},
+		{"what no reader reads back drops its oldest", sideStream},
 		{"large message is refused", tooLarge},
 		{"provisioning is idempotent", provisionTwice},
 		{"two provisioners race", provisionRace},

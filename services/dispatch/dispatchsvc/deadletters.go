@@ -30,19 +30,22 @@ type Remembered interface {
 	Put(ctx context.Context, key string, value []byte) error
 }
 
-// deadLetters reads the dead letters of all stages, which share one stream, and sends them back.
+// deadLetters reads the dead letters of all stages, and what ingest refused, and sends them back.
 type deadLetters struct {
 	letters    Letters
 	states     state.Store
 	kv         Remembered
 	clock      clock.Clock
 	partitions int
+	streams    int
 }
 
 // letterAt is a dead letter with its place.
 type letterAt struct {
 	sequence uint64
 	letter   *stagev1.DeadLetter
+	// cursor is the place among all of them, for paging.
+	cursor uint64
 }
 
 // redriven is what is remembered of a redrive.
@@ -51,13 +54,34 @@ type redriven struct {
 	Sequence uint64 `json:"sequence"`
 }
 
-// walk calls see for each dead letter after a sequence, in order, until it says stop. Letters are on one
-// subject per stage and partition, so the heads of all subjects are merged.
+// placeBits is how much of a cursor is the sequence in a stream; what is above it counts the streams.
+const placeBits = 48
+
+// walk calls see for each dead letter after a cursor, in order, until it says stop: stream by stream, those of the
+// stages first. Letters are on one subject per stage and partition, so the heads of a stream's subjects are merged.
 func (d *deadLetters) walk(ctx context.Context, only string, after uint64, see func(letterAt) (more bool)) error {
-	subjects, err := d.subjects(only)
+	streams, err := d.subjects(only)
 	if err != nil {
 		return err
 	}
+	for n, subjects := range streams {
+		begin := uint64(n) << placeBits //nolint:gosec // streams are few
+		if after>>placeBits > uint64(n) { //nolint:gosec // streams are few
+			continue
+		}
+		more, err := d.walkStream(ctx, subjects, max(after, begin)-begin, func(l letterAt) bool {
+			l.cursor = begin + l.sequence
+			return see(l)
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkStream is walk in one stream; more is what see said last.
+func (d *deadLetters) walkStream(ctx context.Context, subjects []string, after uint64, see func(letterAt) bool) (more bool, err error) {
 	heads := make(map[string]log.Message, len(subjects))
 	fill := func(subject string, after uint64) error {
 		msg, err := d.letters.Next(ctx, subject, after)
@@ -73,7 +97,7 @@ func (d *deadLetters) walk(ctx context.Context, only string, after uint64, see f
 	}
 	for _, s := range subjects {
 		if err := fill(s, after); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for len(heads) > 0 {
@@ -86,35 +110,38 @@ func (d *deadLetters) walk(ctx context.Context, only string, after uint64, see f
 		msg := heads[first]
 		letter := &stagev1.DeadLetter{}
 		if err := letter.UnmarshalVT(msg.Data); err != nil {
-			return fmt.Errorf("decode dead letter %d: %w", msg.Sequence, err)
+			return false, fmt.Errorf("decode dead letter %d: %w", msg.Sequence, err)
 		}
-		if !see(letterAt{msg.Sequence, letter}) {
-			return nil
+		if !see(letterAt{sequence: msg.Sequence, letter: letter}) {
+			return false, nil
 		}
 		if err := fill(first, msg.Sequence); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
-func (d *deadLetters) subjects(only string) ([]string, error) {
-	stages := []string{ingestName}
+// subjects lists those of the dead letters by stream. What ingest refused is in streams of its own.
+func (d *deadLetters) subjects(only string) ([][]string, error) {
+	var stages []string
 	for _, s := range log.Stages() {
 		stages = append(stages, s.Name)
 	}
-	if only != "" {
-		if !slices.Contains(stages, only) {
-			return nil, fault.New(fault.Invalid, "stage: %q is none of %q", only, stages)
-		}
-		stages = []string{only}
+	if all := append(slices.Clone(stages), ingestName); only != "" && !slices.Contains(all, only) {
+		return nil, fault.New(fault.Invalid, "stage: %q is none of %q", only, all)
 	}
-	var out []string
+	out := make([][]string, 2*d.streams)
+	add := func(stage string, first int) {
+		for p := 0; p < d.partitions && (only == "" || only == stage); p++ {
+			n := first + p%d.streams
+			out[n] = append(out[n], log.Subject(log.DeadLetters(stage), p))
+		}
+	}
 	for _, s := range stages {
-		for p := range d.partitions {
-			out = append(out, log.Subject(log.DeadLetters(s), p))
-		}
+		add(s, 0)
 	}
+	add(ingestName, d.streams)
 	return out, nil
 }
 
@@ -132,7 +159,7 @@ func (d *deadLetters) page(ctx context.Context, only string, after uint64, limit
 	if err != nil || !more {
 		return letters, 0, err
 	}
-	return letters, letters[len(letters)-1].sequence, nil
+	return letters, letters[len(letters)-1].cursor, nil
 }
 
 // find returns the letter with an id.

@@ -88,26 +88,18 @@ func fullAt(subject string, fullness float64) *overload.RefusedError {
 }
 
 // fullest returns the fullest stream and a subject of it. Streams couple: one that is full stops every
-// chain in it.
+// chain in it. Those that drop their oldest messages never are.
 func (s *sampler) fullest(ctx context.Context) (share float64, subject string, err error) {
-	prefixes := []string{log.Lane(log.LaneLive), log.DecisionLog, log.DeadLetters("ingest")}
-	for _, spec := range log.Stages() {
-		prefixes = append(prefixes, spec.Chain)
-	}
-	prefixes = append(prefixes, log.Box("profile"))
-	for _, prefix := range prefixes {
-		for n := range s.generation.Streams {
-			name := log.Subject(prefix, n)
-			usage, err := s.log.Usage(ctx, name)
-			if err != nil {
-				return 0, "", fmt.Errorf("read the usage of %s: %w", name, err)
-			}
-			if usage.MaxBytes == 0 {
-				continue
-			}
-			if used := float64(usage.Bytes) / float64(usage.MaxBytes); used > share {
-				share, subject = used, name
-			}
+	for _, name := range s.generation.Coupled() {
+		usage, err := s.log.Usage(ctx, name)
+		if err != nil {
+			return 0, "", fmt.Errorf("read the usage of %s: %w", name, err)
+		}
+		if usage.MaxBytes == 0 {
+			continue
+		}
+		if used := float64(usage.Bytes) / float64(usage.MaxBytes); used > share {
+			share, subject = used, name
 		}
 	}
 	return share, subject, nil

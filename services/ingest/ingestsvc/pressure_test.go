@@ -66,7 +66,9 @@ func TestFullnessClosesBulkFirst(t *testing.T) {
 		"69 per cent":        {used: map[string]uint64{"vdc.0": 69}},
 		"70 per cent":        {used: map[string]uint64{"vdc.0": 70}, bulk: true},
 		"80 per cent":        {used: map[string]uint64{"vdc.0": 80}, live: true, bulk: true},
-		"events' own stream": {used: map[string]uint64{"evt.live.0": 95}, live: true, bulk: true},
+		"events' own stream": {used: map[string]uint64{"evt.control.0": 95}, live: true, bulk: true},
+		"dead letters":       {used: map[string]uint64{"dlq.profile.0": 95}, live: true, bulk: true},
+		"nothing reads back": {used: map[string]uint64{"dcn.0": 100, "dlq.ingest.0": 100}},
 		"mailboxes":          {used: map[string]uint64{"box.profile.0": 95}, live: true, bulk: true},
 	} {
 		t.Run(name, func(t *testing.T) {

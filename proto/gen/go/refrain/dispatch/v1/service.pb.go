@@ -130,7 +130,7 @@ type ListDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only of this stage; empty: all.
 	Stage string `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
-	// Only after this sequence, for paging.
+	// Only after this place, as "next" of the page before said.
 	After uint64 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
 	// At most this many; 0 means 100.
 	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
@@ -192,7 +192,7 @@ func (x *ListDeadLettersRequest) GetLimit() uint32 {
 // ListDeadLettersResponse is a page of dead letters.
 type ListDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Oldest first.
+	// Oldest first, those of the stages before what ingest refused.
 	DeadLetters []*DeadLetterInfo `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
 	// Pass as "after" for the next page; 0 when there is none.
 	Next          uint64 `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"`
