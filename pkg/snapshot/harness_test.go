@@ -258,6 +258,12 @@ func (w *world) append(rec *stagev1.Record) uint64 {
 
 func decodeRecord(rec *stagev1.Record, sequence uint64) (state.Batch, error) {
 	b := state.Batch{Prev: rec.GetPrev(), Meta: state.Meta{Generation: 1, Applied: sequence}}
+	for _, o := range rec.GetOrigins() {
+		if b.Meta.Origins == nil {
+			b.Meta.Origins = map[string]uint64{}
+		}
+		b.Meta.Origins[o.GetLane()] = o.GetSequence()
+	}
 	for _, c := range rec.GetCells() {
 		body := &stagev1.CellBody{}
 		if err := body.UnmarshalVT(c.GetSealed()); err != nil {

@@ -181,7 +181,12 @@ func (k *Keeper) due(ctx context.Context, chain string, partition int) (bool, er
 	if at := newest.GetAt(); at != nil {
 		age = k.ports.Clock.Now().Sub(at.AsTime()).Abs() // a clock that was far ahead must not stop snapshots
 	}
-	return age >= k.cfg.Every-k.cfg.Every/64*time.Duration(partition%8), nil
+	press, err := pressure(ctx, k.ports.Broker, chain) // what is below snapshots can go: the fuller, the sooner
+	if err != nil {
+		return false, err
+	}
+	every := k.cfg.Every - k.cfg.Every/64*time.Duration(partition%8)
+	return age >= max(eased(every, press), min(every, k.checkEvery())), nil
 }
 
 // build takes a snapshot of a partition at the chain's end, in several if the changes are many.

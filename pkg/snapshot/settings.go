@@ -16,10 +16,10 @@ type Settings struct {
 	// newest one can be survived. It is at most Keep.
 	Margin int
 	// History is how old a record must be before it may go; default 72 h. The records are what timelines and
-	// explanations are told from.
+	// explanations are told from. It is less while the stream is more than EasyUntil full.
 	History time.Duration
 	// Inputs is how old an event or letter must be before it may go; default 72 h, the horizon of dedupe. It
-	// is at least twice Every.
+	// is at least twice Every, and less while the stream is more than EasyUntil full.
 	Inputs time.Duration
 	// Audit is how often a part of the states of one partition is compared with its snapshot; default 1 min.
 	Audit time.Duration

@@ -26,15 +26,19 @@ type trimmer struct {
 }
 
 // chain purges the partition's chain: below the snapshot at the margin and every reader's position, all of
-// which stay, and only what is older than the history that is kept. It does nothing if it cannot read one of
-// them.
+// which stay, and only what is older than the history that is kept, which is less the fuller the stream is. It
+// does nothing if it cannot read one of them.
 func (t *trimmer) chain(ctx context.Context, partition int) error {
 	chain := log.Subject(t.spec.Chain, partition)
 	below, err := t.chainLimit(ctx, partition)
 	if err != nil {
 		return fmt.Errorf("trim %s: %w", chain, err)
 	}
-	return t.purge(ctx, chain, below, t.now().Add(-t.settings.History))
+	press, err := pressure(ctx, t.broker, chain)
+	if err != nil {
+		return fmt.Errorf("trim %s: %w", chain, err)
+	}
+	return t.purge(ctx, chain, below, t.now().Add(-eased(t.settings.History, press)))
 }
 
 func (t *trimmer) chainLimit(ctx context.Context, partition int) (uint64, error) {
@@ -87,24 +91,72 @@ func (t *trimmer) covers(ctx context.Context, chain string) (map[string]uint64, 
 }
 
 // inputs purges what only this stage reads: its lanes of EVENTS, its mailbox and its redrive subject, below
-// what its chain's last record covers, and only what is older than the horizon of dedupe.
+// what its chain's last record covers, and only what is older than the horizon of dedupe. Under pressure younger
+// ones go as well; of the lanes only those that the snapshot at the margin covers.
 func (t *trimmer) inputs(ctx context.Context, partition int) error {
 	covers, err := t.covers(ctx, log.Subject(t.spec.Chain, partition))
 	if err != nil {
 		return fmt.Errorf("trim inputs: %w", err)
 	}
-	var names []string
 	for _, lane := range log.Lanes() {
 		if name := log.Lane(lane); slices.Contains(t.spec.Before, name) {
-			names = append(names, name)
+			if err := t.lane(ctx, lane, partition, covers[name]); err != nil {
+				return err
+			}
 		}
 	}
-	for _, name := range append(names, log.Box(t.spec.Name), log.Redrive(t.spec.Name)) {
-		if err := t.purge(ctx, log.Subject(name, partition), covers[name], t.now().Add(-t.settings.Inputs)); err != nil {
+	for _, name := range []string{log.Box(t.spec.Name), log.Redrive(t.spec.Name)} {
+		if err := t.input(ctx, log.Subject(name, partition), covers[name], covers[name]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lane purges a lane of EVENTS.
+func (t *trimmer) lane(ctx context.Context, lane string, partition int, covered uint64) error {
+	subject := log.Subject(log.Lane(lane), partition)
+	press, err := pressure(ctx, t.broker, subject)
+	if err != nil {
+		return fmt.Errorf("trim %s: %w", subject, err)
+	}
+	kept := uint64(0) // in a snapshot
+	if press > 0 {
+		if kept, err = t.laneKept(ctx, lane, partition); err != nil {
+			return fmt.Errorf("trim %s: %w", subject, err)
+		}
+	}
+	return t.input(ctx, subject, covered, kept)
+}
+
+// laneKept is how far a lane is covered by the snapshot at the margin; 0 if there is none.
+func (t *trimmer) laneKept(ctx context.Context, lane string, partition int) (uint64, error) {
+	chain := log.Subject(t.spec.Chain, partition)
+	listed, err := t.library.List(ctx, chain)
+	if err != nil || len(listed) < t.settings.Margin {
+		return 0, err
+	}
+	s, err := t.library.Open(ctx, chain, listed[t.settings.Margin-1])
+	if err != nil {
+		return 0, err
+	}
+	at := s.Meta().Origins
+	if lane == log.LaneControl {
+		return max(at[lane], at[log.Barrier]), nil
+	}
+	return at[lane], nil
+}
+
+// input purges what is covered and old; of what is young, under pressure, what is below another position too.
+func (t *trimmer) input(ctx context.Context, subject string, covered, pressed uint64) error {
+	if err := t.purge(ctx, subject, covered, t.now().Add(-t.settings.Inputs)); err != nil {
+		return err
+	}
+	press, err := pressure(ctx, t.broker, subject)
+	if err != nil || press == 0 {
+		return err
+	}
+	return t.purge(ctx, subject, min(covered, pressed), t.now().Add(-eased(t.settings.Inputs, press)))
 }
 
 // purge removes the messages of a subject below a sequence that were stored before a time.

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"encoding/binary"
 	"strings"
 	"testing"
@@ -151,5 +152,111 @@ func TestInputsGoWhenTheyAreCoveredAndOld(t *testing.T) {
 	trim(at[5])
 	if u, err := w.log.Usage(t.Context(), "box.profile.0"); err != nil || u.Messages != 6 {
 		t.Errorf("%d letters are left of 6 that nothing covers, %v", u.Messages, err)
+	}
+}
+
+// filled is a log that says of every stream that it is so full.
+type filled struct {
+	log.Broker
+
+	share float64
+}
+
+func (f *filled) Usage(context.Context, string) (log.Usage, error) {
+	return log.Usage{Bytes: uint64(1000 * f.share), MaxBytes: 1000}, nil
+}
+
+// "Trimming follows age and pressure": as a stream fills, the history that is kept for its age alone gives way;
+// snapshots, readers and the relay do not.
+func TestUnderPressureTheHistoryGivesWay(t *testing.T) {
+	w := newWorld(t, Settings{History: 10 * time.Hour, Inputs: 10 * time.Hour, Every: time.Hour})
+	full := &filled{Broker: w.log}
+	w.keeper.trim.broker = full
+	var at []uint64
+	for range 10 {
+		at = append(at, w.record(row("ann", "x")))
+		if _, err := w.log.Publish(t.Context(), "box.profile.0", []byte("l")); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(time.Hour)
+	}
+	w.build()
+	w.record(row("ann", "y"))
+	w.build()
+	w.relayed(w.last)
+	w.cover("act.0", "prf", w.last)
+	w.cover(chain, "box.profile", 10)
+	for _, step := range []struct {
+		share float64
+		want  int // of at
+	}{{0, 0}, {EasyUntil, 0}, {0.45, 3}, {0.55, 8}, {PressedFrom, 9}, {1, 9}} {
+		full.share = step.share
+		if err := w.keeper.trim.chain(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.first(chain); got != max(1, at[step.want]) && step.want > 0 || step.want == 0 && got != 1 {
+			t.Errorf("%.0f %% full: the chain begins at %d, want %d", 100*step.share, got, at[step.want])
+		}
+		if err := w.keeper.trim.inputs(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := w.first("box.profile.0"), uint64(step.want+1); got != want {
+			t.Errorf("%.0f %% full: the mailbox begins at %d, want %d", 100*step.share, got, want)
+		}
+	}
+}
+
+// Under pressure an event goes only when a verified snapshot covers it.
+func TestUnderPressureAnEventGoesOnceSnapshotsCoverIt(t *testing.T) {
+	w := newWorld(t, Settings{Inputs: 10 * time.Hour})
+	w.keeper.trim.broker = &filled{Broker: w.log, share: 1}
+	for range 6 {
+		if _, err := w.log.Publish(t.Context(), "evt.live.0", []byte("e")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.now = w.now.Add(time.Hour)
+	trimmed := func(what string, want uint64) {
+		t.Helper()
+		if err := w.keeper.trim.inputs(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.first("evt.live.0"); got != want {
+			t.Errorf("%s: the lane begins at %d, want %d", what, got, want)
+		}
+	}
+	covered := func(sequence uint64) {
+		t.Helper()
+		w.append(&stagev1.Record{
+			Generation: 1, Prev: w.last, Covers: []*stagev1.Cover{{Input: "evt.live", Sequence: sequence}},
+			Origins: []*stagev1.Origin{{Lane: "live", Sequence: sequence}},
+		})
+	}
+	covered(4)
+	trimmed("no snapshot", 1)
+	w.build()
+	covered(5)
+	w.build()
+	covered(6)
+	trimmed("covered to 6, in the snapshot at the margin to 4", 4)
+}
+
+// The fuller a stream, the sooner a snapshot: what is below it can go.
+func TestUnderPressureSnapshotsAreTakenSooner(t *testing.T) {
+	for share, want := range map[float64]time.Duration{0: 64 * time.Minute, 0.5: 32 * time.Minute, 0.9: time.Minute} {
+		w := newWorld(t, Settings{Every: 64 * time.Minute})
+		w.keeper.ports.Broker = &filled{Broker: w.log, share: share}
+		w.record(row("ann", "x"))
+		w.build()
+		w.record(row("ann", "y"))
+		for _, step := range []struct {
+			after time.Duration
+			due   bool
+		}{{want - time.Second, false}, {2 * time.Second, true}} {
+			w.now = w.now.Add(step.after)
+			if got, err := w.keeper.due(t.Context(), chain, 0); err != nil || got != step.due {
+				t.Errorf("%.0f %% full, around %s: due %v, %v, want %v", 100*share, want, got, err, step.due)
+			}
+		}
 	}
 }

@@ -211,6 +211,8 @@ func TestProvision(t *testing.T) {
 	b.run(t, "status").want(t, 2, "", "not provisioned yet")
 	b.run(t, "provision", "--partitions", "4", "--streams", "2").want(t, 0, "generation 1 is ready: 4 partitions in 2 streams a stage, 1 replica", "")
 	b.run(t, "provision", "--partitions", "4", "--streams", "2").want(t, 0, "is ready", "")
+	b.run(t, "provision", "--partitions", "4", "--streams", "2").want(t, 0, "  72 h of history up to 13 events/s", "") // 2 x 8 GiB x 40 %, 2 KiB each
+	b.run(t, "provision", "--partitions", "4", "--streams", "2").want(t, 0, "100 events/s with 72 h of history need --max-bytes 66355200000", "")
 	r := b.run(t, "provision", "--partitions", "8", "--streams", "2", "-o", "json")
 	r.want(t, 2, "", "partitions")
 	if strings.Contains(r.out+r.errout, "ecret") {

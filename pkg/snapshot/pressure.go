@@ -1,0 +1,56 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"refrain.dev/pkg/log"
+)
+
+// What is kept for its age alone is kept whole while a stream is less full than EasyUntil, and not at all from
+// PressedFrom on; between them, in proportion. Both are below where ingest takes nothing more.
+const (
+	EasyUntil   = 0.4
+	PressedFrom = 0.6
+)
+
+// pressure is how pressing it is to make room in the stream of a subject: 0 while it is easy, 1 when it is pressed.
+func pressure(ctx context.Context, broker log.Broker, subject string) (float64, error) {
+	u, err := broker.Usage(ctx, subject)
+	if err != nil {
+		return 0, fmt.Errorf("read the usage of the stream of %s: %w", subject, err)
+	}
+	if u.MaxBytes == 0 {
+		return 0, nil
+	}
+	used := float64(u.Bytes) / float64(u.MaxBytes)
+	return min(1, max(0, (used-EasyUntil)/(PressedFrom-EasyUntil))), nil
+}
+
+// eased is what is left of a time under pressure.
+func eased(whole time.Duration, pressure float64) time.Duration {
+	return time.Duration(float64(whole) * (1 - pressure))
+}
+
+// Capacity is what streams of a size can carry.
+type Capacity struct {
+	// MaxBytes of a stage: of its streams together.
+	MaxBytes int64
+	// PerEvent is how many bytes an event takes in the stage's chain.
+	PerEvent int64
+}
+
+// Rate is how many events a second a stage can take, for long, if what they led to is to be kept for so long.
+func (c Capacity) Rate(history time.Duration) float64 {
+	share := EasyUntil
+	if history < (Settings{}).WithDefaults().History {
+		share = PressedFrom // the history gives way
+	}
+	return share * float64(c.MaxBytes) / float64(c.PerEvent) / history.Seconds()
+}
+
+// Bytes is how large a stage's streams together have to be to keep what so many events a second lead to for so long.
+func (c Capacity) Bytes(rate float64, history time.Duration) int64 {
+	return int64(rate * float64(c.PerEvent) * history.Seconds() / EasyUntil)
+}
