@@ -3,6 +3,7 @@ package stage
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
@@ -18,12 +19,6 @@ import (
 
 // maxDepth is how many mailboxes a cause may pass before it is taken for a loop.
 const maxDepth = 16
-
-// softRecordSize is where a record is closed; hardRecordSize is what none may exceed.
-const (
-	softRecordSize = 128 << 10
-	hardRecordSize = 512 << 10
-)
 
 // batch is what one step decided: everything a record needs and everything that follows from it.
 type batch struct {
@@ -43,6 +38,8 @@ type batch struct {
 	replies []reply
 	unknown []state.Due // timers that no row knows
 	size    int
+	meeting []item // letters of a meeting that goes on after this batch
+	met     bool   // a meeting ends with it
 	// stir says that the stages after must learn of it even without facts.
 	stir bool
 }
@@ -70,10 +67,7 @@ func (b *batch) answer() {
 
 // decide lets the fold decide as many pending items as fit a record, all under one revision.
 func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
-	items := p.careful.alone(p.pending)
-	if last := len(items) - 1; last >= 0 {
-		items = p.pending[:len(items)+lettersAfter(p.pending[last:], lim)]
-	}
+	items := p.careful.alone(p.pending[:min(len(p.pending), p.cfg.Batch)])
 	b := &batch{
 		now: p.now(lim), round: lim.round, covers: map[string]state.Position{}, origins: map[string]uint64{},
 		senders: map[string]state.Position{}, letter: map[letterID]bool{}, stir: p.revision != p.told,
@@ -92,6 +86,9 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 		it := &items[n]
 		if it.input != nil && !p.repeated(it, b) && !rows.inVain(it.input) {
 			err := p.decideOne(ctx, it, rows, b)
+			if errors.Is(err, errFull) {
+				break
+			}
 			if lacks(err) && n > 0 && !lim.replay {
 				break // what was decided before it need not wait for what it needs
 			}
@@ -99,22 +96,17 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 				return nil, err
 			}
 		}
-		p.cover(it, b)
+		if it.meets {
+			p.meets(n, it, b)
+		} else {
+			p.cover(it, b)
+		}
 		b.taken++
-		if b.size >= softRecordSize && lettersAfter(items[n:], lim) == 0 {
+		if b.size >= softRecordSize {
 			break
 		}
 	}
 	return b, nil
-}
-
-// lettersAfter says how many letters follow the first item that must share its record.
-func lettersAfter(items []item, lim limit) int {
-	n := 0
-	for lim.replay && n+1 < len(items) && items[n].sender != "" && items[n+1].sender != "" {
-		n++
-	}
-	return n
 }
 
 // repeated says whether a letter's fact was applied already: a repeat is recognised by its position.
@@ -123,7 +115,7 @@ func (p *partition) repeated(it *item, b *batch) bool {
 		return false
 	}
 	id := letterID{it.sender, it.letter}
-	if b.letter[id] || !after(it.letter, p.senders[it.sender]) {
+	if b.letter[id] || !after(it.letter, p.senders[it.sender]) || !after(it.letter, b.senders[it.sender]) {
 		return true
 	}
 	b.letter[id] = true
@@ -179,6 +171,12 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 	env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
 	out, err := p.consult(&in, rows, env)
 	if lacks(err) {
+		return err
+	}
+	if err == nil {
+		err = b.admit(out, rows)
+	}
+	if errors.Is(err, errFull) {
 		return err
 	}
 	b.inputs++
@@ -275,7 +273,7 @@ func (p *partition) take(ctx context.Context, in *Input, out Outcome, rows *over
 			continue
 		}
 		b.outbox = append(b.outbox, fact)
-		b.size += len(a.Payload) + 32
+		b.size += len(a.Payload) + len(a.Stage) + len(a.From) + factOverhead
 	}
 	for _, c := range out.Calls {
 		c.Traceparent = in.Traceparent

@@ -17,6 +17,11 @@ func (p *partition) gather(ctx context.Context, lim limit) error {
 	if lim.replay {
 		return p.gatherInstant(ctx, lim)
 	}
+	if p.meeting.left > 0 {
+		if err := p.endMeeting(ctx); err != nil {
+			return err
+		}
+	}
 	room := max(0, p.cfg.Batch-len(p.pending))
 	room -= p.gatherResults(room)
 	room -= p.gatherRequests(room)
@@ -114,7 +119,7 @@ func (p *partition) gatherReaders(ctx context.Context, lim limit, room int) (int
 		if c == bulkClass && !lim.replay && p.holdBulk(ctx) {
 			continue
 		}
-		n, err := p.gatherClass(class, lim, room-taken)
+		n, err := p.gatherClass(ctx, class, lim, room-taken)
 		taken += n
 		if err != nil || taken >= room {
 			return taken, err
@@ -125,13 +130,13 @@ func (p *partition) gatherReaders(ctx context.Context, lim limit, room int) (int
 
 // gatherClass takes one item from each reader in turn; under the replay clock all of one reader before
 // the next, so that the order does not depend on the size of a batch.
-func (p *partition) gatherClass(class []*reader, lim limit, room int) (int, error) {
+func (p *partition) gatherClass(ctx context.Context, class []*reader, lim limit, room int) (int, error) {
 	taken := 0
 	for more := true; more; {
 		more = false
 		for _, r := range class {
 			if lim.replay && r.source == FromBox {
-				if err := p.gatherLetters(r, lim); err != nil {
+				if err := p.gatherLetters(ctx, r, lim); err != nil {
 					return taken, err
 				}
 				continue
@@ -172,27 +177,6 @@ func (p *partition) classes() [3][]*reader {
 		}
 	}
 	return c
-}
-
-// gatherLetters takes all letters that meet in one instant of the replay clock, in the order of the rows
-// they come from: between senders the mailbox has no order of its own that would not depend on the number
-// of partitions. They are decided in one record, so that its cover holds for all of them.
-func (p *partition) gatherLetters(r *reader, lim limit) error {
-	var letters []item
-	for {
-		it, err := r.peek()
-		if err != nil {
-			return err
-		}
-		if it == nil || !lim.released(it) {
-			break
-		}
-		r.take()
-		letters = append(letters, *it)
-	}
-	slices.SortStableFunc(letters, func(a, b item) int { return cmp.Compare(a.from, b.from) })
-	p.pending = append(p.pending, letters...)
-	return nil
 }
 
 func (p *partition) takeOne(r *reader, lim limit) (bool, error) {

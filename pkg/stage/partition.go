@@ -40,6 +40,7 @@ type partition struct {
 	readers []*reader
 	shared  *sharedFeeds
 	pending []item  // gathered and not yet decided
+	meeting meeting // of letters, decided in part
 	round   []Input // results that the replay clock takes together
 	inRound bool    // and has begun to take
 	relay   *relay
@@ -220,6 +221,7 @@ func (p *partition) adopt(b *batch) {
 	maps.Copy(p.covers, b.covers)
 	maps.Copy(p.origins, b.origins)
 	maps.Copy(p.senders, b.senders)
+	p.keepMeeting(b)
 	for _, r := range p.readers {
 		r.cover = p.covers[r.name]
 	}

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"strconv"
@@ -17,7 +18,7 @@ import (
 // fold knows how, a mark into the customer's state. The partition goes on. It returns the dead letter's id.
 func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) (string, error) {
 	letter, err := p.deadLetter(ctx, in, &stagev1.DeadLetter{
-		Id: in.deadLetter(p.chainName), Code: "POISON", Why: cause.Error(), Payload: in.payload(), Addressed: in.unsent,
+		Id: in.deadLetter(p.chainName), Code: codeOf(cause), Why: cause.Error(), Payload: in.payload(), Addressed: in.unsent,
 	}, b)
 	if err != nil {
 		return "", err
@@ -32,6 +33,11 @@ func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *bat
 			p.ports.Logger.Error("gap cannot be marked", "stage", p.cfg.Spec.Name, "partition", p.number, "dead_letter", letter, "error", err)
 			out = Outcome{}
 		}
+	}
+	if size, err := weigh(out, rows, maxState+markRoom); err != nil || size > maxMark {
+		p.ports.Logger.Error("gap cannot be marked: it would be too large", "stage", p.cfg.Spec.Name, "partition", p.number,
+			"dead_letter", letter, "bytes", size)
+		out = Outcome{}
 	}
 	return letter, p.take(ctx, in, out, rows, b)
 }
@@ -49,6 +55,14 @@ func (p *partition) giveUpResult(ctx context.Context, in *Input, rows *overlay, 
 	}
 	_, err := p.giveUp(ctx, in, rows, b, cause)
 	return err
+}
+
+// codeOf is the code of the dead letter of an input that was given up for a cause.
+func codeOf(cause error) string {
+	if _, ok := errors.AsType[*sizeError](cause); ok {
+		return "TOO_LARGE"
+	}
+	return "POISON"
 }
 
 // gap opens the gap of a dead letter that is stored.
@@ -82,6 +96,7 @@ func (p *partition) loop(ctx context.Context, in *Input, n int, fact *stagev1.Ad
 func (p *partition) deadLetter(ctx context.Context, in *Input, dl *stagev1.DeadLetter, b *batch) (string, error) {
 	dl.Stage, dl.Partition = p.cfg.Spec.Name, uint32(p.number) //nolint:gosec // partitions are few
 	dl.Input, dl.Sequence, dl.Index, dl.Redriven, dl.At = in.Name, in.Sequence, in.Index, in.Redriven, asProto(b.now)
+	capLetter(dl)
 	data, err := dl.MarshalVT()
 	if err != nil {
 		return "", fmt.Errorf("encode dead letter: %w", err)

@@ -30,8 +30,9 @@ type item struct {
 	// sender is the mailbox position that the item moves to.
 	sender string
 	letter state.Position
-	// from is the row that a letter's fact comes from.
-	from string
+	// from is the row that a letter's fact comes from; meets says that it is one of a meeting.
+	from  string
+	meets bool
 	// stored is when the broker stored its message.
 	stored time.Time
 	// releaseAt is when ingest took it; zero for what is released at once.

@@ -19,7 +19,7 @@ import (
 // an error: then the store follows later, and the inputs must not be decided again.
 func (p *partition) write(ctx context.Context, b *batch) (recorded bool, err error) {
 	rec := p.blank(stagev1.RecordKind_RECORD_KIND_BATCH)
-	rec.Now, rec.Round = asProto(b.now), b.round
+	rec.Now, rec.Round, rec.Meeting = asProto(b.now), b.round, p.met(b)
 	covers, origins := maps.Clone(p.covers), maps.Clone(p.origins)
 	maps.Copy(covers, b.covers)
 	maps.Copy(origins, b.origins)
@@ -42,6 +42,7 @@ func (p *partition) blank(kind stagev1.RecordKind) *stagev1.Record {
 		Generation: p.cfg.Generation.Number, Id: newID(), Prev: p.last, Owner: p.cfg.Replica, Epoch: p.epoch,
 		Now: asProto(p.lastNow), Round: p.lastRound, Revision: p.revision, Kind: kind,
 		Covers: coverList(p.covers), Origins: originList(p.origins), Suspects: p.suspectList(), Unclean: p.ends(),
+		Meeting: p.meeting.done,
 	}
 }
 
@@ -59,8 +60,8 @@ func (p *partition) append(ctx context.Context, rec *stagev1.Record) (uint64, er
 	if err != nil {
 		return 0, fmt.Errorf("encode record: %w", err)
 	}
-	if len(data) > hardRecordSize {
-		p.ports.Logger.Warn("record is over the size that is meant", "stage", p.cfg.Spec.Name, "partition", p.number, "bytes", len(data))
+	if len(data) > hardRecordSize { // admit lets no input cause it
+		p.ports.Logger.Error("record is over the size that is meant", "stage", p.cfg.Spec.Name, "partition", p.number, "bytes", len(data))
 	}
 	stop := p.metrics.appending(ctx)
 	seq, err := p.chain.Append(ctx, p.last, data)

@@ -79,6 +79,7 @@ func (p *partition) adoptTail(tail *stagev1.Record, seq uint64) {
 	for _, o := range tail.GetOrigins() {
 		p.origins[o.GetLane()] = o.GetSequence()
 	}
+	p.meeting = meeting{done: tail.GetMeeting(), left: tail.GetMeeting()}
 	p.suspect(tail)
 }
 

@@ -136,28 +136,36 @@ func (r *relay) flush(ctx context.Context) (bool, error) {
 	}
 }
 
-// deliver publishes a record's facts, one letter per destination, in the order of the first fact for each.
+// deliver publishes a record's facts, for each destination in letters of a size that a message may have, in the order
+// of the first fact for each.
 func (r *relay) deliver(ctx context.Context, out outgoing) error {
-	letters := map[string]*stagev1.Letter{}
+	letters := map[string][]*stagev1.Letter{}
+	sizes := map[string]int{}
 	var order []string
 	for n, f := range out.facts {
 		subject := log.Subject(log.Box(f.GetStage()), int(f.GetPartition()))
 		if !slices.Contains(order, subject) {
 			order = append(order, subject)
-			letters[subject] = &stagev1.Letter{Sender: r.chain, Sequence: out.seq, Now: out.now, Round: out.round}
 		}
-		l := letters[subject]
+		size := f.SizeVT() + factOverhead
+		if sizes[subject] += size; len(letters[subject]) == 0 || sizes[subject] > maxLetterSize {
+			letters[subject] = append(letters[subject], &stagev1.Letter{Sender: r.chain, Sequence: out.seq, Now: out.now, Round: out.round})
+			sizes[subject] = size
+		}
+		l := letters[subject][len(letters[subject])-1]
 		l.Items = append(l.Items, &stagev1.LetterItem{Index: uint32(n + 1), Fact: f}) //nolint:gosec // few
 	}
 	for _, subject := range order {
-		data, err := letters[subject].MarshalVT()
-		if err != nil {
-			return fmt.Errorf("encode letter: %w", err)
+		for _, l := range letters[subject] {
+			data, err := l.MarshalVT()
+			if err != nil {
+				return fmt.Errorf("encode letter: %w", err)
+			}
+			if _, err := r.broker.Publish(ctx, subject, data); err != nil {
+				return fmt.Errorf("deliver to %s: %w", subject, err)
+			}
+			r.points.At("stage.relayed")
 		}
-		if _, err := r.broker.Publish(ctx, subject, data); err != nil {
-			return fmt.Errorf("deliver to %s: %w", subject, err)
-		}
-		r.points.At("stage.relayed")
 	}
 	return nil
 }

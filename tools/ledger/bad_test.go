@@ -181,6 +181,12 @@ func badInputs() []bad {
 			w.decide(profile, 1, is{key: ":gap/", deltas: []*stagev1.Delta{drop}, cause: "timer/" + bob + "/2026-01-01T00:00:00Z"})
 			w.redrive(id)
 		}},
+		{name: "a state that is too large", want: ChainSize, during: func(w *world) {
+			w.decide(profile, 1, is{key: bob, state: make([]byte, largestState+1)})
+		}},
+		{name: "a record that is too large", want: ChainSize, may: []Rule{LetterLost}, during: func(w *world) {
+			w.decide(profile, 1, is{key: "default/i/09", deltas: []*stagev1.Delta{list(member, "default/i/09/seen/20260115", strings.Repeat("x", largestMessage), 0)}})
+		}},
 		{name: "a dead letter without a reason", want: ChainGap, may: []Rule{EventLost}, written: func(w *world) { w.dead["dlq.profile.1"][0].letter.Why = "" }},
 		{name: "a letter with other words", want: LetterForged, written: func(w *world) {
 			for _, l := range w.boxes["box.profile.1"] {

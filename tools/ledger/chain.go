@@ -94,6 +94,7 @@ func (c *checker) readChain(ch *chain) {
 			continue
 		}
 		l.link(&r)
+		c.checkSizes(ch, &r, len(msg.Data))
 		for _, g := range r.gaps {
 			if ch.gave == nil {
 				ch.gave = map[gaveUp]bool{}
@@ -104,6 +105,25 @@ func (c *checker) readChain(ch *chain) {
 	}
 	if len(ch.records) == 0 {
 		c.breaksf(ChainStart, ch.subject, "", "it has no record, not even its genesis")
+	}
+}
+
+// What may be written: a record or a mailbox message, and a state with a note in it that an input was given up.
+const (
+	largestMessage = 512 << 10
+	largestState   = 72 << 10
+)
+
+// checkSizes checks that a record and the states in it are not larger than what may be written: one that no message
+// can hold would stop its partition.
+func (c *checker) checkSizes(ch *chain, r *record, size int) {
+	if size > largestMessage {
+		c.breaksf(ChainSize, ch.subject, "", "record %d has %d bytes, and at most %d may be written", r.sequence, size, largestMessage)
+	}
+	for i := range r.cells {
+		if n := len(r.cells[i].state); n > largestState {
+			c.breaksf(ChainSize, ch.subject, r.cells[i].key, "the state in record %d has %d bytes, and at most %d may be written", r.sequence, n, largestState)
+		}
 	}
 }
 

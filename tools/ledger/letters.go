@@ -32,6 +32,9 @@ func (c *checker) readBoxes() {
 			newest := map[string]place{}
 			seen := map[factID]bool{}
 			for _, msg := range c.h.Log[subject] {
+				if len(msg.Data) > largestMessage {
+					c.breaksf(ChainSize, subject, "", "letter %d has %d bytes, and at most %d may be written", msg.Sequence, len(msg.Data), largestMessage)
+				}
 				l, ok := c.letter(msg)
 				if !ok {
 					c.breaksf(ChainUnreadable, subject, "", "letter %d cannot be decoded", msg.Sequence)

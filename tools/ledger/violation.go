@@ -35,6 +35,8 @@ const (
 	ChainGap Rule = "chain.gap"
 	// ChainRedrive: a dead letter took effect when it came back, though its input was not given up, or a second time.
 	ChainRedrive Rule = "chain.redrive"
+	// ChainSize: a record, a state in it or a mailbox message is larger than what may be written.
+	ChainSize Rule = "chain.size"
 )
 
 // The rules about letters between partitions.
@@ -138,7 +140,7 @@ const (
 func Rules() []Rule {
 	return []Rule{
 		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainOwner, ChainCover, ChainOrigin,
-		ChainSender, ChainRevision, ChainGap, ChainRedrive, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
+		ChainSender, ChainRevision, ChainGap, ChainRedrive, ChainSize, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
 		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventClosed, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
 		SendExpired, ContactCap, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue,

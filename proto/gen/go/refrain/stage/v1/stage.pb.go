@@ -247,7 +247,10 @@ type Record struct {
 	Suspects []*Attempt `protobuf:"bytes,17,rep,name=suspects,proto3" json:"suspects,omitempty"`
 	// How many owners in a row ended uncleanly and soon after they had taken over, this one's predecessor the
 	// last; 0 once an owner has gone on for long enough.
-	Unclean       uint32 `protobuf:"varint,18,opt,name=unclean,proto3" json:"unclean,omitempty"`
+	Unclean uint32 `protobuf:"varint,18,opt,name=unclean,proto3" json:"unclean,omitempty"`
+	// Under the replay clock: how many of the mailbox's facts that meet in the instant now and its round are decided,
+	// in the order of the rows that they come from, while the covers stand before all of them; 0 if none is left.
+	Meeting       uint32 `protobuf:"varint,19,opt,name=meeting,proto3" json:"meeting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -404,6 +407,13 @@ func (x *Record) GetSuspects() []*Attempt {
 func (x *Record) GetUnclean() uint32 {
 	if x != nil {
 		return x.Unclean
+	}
+	return 0
+}
+
+func (x *Record) GetMeeting() uint32 {
+	if x != nil {
+		return x.Meeting
 	}
 	return 0
 }
@@ -2132,7 +2142,7 @@ var File_refrain_stage_v1_stage_proto protoreflect.FileDescriptor
 
 const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x05\n" +
+	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x05\n" +
 	"\x06Record\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -2154,7 +2164,8 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\aattempt\x18\x0f \x01(\v2\x19.refrain.stage.v1.AttemptR\aattempt\x12\x14\n" +
 	"\x05round\x18\x10 \x01(\rR\x05round\x125\n" +
 	"\bsuspects\x18\x11 \x03(\v2\x19.refrain.stage.v1.AttemptR\bsuspects\x12\x18\n" +
-	"\aunclean\x18\x12 \x01(\rR\aunclean\"O\n" +
+	"\aunclean\x18\x12 \x01(\rR\aunclean\x12\x18\n" +
+	"\ameeting\x18\x13 \x01(\rR\ameeting\"O\n" +
 	"\x05Cover\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +

@@ -36,6 +36,7 @@ func (m *Record) CloneVT() *Record {
 	r.Attempt = m.Attempt.CloneVT()
 	r.Round = m.Round
 	r.Unclean = m.Unclean
+	r.Meeting = m.Meeting
 	if rhs := m.Id; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -816,6 +817,9 @@ func (this *Record) EqualVT(that *Record) bool {
 		}
 	}
 	if this.Unclean != that.Unclean {
+		return false
+	}
+	if this.Meeting != that.Meeting {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -1637,6 +1641,13 @@ func (m *Record) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Meeting != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Meeting))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x98
 	}
 	if m.Unclean != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Unclean))
@@ -3369,6 +3380,9 @@ func (m *Record) SizeVT() (n int) {
 	if m.Unclean != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.Unclean))
 	}
+	if m.Meeting != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Meeting))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -4525,6 +4539,25 @@ func (m *Record) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Unclean |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 19:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Meeting", wireType)
+			}
+			m.Meeting = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Meeting |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
