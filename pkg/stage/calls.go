@@ -2,11 +2,8 @@ package stage
 
 import (
 	"context"
-	"sync"
 	"time"
 
-	"refrain.dev/pkg/clock"
-	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/telemetry"
 )
 
@@ -73,46 +70,4 @@ func (p *partition) inFlight() (calls, results int) {
 	p.doors.mu.Lock()
 	defer p.doors.mu.Unlock()
 	return p.doors.calls, len(p.doors.results)
-}
-
-// request is an RPC's way into a partition and back.
-type request struct {
-	in   Input
-	done chan struct{} // closed when reply and err are set
-	once sync.Once
-
-	reply any
-	err   error
-}
-
-func (r *request) answer(reply any, err error) {
-	r.once.Do(func() {
-		r.reply, r.err = reply, err
-		close(r.done)
-	})
-}
-
-// do hands a request to the partition and waits for its answer.
-func (p *partition) do(ctx context.Context, r Request) (any, error) {
-	req := &request{
-		in:   Input{Source: FromRPC, Name: "rpc", ID: r.ID, Key: r.Key, At: r.At, Request: r.Body, Traceparent: telemetry.Traceparent(ctx)},
-		done: make(chan struct{}),
-	}
-	p.doors.mu.Lock()
-	if p.doors.closed {
-		p.doors.mu.Unlock()
-		return nil, unavailable(p.number)
-	}
-	p.doors.requests = append(p.doors.requests, req)
-	p.doors.mu.Unlock()
-	p.doors.signal()
-	if _, err := p.ports.Clock.Wait(ctx, clock.Forever, req.done); err != nil {
-		return nil, fault.As(fault.Unavailable, err)
-	}
-	return req.reply, req.err
-}
-
-// unavailable never says "not done": what was asked may have been stored.
-func unavailable(partition int) error {
-	return fault.New(fault.Unavailable, "partition %d changes its owner; whether the request took effect is not known: repeat it with the same id", partition)
 }

@@ -10,9 +10,9 @@ import (
 	"refrain.dev/pkg/state"
 )
 
-// gather adds to the pending items what waits at the doors, up to a batch: results of calls and RPCs
-// first, since somebody waits for them, then the control lane, then the other readers in turn, then
-// timers in what is left, at least half a batch if they are due.
+// gather adds to the pending items what waits at the doors, up to a batch: the control lane first, then one each
+// from results of calls, requests and the other readers in turn, then the bulk lane; timers have what is left, at
+// least half a batch if they are due.
 func (p *partition) gather(ctx context.Context, lim limit) error {
 	if lim.replay {
 		return p.gatherInstant(ctx, lim)
@@ -23,14 +23,12 @@ func (p *partition) gather(ctx context.Context, lim limit) error {
 		}
 	}
 	room := max(0, p.cfg.Batch-len(p.pending))
-	room -= p.gatherResults(room)
-	room -= p.gatherRequests(room)
 	share := room
 	due := p.timersDue(lim) && !p.timersPending()
 	if due {
 		share = room - room/2
 	}
-	taken, err := p.gatherReaders(ctx, lim, share)
+	taken, err := p.gatherShared(ctx, lim, share)
 	if err != nil {
 		return err
 	}
@@ -39,6 +37,52 @@ func (p *partition) gather(ctx context.Context, lim limit) error {
 	}
 	return nil
 }
+
+// gatherShared takes from the control lane while it has something, up to three quarters of the room, and then from
+// everything else in turn, so that nothing that comes in masses keeps out what comes one by one.
+func (p *partition) gatherShared(ctx context.Context, lim limit, room int) (int, error) {
+	classes := p.classes()
+	taken, err := p.gatherClass(ctx, classes[0], lim, room-room/4)
+	if err != nil {
+		return taken, err
+	}
+	doors := []func() (bool, error){p.takeResult, p.takeRequest}
+	for _, r := range classes[1] {
+		doors = append(doors, func() (bool, error) { return p.takeOne(r, lim) })
+	}
+	n, err := p.takeTurns(doors, room-taken)
+	taken += n
+	for c := 0; c <= bulkClass && err == nil && taken < room; c += bulkClass {
+		if c == bulkClass && p.holdBulk(ctx) {
+			break
+		}
+		n, err = p.gatherClass(ctx, classes[c], lim, room-taken)
+		taken += n
+	}
+	return taken, err
+}
+
+// takeTurns takes one item from each door in turn. The next batch begins with another one, so that a batch of few
+// items leaves none out.
+func (p *partition) takeTurns(doors []func() (bool, error), room int) (int, error) {
+	p.turn++
+	taken := 0
+	for empty := 0; empty < len(doors) && taken < room; p.turn++ {
+		ok, err := doors[p.turn%len(doors)]()
+		if err != nil {
+			return taken, err
+		}
+		if empty++; ok {
+			empty = 0
+			taken++
+		}
+	}
+	return taken, nil
+}
+
+func (p *partition) takeResult() (bool, error) { return p.gatherResults(1) > 0, nil }
+
+func (p *partition) takeRequest() (bool, error) { return p.gatherRequests(1) > 0, nil }
 
 // gatherInstant is gather under the replay clock. Within an instant the doors have a strict order, and
 // each is emptied before the next, so that facts do not depend on where batches end or on which call was
@@ -111,14 +155,10 @@ type call struct {
 	to   *request
 }
 
-// gatherReaders takes from the control lane while it has something, then round robin from the others;
-// the bulk lane only while nothing else waits.
+// gatherReaders takes, under the replay clock, from the control lane, then from the others, then from the bulk lane.
 func (p *partition) gatherReaders(ctx context.Context, lim limit, room int) (int, error) {
 	taken := 0
-	for c, class := range p.classes() {
-		if c == bulkClass && !lim.replay && p.holdBulk(ctx) {
-			continue
-		}
+	for _, class := range p.classes() {
 		n, err := p.gatherClass(ctx, class, lim, room-taken)
 		taken += n
 		if err != nil || taken >= room {

@@ -53,6 +53,7 @@ type partition struct {
 
 	trial    trial
 	bulk     bulk
+	turn     int // of the doors
 	halted   bool
 	tailSeen time.Duration // when the chain was last seen to be whole
 	waiting  atomic.Int64  // when the oldest input at hand was stored, in unix nanoseconds; 0 while there is none
@@ -66,6 +67,7 @@ type partition struct {
 type doors struct {
 	mu       sync.Mutex
 	requests []*request
+	asked    map[asked]*request // those that have no answer yet
 	results  []Input
 	calls    int // under way
 	closed   bool
@@ -92,7 +94,7 @@ func (s *Stage) newPartition(number int) *partition {
 		chain:     log.OpenChain(s.ports.Broker, name, s.ports.Clock),
 		chainName: name,
 		relay:     newRelay(name, s.ports),
-		doors:     doors{wake: make(chan struct{}, 1), notify: s.notify},
+		doors:     doors{wake: make(chan struct{}, 1), notify: s.notify, asked: map[asked]*request{}},
 	}
 }
 
@@ -159,6 +161,7 @@ func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
 			return false, err
 		}
 	}
+	p.forgetGone()
 	if len(p.pending) == 0 {
 		p.waiting.Store(0)
 		return false, nil
