@@ -33,6 +33,8 @@ FOR ?= 2m
 CHAOSFLAGS ?=
 # Profiles for `make bench-rebuild`.
 PROFILES ?= 20000
+# A file of cases in the form of Golden Liquid, for `make oracles`.
+GOLDEN ?= pkg/liquid/testdata/golden-liquid.json
 # The UCI Online Retail file for `make demo`; without one, a small sample of our own.
 DATA ?=
 
@@ -113,6 +115,10 @@ run: ## A mesh in one process plays a shop's last week, then is yours
 .PHONY: simulate
 simulate: ## The services in simulated worlds where things go wrong, SEEDS of them, then with planted bugs (MUTANTS)
 	go run ./tools/simulate -seeds $(SEEDS) -mutants "$(MUTANTS)"
+
+.PHONY: oracles
+oracles: ## Parts of Refrain against the answers of other implementations; GOLDEN=file for other cases of Liquid
+	@go run ./tools/oracles -golden "$(GOLDEN)"
 
 .PHONY: demo
 demo: ## A year of a shop on the replay clock, checked from the logs; DATA=file for real data

@@ -30,7 +30,7 @@ func sharedPackages() []string { return []string{"fault"} }
 func corePackages() []string {
 	return []string{
 		"arbitration", "bucket", "catalog", "consent", "contact", "decide", "definition", "delivery",
-		"eligibility", "engagement", "event", "explore", "expr", "hold", "identity", "journey", "profile",
+		"eligibility", "engagement", "event", "explore", "expr", "hold", "identity", "journey", "liquid", "profile",
 		"score", "window",
 	}
 }
