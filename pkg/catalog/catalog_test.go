@@ -51,7 +51,7 @@ func TestDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := fmt.Sprintln(c.Revision == b.GetRevision(), c.Tenant, len(c.Traits), len(c.Actions), len(c.Placements), len(c.Journeys), len(c.Policies), len(c.Topics), len(c.Channels))
-	if want := "true default 1 1 1 1 1 1 2\n"; got != want {
+	if want := "true default 2 1 1 1 1 1 2\n"; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
 	if e := c.Event("Order Completed"); e.Name != "order_placed" || e.Dynamic || e.Freshness != catalog.DefaultFreshness {

@@ -23,7 +23,7 @@ import (
 // error.
 func Compile(bundle *definitionv1.Bundle) (*Catalog, []definition.Diagnostic) {
 	b := bundle.CloneVT()
-	c := &compiler{catalog: Empty(), byKind: map[string][]*definitionv1.Resource{}, names: map[string]map[string]bool{}}
+	c := &compiler{catalog: Empty(), byKind: map[string][]*definitionv1.Resource{}, names: map[string]map[string]bool{}, actions: map[string]*decide.Action{}}
 	c.catalog.Revision = b.GetRevision()
 	c.group(b.GetResources())
 	c.workspace()
@@ -33,6 +33,7 @@ func Compile(bundle *definitionv1.Bundle) (*Catalog, []definition.Diagnostic) {
 		c.collect(env)
 	}
 	c.references()
+	c.templates()
 	c.diagnostics = definition.Sort(c.diagnostics)
 	if definition.HasErrors(c.diagnostics) {
 		return nil, c.diagnostics
@@ -47,7 +48,9 @@ type compiler struct {
 	// names tells which names exist, by kind.
 	names map[string]map[string]bool
 	// published maps event types to names.
-	published   map[string]string
+	published map[string]string
+	// actions are those that compiled and those that did not, so that all their templates are looked at.
+	actions     map[string]*decide.Action
 	diagnostics []definition.Diagnostic
 }
 
@@ -158,7 +161,7 @@ func (c *compiler) env() *expr.Env {
 		for property, text := range r.GetEvent().GetProperties() {
 			t, ok := expr.ParseType(text)
 			if !ok {
-				c.fail(r, "spec.properties."+property, fmt.Sprintf("%q is no type", text), "string, int, double, bool, timestamp or strings")
+				c.fail(r, "spec.properties."+property, fmt.Sprintf("%q is no type", text), "string, int, double, bool, timestamp, strings or any")
 				t = expr.String
 			}
 			properties[property] = t
@@ -189,7 +192,9 @@ func (c *compiler) collect(env *expr.Env) {
 		}
 	}
 	for _, r := range c.byKind["Action"] {
-		if a, problems := decide.CompileAction(r.GetMetadata(), r.GetAction(), env); c.problems(r, problems) {
+		a, problems := decide.CompileAction(r.GetMetadata(), r.GetAction(), env)
+		c.actions[name(r)] = a
+		if c.problems(r, problems) {
 			out.Actions[name(r)] = a
 		}
 	}

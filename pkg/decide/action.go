@@ -49,6 +49,8 @@ type Action struct {
 	// CountsTowardCaps says whether a contact uses up room.
 	CountsTowardCaps bool
 
+	templates map[string]*Templates // by treatment
+
 	gates []gate
 	refs  []*decisionv1.TreatmentRef // the treatments as facts name them
 }
@@ -89,6 +91,10 @@ func CompileAction(meta *definitionv1.Metadata, spec *definitionv1.Action, env *
 		c.problem("spec.purpose", fmt.Sprintf("%q is not a purpose", spec.GetPurpose()), "marketing, service, transactional or legal")
 	}
 	a.Treatments = c.treatments(spec.GetTreatments())
+	a.templates = make(map[string]*Templates, len(a.Treatments))
+	for i, t := range a.Treatments {
+		a.templates[t.GetId()] = c.texts(fmt.Sprintf("spec.treatments[%d]", i), t)
+	}
 	a.gates = newGates(a)
 	for _, t := range a.Treatments {
 		a.refs = append(a.refs, &decisionv1.TreatmentRef{Id: t.GetId(), Channel: t.GetChannel(), To: t.GetTo(), Topic: t.GetTopic()})

@@ -21,7 +21,7 @@ type decoder struct {
 
 func (d *decoder) fail(n *yaml.Node, at, what, why string) {
 	d.failed = append(d.failed, at)
-	d.failAt(place{n.Line, n.Column}, at, what, why)
+	d.failAt(place{line: n.Line, col: n.Column}, at, what, why)
 }
 
 func (d *decoder) failAt(p place, at, what, why string) {

@@ -35,6 +35,8 @@ type Diagnostic struct {
 	Severity Severity
 	// Kind and Name of the resource it is about, and Path inside it; empty if it is about none.
 	Kind, Name, Path string
+	// inText is the place in the text at Path; line 0 if Path is the place.
+	inText place
 }
 
 // String is "file:line:col: what (why)"; what begins with "warning: " if it is one.
@@ -66,7 +68,7 @@ func About(r *definitionv1.Resource, p Problem, s Severity) Diagnostic {
 	file, line := splitPosition(r.GetPosition())
 	d := Diagnostic{
 		File: file, Line: line, What: p.What, Why: p.Why, Severity: s,
-		Kind: KindOf(r), Name: r.GetMetadata().GetName(), Path: p.Path,
+		Kind: KindOf(r), Name: r.GetMetadata().GetName(), Path: p.Path, inText: place{line: p.Line, col: p.Col},
 	}
 	if p.Path != "" {
 		d.What = p.Path + ": " + p.What

@@ -22,7 +22,32 @@ type resource struct {
 	broken bool
 }
 
-type place struct{ line, col int }
+type place struct {
+	line, col int
+	// text says how the characters of a text stand there.
+	text textStyle
+	// indent is how far a text in a block is indented.
+	indent int
+}
+
+// textStyle is how a text is written in YAML.
+type textStyle int
+
+const (
+	plainText  textStyle = iota // begins where it stands
+	quotedText                  // begins behind a quotation mark
+	blockText                   // begins on the next line, indented
+)
+
+func styleOf(n *yaml.Node) textStyle {
+	switch {
+	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		return blockText
+	case n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0:
+		return quotedText
+	}
+	return plainText
+}
 
 // document reads one document into a resource.
 func (l *loader) document(file string, root *yaml.Node) {
@@ -102,7 +127,11 @@ func (d *decoder) shape(n *yaml.Node, depth int) bool {
 
 // places notes where everything stands.
 func (d *decoder) places(at string, n *yaml.Node) {
-	d.res.places[at] = place{n.Line, n.Column}
+	p := place{line: n.Line, col: n.Column, text: styleOf(n)}
+	if p.text == blockText {
+		p.indent = d.indentation(n.Line)
+	}
+	d.res.places[at] = p
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -114,6 +143,21 @@ func (d *decoder) places(at string, n *yaml.Node) {
 		}
 	default: // nothing is inside
 	}
+}
+
+// indentation is that of the first line with text behind a line of the file.
+func (d *decoder) indentation(line int) int {
+	data, err := readFile(d.loader.fsys, d.file)
+	if err != nil {
+		return 0
+	}
+	lines := strings.Split(string(data), "\n")
+	for _, l := range lines[min(line, len(lines)):] {
+		if text := strings.TrimLeft(l, " "); strings.TrimSpace(text) != "" {
+			return len(l) - len(text)
+		}
+	}
+	return 0
 }
 
 // mapping takes a mapping apart and refuses unknown and repeated keys.

@@ -7,6 +7,9 @@ import "fmt"
 type Problem struct {
 	// Path in the document, such as spec.steps[2].branch[0].when.
 	Path string
+	// Line and Col are the place in the text at Path, from 1, if that text has lines of its own such as a
+	// template; 0 if Path is the place.
+	Line, Col int
 	// What is wrong.
 	What string
 	// Why it is wrong, or how to mend it; may be empty.

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -70,13 +72,13 @@ func marshal(b *definitionv1.Bundle) []byte {
 
 // Locate returns where a path inside a resource stands; the nearest enclosing place if the path itself is
 // not written. For a resource that is not of this source it returns the resource's own position.
-func (s *Source) Locate(path string, r *definitionv1.Resource) (file string, line, col int) {
+func (s *Source) Locate(at string, r *definitionv1.Resource) (file string, line, col int) {
 	known, ok := s.resources[[2]string{KindOf(r), r.GetMetadata().GetName()}]
 	if !ok {
 		file, line = splitPosition(r.GetPosition())
 		return file, line, 0
 	}
-	p := known.find(path)
+	p := known.find(at)
 	return known.file, p.line, p.col
 }
 
@@ -90,30 +92,55 @@ func (s *Source) Place(list []Diagnostic) []Diagnostic {
 			continue
 		}
 		if ok {
-			p := r.find(d.Path)
-			d.File, d.Line, d.Col = r.file, p.line, p.col
+			d.File, d.Line, d.Col = r.place(d)
 		}
 		out = append(out, d)
 	}
 	return Sort(out)
 }
 
+// place is where a diagnostic of the resource is to be shown. What is wrong inside of a template is shown in the
+// template's file or, as far as YAML lets it be known, at its line among the definitions.
+func (r *resource) place(d Diagnostic) (file string, line, col int) {
+	p := r.find(d.Path)
+	in := d.inText
+	if in.line == 0 {
+		return r.file, p.line, p.col
+	}
+	if treatment, ok := strings.CutSuffix(d.Path, ".body.file"); ok {
+		for i, t := range r.message.GetAction().GetTreatments() {
+			if treatment == "spec.treatments["+strconv.Itoa(i)+"]" {
+				return path.Join(path.Dir(r.file), t.GetBody().GetFile()), in.line, in.col
+			}
+		}
+	}
+	switch {
+	case p.text == blockText:
+		return r.file, p.line + in.line, p.indent + in.col
+	case in.line > 1:
+		return r.file, p.line, p.col
+	case p.text == quotedText:
+		return r.file, p.line, p.col + in.col
+	}
+	return r.file, p.line, p.col + in.col - 1
+}
+
 // find returns the place of a path or of the nearest one around it.
-func (r *resource) find(path string) place {
-	path = canonicalPath(path)
+func (r *resource) find(at string) place {
+	at = canonicalPath(at)
 	for {
-		if p, ok := r.places[path]; ok {
+		if p, ok := r.places[at]; ok {
 			return p
 		}
-		i := strings.LastIndexAny(path, ".[")
+		i := strings.LastIndexAny(at, ".[")
 		if i < 0 {
 			return place{line: r.line, col: 1}
 		}
-		path = path[:i]
+		at = at[:i]
 	}
 }
 
 // canonicalPath writes labels["goal"] as labels.goal.
-func canonicalPath(path string) string {
-	return regexp.MustCompile(`\["([^"]*)"\]`).ReplaceAllString(path, ".$1")
+func canonicalPath(at string) string {
+	return regexp.MustCompile(`\["([^"]*)"\]`).ReplaceAllString(at, ".$1")
 }

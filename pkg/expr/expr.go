@@ -33,12 +33,14 @@ const (
 	Timestamp
 	// Strings is a list of text.
 	Strings
+	// Any is a value of any shape, such as a list of objects. Only properties of events have it.
+	Any
 )
 
-// ParseType returns the type that a definition names string, int, double, bool, timestamp or strings;
+// ParseType returns the type that a definition names string, int, double, bool, timestamp, strings or any;
 // false for any other name.
 func ParseType(name string) (Type, bool) {
-	for t := String; t <= Strings; t++ {
+	for t := String; t <= Any; t++ {
 		if t.String() == name {
 			return t, true
 		}
@@ -61,6 +63,8 @@ func (t Type) String() string {
 		return "timestamp"
 	case Strings:
 		return "strings"
+	case Any:
+		return "any"
 	}
 	return "unknown"
 }

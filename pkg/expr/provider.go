@@ -123,6 +123,8 @@ func celType(t Type) *types.Type {
 		return types.TimestampType
 	case Strings:
 		return types.NewListType(types.StringType)
+	case Any:
+		return types.DynType
 	}
 	return types.DynType
 }

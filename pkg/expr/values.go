@@ -71,6 +71,9 @@ func fromList(l *eventv1.List) ref.Val {
 // fit returns v as a value of type t, or nil if it is not one. A whole number fits a double, a double
 // without fraction fits an int, RFC 3339 text fits a timestamp.
 func fit(v ref.Val, t Type) ref.Val {
+	if t == Any {
+		return v
+	}
 	switch v := v.(type) {
 	case types.String:
 		if t == Timestamp {
@@ -130,6 +133,8 @@ func zero(t Type) ref.Val {
 		return timestamp(time.Unix(0, 0))
 	case Strings:
 		return types.NewRefValList(types.DefaultTypeAdapter, nil)
+	case Any:
+		return types.NullValue
 	}
 	return types.NullValue
 }

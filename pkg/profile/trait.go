@@ -56,7 +56,7 @@ type TraitRule struct {
 // inside the document; the rule is nil if there are any.
 func CompileTrait(name string, spec *definitionv1.TraitDef, env *expr.Env) (*TraitRule, []definition.Problem) {
 	t, ok := expr.ParseType(spec.GetType())
-	if !ok {
+	if !ok || t == expr.Any {
 		return nil, []definition.Problem{{
 			Path: "spec.type", What: "unknown type " + spec.GetType(),
 			Why: "use string, int, double, bool, timestamp or strings",
@@ -169,7 +169,7 @@ func (r *TraitRule) want() expr.Want {
 		return expr.WantBool
 	case expr.String:
 		return expr.WantString
-	case expr.Timestamp, expr.Strings:
+	case expr.Timestamp, expr.Strings, expr.Any:
 	}
 	return expr.WantValue
 }

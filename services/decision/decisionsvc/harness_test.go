@@ -30,7 +30,7 @@ resources { metadata { name: "orders" } trait { type: "int" count { event: "orde
 resources { metadata { name: "email" } channel { adapter: "file" endpoint: "email" config { key: "path" value: "mail.jsonl" } } }
 resources { metadata { name: "web" } channel { adapter: "none" } }
 resources { metadata { name: "welcome-mail" } action { purpose: "service" treatments { id: "m" channel: "email" subject: "Hello" } } }
-resources { metadata { name: "banner" } action { purpose: "service" value: "2.0" treatments { id: "w" channel: "web" subject: "Hi" body { text: "Dear {{ name }}" } } } }
+resources { metadata { name: "banner" } action { purpose: "service" value: "2.0" treatments { id: "w" channel: "web" subject: "Hi" body { text: "Dear {{ customer.id }}" } } } }
 resources { metadata { name: "vip-banner" } action { purpose: "service" eligibility: "traits.orders > 100" treatments { id: "w" channel: "web" } } }
 resources { metadata { name: "ad" } action { purpose: "marketing" treatments { id: "w" channel: "web" topic: "news" } } }
 resources { metadata { name: "outbound" } placement { filled: "by_mesh" collect: "PT10M" } }

@@ -5,13 +5,13 @@ import (
 	"context"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
-	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/contact"
+	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/source"
@@ -62,9 +62,9 @@ func definitionsOf(c *catalog.Catalog, zones *window.Zones) Definitions {
 	return Definitions{
 		Channels: c.Channels,
 		Topics:   c.Topics,
-		Treatment: func(action, id string) *definitionv1.Treatment {
+		Templates: func(action, treatment string) *decide.Templates {
 			if a := c.Actions[action]; a != nil {
-				return a.Treatment(id)
+				return a.Templates(treatment)
 			}
 			return nil
 		},

@@ -13,14 +13,12 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
-	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/delivery"
-	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/stage"
@@ -40,7 +38,6 @@ type engine struct {
 	space      *space
 	pacing     context.Context //nolint:containedctx // ends when the service begins to stop; calls under way go on
 	points     failpoint.Points
-	renderer   *renderer
 	signer     Signer
 	clock      clock.Clock
 	generation uint32
@@ -227,7 +224,7 @@ func (e *engine) prepare(ctx context.Context, partition int, j job, profile *pro
 	if err != nil {
 		return channel.Message{}, new(later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded"))
 	}
-	m, failure := e.compose(ctx, partition, j, d, profile)
+	m, failure := e.compose(partition, j, d, profile)
 	if no := e.lastCheck(j, d, profile); no != nil {
 		return m, no
 	}
@@ -250,10 +247,10 @@ func (e *engine) lastCheck(j job, d Definitions, profile *profilev1.Profile) *de
 }
 
 // compose addresses and renders the message.
-func (e *engine) compose(ctx context.Context, partition int, j job, d Definitions, profile *profilev1.Profile) (channel.Message, *delivery.Result) {
+func (e *engine) compose(partition int, j job, d Definitions, profile *profilev1.Profile) (channel.Message, *delivery.Result) {
 	none := channel.Message{}
-	treatment := d.Treatment(j.proposal.GetAction(), j.treatment.GetId())
-	if treatment == nil {
+	templates := d.Templates(j.proposal.GetAction(), j.treatment.GetId())
+	if templates == nil {
 		return none, new(unsent(reasonv1.Code_CODE_NO_TREATMENT, "the treatment is not in the catalog any more"))
 	}
 	m, err := e.message(partition, j, d)
@@ -266,7 +263,7 @@ func (e *engine) compose(ctx context.Context, partition int, j job, d Definition
 	} else if m.Address = d.Address(profile, m.Channel); m.Address == "" && def.GetEndpoint() != "" {
 		return none, new(late(unsent(reasonv1.Code_CODE_NO_ENDPOINT)))
 	}
-	return e.rendered(ctx, m, treatment, d.Traits(profile))
+	return rendered(m, templates, d.Traits(profile))
 }
 
 func (e *engine) message(partition int, j job, d Definitions) (channel.Message, error) {
@@ -294,34 +291,6 @@ func (e *engine) message(partition int, j job, d Definitions) (channel.Message, 
 		m.ListID = d.Topics[m.Topic].GetListId()
 	}
 	return m, nil
-}
-
-func (e *engine) rendered(ctx context.Context, m channel.Message, t *definitionv1.Treatment, traits []*profilev1.Trait) (channel.Message, *delivery.Result) {
-	vars := variables(m, traits)
-	subject, err := e.renderer.line(ctx, t.GetSubject(), vars)
-	if err == nil {
-		m.Subject = subject
-		m.Body, err = e.renderer.text(ctx, t.GetBody().GetText(), vars)
-	}
-	switch {
-	case errors.Is(err, errAbort):
-		return m, new(unsent(reasonv1.Code_CODE_TEMPLATE_ABORT))
-	case err != nil:
-		return m, new(unsent(reasonv1.Code_CODE_RENDER_FAILED, err.Error()))
-	}
-	return m, nil
-}
-
-// variables is what a template sees.
-func variables(m channel.Message, traits []*profilev1.Trait) map[string]any {
-	known := make(map[string]any, len(traits))
-	for _, t := range traits {
-		known[t.GetName()] = event.ToAny(t.GetValue())
-	}
-	return map[string]any{
-		"event": event.ToMap(m.Context), "traits": known, "action": m.Action,
-		"customer": map[string]any{"id": m.Customer}, "unsubscribe_url": m.UnsubscribeURL,
-	}
 }
 
 // call is the provider call, through the channel's breaker. Whatever has kept us since the view was read, the

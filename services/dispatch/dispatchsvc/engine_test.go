@@ -21,6 +21,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/delivery"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
@@ -132,13 +133,13 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 	e := &engine{
 		catalogs: fixedCatalogs{Definitions{
 			Channels:  map[string]*definitionv1.Channel{"email": def},
-			Treatment: func(string, string) *definitionv1.Treatment { return &definitionv1.Treatment{Subject: "Hi"} },
+			Templates: func(string, string) *decide.Templates { return &decide.Templates{} },
 			LastCheck: func(*profilev1.Profile, LastContact) []*reasonv1.Reason { return nil },
 			Address:   func(*profilev1.Profile, string) string { return "ada@shop.example" },
 			Traits:    func(*profilev1.Profile) []*profilev1.Trait { return nil },
 		}},
 		providers: newProviders(channel.Options{DataDir: t.TempDir()}, clock.Wall{}, nil), freshness: freshnessOf(view, pings),
-		space: newSpace(room{}, clock.Wall{}), pacing: t.Context(), renderer: newRenderer(clock.Wall{}), signer: noSigner{}, clock: clock.Wall{}, stepped: func() bool { return false },
+		space: newSpace(room{}, clock.Wall{}), pacing: t.Context(), signer: noSigner{}, clock: clock.Wall{}, stepped: func() bool { return false },
 		logger: slog.New(slog.DiscardHandler), tracer: tracenoop.NewTracerProvider().Tracer(""), metrics: m,
 	}
 	p, err := e.providers.get("email", def)

@@ -10,6 +10,7 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
+	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
@@ -27,8 +28,8 @@ type Definitions struct {
 	// Channels and Topics by name.
 	Channels map[string]*definitionv1.Channel
 	Topics   map[string]*definitionv1.Topic
-	// Treatment finds a treatment of an action; nil if there is none.
-	Treatment func(action, id string) *definitionv1.Treatment
+	// Templates finds the texts of an action's treatment; nil if there is no such treatment.
+	Templates func(action, treatment string) *decide.Templates
 	// LastCheck says why a contact may not be made now, without counting caps; empty: it may.
 	LastCheck func(p *profilev1.Profile, c LastContact) []*reasonv1.Reason
 	// Address is the endpoint to use on a channel; empty if there is none.

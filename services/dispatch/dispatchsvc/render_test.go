@@ -5,76 +5,90 @@ import (
 	"strings"
 	"testing"
 
-	"refrain.dev/pkg/clock"
+	"github.com/google/go-cmp/cmp"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
+
+	"refrain.dev/pkg/decide"
+	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/liquid"
+	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 
-func vars() map[string]any {
-	return map[string]any{
-		"event":  map[string]any{"total": 12.5, "items": []any{"tea", "cup"}, "name": "Ada"},
-		"traits": map[string]any{"orders": int64(3)}, "action": "welcome", "customer": map[string]any{"id": "0a"},
-		"unsubscribe_url": "http://x/u/t",
+func propertiesOf(t *testing.T, properties map[string]any) []*eventv1.Property {
+	t.Helper()
+	list, err := event.Properties(properties)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return list
 }
 
-func TestRender(t *testing.T) {
-	big := "{% for a in event.items %}" + strings.Repeat("x", 200<<10) + "{% endfor %}"
+func parsed(t *testing.T, source string) *liquid.Template {
+	t.Helper()
+	tmpl, err := liquid.Parse(source, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tmpl
+}
+
+func TestATemplateSeesEventAndTraits(t *testing.T) {
+	m := channel.Message{
+		Action: "welcome", Customer: "0a", UnsubscribeURL: "http://x/u/t",
+		Context: propertiesOf(t, map[string]any{
+			"total": 1250000.5, "whole": 3000000.0, "small": 0.00005, "count": 3, "name": "Ada",
+			"items": []any{map[string]any{"sku": "tea", "price": 4.0}, map[string]any{"sku": "cup", "price": 7.25}},
+		}),
+	}
+	traits := []*profilev1.Trait{{Name: "orders", Value: event.Integer(3)}, {Name: "spent", Value: event.Number(15)}}
 	for source, want := range map[string]string{
 		"":                    "",
 		"Hi {{ event.name }}": "Hi Ada",
-		"{{ event.total }} {{ traits.orders }} {{ action }}":      "12.5 3 welcome",
-		"{% for i in event.items %}{{ i | upcase }} {% endfor %}": "TEA CUP ",
-		"{% if traits.orders > 2 %}again{% endif %}":              "again",
-		"{{ event.name | escape }} {{ unsubscribe_url }}":         "Ada http://x/u/t",
-		"{% if traits.orders > 5 %}{% abort %}{% endif %}kept":    "kept",
+		"{{ event.total }} {{ event.whole }} {{ event.small }} {{ event.count | plus: 1 }}":                      "1250000.5 3000000 0.00005 4",
+		"{{ traits.orders }} {{ traits.spent }} {{ traits.spent | plus: 1 }} {{ traits.spent | divided_by: 2 }}": "3 15 16 7.5",
+		"{% for i in event.items %}{{ i.sku | upcase }} {{ i.price }};{% endfor %}":                              "TEA 4;CUP 7.25;",
+		"{{ action }} {{ customer.id }} {{ unsubscribe_url }}":                                                   "welcome 0a http://x/u/t",
+		"[{{ event.missing }}]{% if event.missing %}a{% else %}b{% endif %}{{ event.missing | default: 'c' }}":   "[]bc",
 	} {
-		got, err := newRenderer(clock.Wall{}).text(t.Context(), source, vars())
-		if err != nil || got != want {
-			t.Errorf("%q = %q %v, want %q", source, got, err, want)
+		got, failure := rendered(m, &decide.Templates{Body: parsed(t, source)}, traits)
+		if failure != nil || got.Body != want {
+			t.Errorf("%q = %q %v, want %q", source, got.Body, failure, want)
 		}
 	}
-	for source, want := range map[string]error{
-		"{% abort %}": errAbort,
-		"{% if traits.orders > 2 %}{% abort %}{% endif %}": errAbort,
-		"{{ nobody }}":                      errRender,
-		"{{ event.missing }}":               errRender,
-		"{{ event.name | nofilter }}":       errRender,
-		"{% include 'etc/passwd' %}":        errRender,
-		"{% nothing %}":                     errRender,
-		"{{ event.name":                     nil,
-		"{% for i in (1..9) %}{% endfor %}": errRender,
-		"{% if %}":                          errRender,
-		big:                                 errRender,
+}
+
+// What a template cannot do is a reason, and the reason quotes no data.
+func TestATemplateThatCannotBeRenderedIsNotSent(t *testing.T) {
+	m := channel.Message{Context: propertiesOf(t, map[string]any{"name": "Ada", "n": 0})}
+	for source, want := range map[string]*reasonv1.Reason{
+		"Hi {% abort %}": {Code: reasonv1.Code_CODE_TEMPLATE_ABORT, Evidence: []string{"line 1:4: the template asked to abort"}},
+		"{% unless event.items %}{% abort 'no items' %}{% endunless %}":        {Code: reasonv1.Code_CODE_TEMPLATE_ABORT, Evidence: []string{"line 1:25: no items"}},
+		"{{ 1 | divided_by: event.n }}":                                        {Code: reasonv1.Code_CODE_RENDER_FAILED, Evidence: []string{"line 1:8: a number is divided by 0"}},
+		"{% for a in (1..999999999) %}{% endfor %}":                            {Code: reasonv1.Code_CODE_RENDER_FAILED, Evidence: []string{"line 1:1: the template needs more than 8388608 bytes of memory"}},
+		"{% for a in (1..9) %}" + strings.Repeat("x", 30<<10) + "{% endfor %}": {Code: reasonv1.Code_CODE_RENDER_FAILED, Evidence: []string{"line 1:1: the template needs more than 262144 bytes of output"}},
 	} {
-		_, err := newRenderer(clock.Wall{}).text(t.Context(), source, vars())
-		if !errors.Is(err, want) {
-			t.Errorf("%.60q: %v, want %v", source, err, want)
+		_, failure := rendered(m, &decide.Templates{Body: parsed(t, source)}, nil)
+		if failure == nil || len(failure.Reasons) != 1 {
+			t.Errorf("%.60q was rendered: %v", source, failure)
+			continue
+		}
+		got := failure.Reasons[0]
+		if got.GetCode() != want.GetCode() || !cmp.Equal(got.GetEvidence(), want.GetEvidence()) {
+			t.Errorf("%.60q: %v, want %v", source, got, want)
 		}
 	}
 }
 
 func TestSubjectIsOneLine(t *testing.T) {
-	v := vars()
-	v["event"] = map[string]any{"name": "Ada\r\nBcc: all@shop.example"}
-	if got, err := newRenderer(clock.Wall{}).line(t.Context(), "Hi {{ event.name }}", v); !errors.Is(err, errRender) {
+	vars := map[string]any{"event": map[string]any{"name": "Ada\r\nBcc: all@shop.example"}}
+	m := channel.Message{}
+	if got, err := oneLine(parsed(t, "Hi {{ event.name }}"), vars, m.At); !errors.Is(err, errLine) {
 		t.Errorf("an injected header passed: %q %v", got, err)
 	}
-	if got, err := newRenderer(clock.Wall{}).line(t.Context(), "Hi\n", v); err != nil || got != "Hi" {
+	if got, err := oneLine(parsed(t, "Hi\n"), vars, m.At); err != nil || got != "Hi" {
 		t.Errorf("line = %q %v, want Hi", got, err)
 	}
-}
-
-func FuzzRender(f *testing.F) {
-	for _, s := range []string{"{{ event.name | upcase }}", "{% for i in event.items %}{{i}}{% endfor %}", "{% abort %}", "{{ 'a' | split: 'b' | join }}"} {
-		f.Add(s)
-	}
-	r := newRenderer(clock.Wall{})
-	f.Fuzz(func(t *testing.T, source string) {
-		text, err := r.text(t.Context(), source, vars())
-		if err != nil && !errors.Is(err, errRender) && !errors.Is(err, errAbort) {
-			t.Errorf("%q: %v", source, err)
-		}
-		if len(text) > maxText {
-			t.Errorf("%q: %d bytes", source, len(text))
-		}
-	})
 }

@@ -53,8 +53,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	fresh := newFreshness(deps.Store, barriers, hasher, deps.Clock)
 	fresh.released = stepped
 	engine := &engine{
-		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker, deps.Clock), pacing: ctx,
-		renderer: newRenderer(deps.Clock), signer: hasher, points: deps.Points,
+		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker, deps.Clock), pacing: ctx, signer: hasher, points: deps.Points,
 		clock: deps.Clock, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"), stepped: stepped,
 		logger: logger, tracer: deps.Tracer.Tracer("refrain.dev/services/dispatch"), metrics: metrics,
 	}

@@ -86,11 +86,12 @@ func bundle() *definitionv1.Bundle {
 			Adapter: "file", Endpoint: "email", Config: map[string]string{"path": "mail.jsonl"},
 		}}},
 		{Metadata: &definitionv1.Metadata{Name: "news"}, Spec: &definitionv1.Resource_Topic{Topic: &definitionv1.Topic{Title: "News", ListId: "news.shop.example"}}},
+		{Metadata: &definitionv1.Metadata{Name: "first_name"}, Spec: &definitionv1.Resource_Trait{Trait: &definitionv1.TraitDef{Type: "string"}}},
 		{Metadata: &definitionv1.Metadata{Name: "welcome"}, Spec: &definitionv1.Resource_Action{Action: &definitionv1.Action{
 			Purpose: "marketing",
 			Treatments: []*definitionv1.Treatment{
 				{Id: "mail", Channel: "email", To: "customer", Topic: "news", Subject: "Hi {{ traits.first_name }}", Body: &definitionv1.Body{Text: "You spent {{ event.total }}. {{ unsubscribe_url }}"}},
-				{Id: "broken", Channel: "email", To: "customer", Topic: "news", Subject: "Hi", Body: &definitionv1.Body{Text: "{{ event.nothing }}"}},
+				{Id: "broken", Channel: "email", To: "customer", Topic: "news", Subject: "Hi", Body: &definitionv1.Body{Text: "{{ event.total | divided_by: 0 }}"}},
 				{Id: "abort", Channel: "email", To: "customer", Topic: "news", Subject: "Hi", Body: &definitionv1.Body{Text: "{% abort %}"}},
 			},
 		}}},

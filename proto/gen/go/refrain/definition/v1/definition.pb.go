@@ -227,7 +227,7 @@ func (x *Workspace) GetMaxEnrollments() uint32 {
 // EventType declares an event type (kind: Event). Undeclared types are accepted as dynamic, with a warning.
 type EventType struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Property name to type: string, int, double, bool, timestamp, strings.
+	// Property name to type: string, int, double, bool, timestamp, strings, any (a list of objects, say).
 	Properties map[string]string `protobuf:"bytes,1,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How old an event may be and still start something; default PT1H.
 	Freshness string `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
