@@ -2,6 +2,8 @@ package stage
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"refrain.dev/pkg/telemetry"
@@ -17,7 +19,7 @@ func (p *partition) startCalls(calls []Call) {
 		p.doors.calls++
 		p.doors.mu.Unlock()
 		p.calling.Go(func() error {
-			result := p.ports.Caller.Call(telemetry.Parent(p.callCtx(), c.Traceparent), p.number, c)
+			result := p.call(c)
 			p.ports.Points.At("stage.called")
 			p.returned(Input{
 				Source: FromCall, Name: callInput, ID: c.ID, Key: c.Key, At: p.ports.Clock.Now(), Request: result, Traceparent: c.Traceparent,
@@ -25,6 +27,19 @@ func (p *partition) startCalls(calls []Call) {
 			return nil
 		})
 	}
+}
+
+// call makes one call. A panic ends it as if its process had died: without a result, so that the fold's wake-up
+// notices.
+func (p *partition) call(c Call) (result any) {
+	defer func() {
+		if r := recover(); r != nil {
+			result = nil
+			p.ports.Logger.Error("a call panicked", "stage", p.cfg.Spec.Name, "partition", p.number, "call", c.ID,
+				"panic", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
+		}
+	}()
+	return p.ports.Caller.Call(telemetry.Parent(p.callCtx(), c.Traceparent), p.number, c)
 }
 
 // returned leaves the result of a call at the door; if the partition was lost meanwhile it is an orphan.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"go.opentelemetry.io/otel/codes"
@@ -78,12 +79,18 @@ func (e *engine) Call(ctx context.Context, partition int, c stage.Call) any {
 }
 
 // pace waits for room in the channel, no longer than the approval lasts.
-func (e *engine) pace(ctx context.Context, partition int, j job) paceResult {
+func (e *engine) pace(ctx context.Context, partition int, j job) (paced paceResult) {
 	fail := func(r delivery.Result) paceResult {
 		r = j.result(r)
 		e.metrics.result(ctx, j.treatment.GetChannel(), r)
 		return paceResult{proposal: j.proposal.GetId(), attempt: j.attempt, failure: &r}
 	}
+	defer func() {
+		if r := recover(); r != nil { // such as while an adapter is made
+			e.panicked(ctx, "dispatch panicked before a send", j, r)
+			paced = fail(later(reasonv1.Code_CODE_PROVIDER_REJECTED, "a panic; see the log of dispatch"))
+		}
+	}()
 	p, failure := e.provider(ctx, j)
 	if failure != nil {
 		return fail(*failure)
@@ -184,6 +191,12 @@ func (e *engine) send(ctx context.Context, partition int, j job) delivery.Result
 // the log is ahead of the store. So nothing is final that was found on a view from before this began; then it is
 // looked at again, on one that has everything that was known by now.
 func (e *engine) checked(ctx context.Context, partition int, j job) (m channel.Message, seen view, failure *delivery.Result) {
+	defer func() {
+		if r := recover(); r != nil { // nothing was called yet
+			e.panicked(ctx, "dispatch panicked before a send", j, r)
+			failure = new(unsent(reasonv1.Code_CODE_RENDER_FAILED, "a panic; see the log of dispatch"))
+		}
+	}()
 	asked := e.clock.Elapsed()
 	for _, since := range []time.Duration{anyAge, asked} {
 		began := e.clock.Elapsed()
@@ -311,7 +324,7 @@ func (e *engine) call(ctx context.Context, p *provider, m channel.Message, seen 
 	if !e.stepped() {
 		e.metrics.age.Record(ctx, (started - seen.asOf).Seconds())
 	}
-	r := p.adapter.Send(ctx, m)
+	r := e.attempt(ctx, p, m)
 	e.metrics.called(ctx, m.Channel, r, e.clock.Elapsed()-started)
 	if r.Status == dispatchv1.Status_STATUS_UNKNOWN || (r.Transient && r.RetryAfter == 0) {
 		p.breaker.failed()
@@ -321,8 +334,33 @@ func (e *engine) call(ctx context.Context, p *provider, m channel.Message, seen 
 	return r
 }
 
+// attempt is the adapter's turn. One that panics may have sent.
+func (e *engine) attempt(ctx context.Context, p *provider, m channel.Message) (result delivery.Result) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.panicked(ctx, "an adapter panicked in a send", job{treatment: &decisionv1.TreatmentRef{Channel: m.Channel}}, r)
+			result = delivery.Result{Status: dispatchv1.Status_STATUS_UNKNOWN, Reasons: []*reasonv1.Reason{{
+				Code: reasonv1.Code_CODE_PROVIDER_REJECTED, Evidence: []string{"the adapter panicked; see the log of dispatch"},
+			}}}
+		}
+	}()
+	return p.adapter.Send(ctx, m)
+}
+
+// panicked says what panicked. The value may hold personal data, so only its kind is told, and where.
+func (e *engine) panicked(ctx context.Context, what string, j job, value any) {
+	e.logger.ErrorContext(ctx, what, slog.String(telemetry.KeyChannel, j.treatment.GetChannel()),
+		slog.String("panic", fmt.Sprintf("%T", value)), slog.String("stack", string(debug.Stack())))
+}
+
 // lookUp asks what became of an attempt. What cannot be found out is UNKNOWN.
-func (e *engine) lookUp(ctx context.Context, j job) delivery.Result {
+func (e *engine) lookUp(ctx context.Context, j job) (result delivery.Result) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.panicked(ctx, "an adapter panicked in a look-up", j, r)
+			result = delivery.Result{Status: dispatchv1.Status_STATUS_UNKNOWN}
+		}
+	}()
 	if err := e.catalogs.Prepare(ctx, j.revision); err != nil {
 		e.logger.WarnContext(ctx, "look-up failed", slog.String(telemetry.KeyChannel, j.treatment.GetChannel()), slog.Any(telemetry.KeyError, err))
 	}

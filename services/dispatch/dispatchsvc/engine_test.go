@@ -341,6 +341,36 @@ func TestAMissingProfileIsNeverFinal(t *testing.T) {
 	}
 }
 
+// A panic ends the attempt, not the process. Whether it was before the call or in it decides what it proves.
+func TestAPanicEndsTheAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		adapter := &scripted{send: func() delivery.Result { panic("an adapter's bug") }}
+		e := testEngine(t, adapter, fileChannel())
+		if r := e.send(t.Context(), 3, testJob("p")); r.Status != dispatchv1.Status_STATUS_UNKNOWN {
+			t.Errorf("in the call: %+v, want that nobody knows", r)
+		}
+		d := e.catalogs.(fixedCatalogs)
+		d.definitions.LastCheck = func(*profilev1.Profile, LastContact) []*reasonv1.Reason { panic("a check's bug") }
+		e.catalogs = d
+		if r := e.send(t.Context(), 3, testJob("q")); r.Status != dispatchv1.Status_STATUS_UNSENT || r.Transient {
+			t.Errorf("before the call: %+v, want it unsent", r)
+		}
+		if n := adapter.calls.Load(); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+		if err := e.freshness.reader.(*profileView).err; err != nil {
+			t.Fatal(err)
+		}
+		e.providers.others = map[string]channel.Factory{"file": func(*definitionv1.Channel, channel.Options) (channel.Adapter, error) { panic("a factory's bug") }}
+		other := fileChannel()
+		other.Rate = 9
+		d.definitions.Channels["email"] = other
+		if r := e.pace(t.Context(), 3, testJob("r")); r.failure == nil || !r.failure.Transient {
+			t.Errorf("while the adapter is made: %+v, want it to be tried again", r)
+		}
+	})
+}
+
 func TestAnAdapterIsBuiltOncePerContent(t *testing.T) {
 	p := newProviders(channel.Options{DataDir: t.TempDir()}, clock.Wall{}, nil)
 	a, errA := p.get("x", fileChannel())
