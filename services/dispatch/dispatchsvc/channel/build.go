@@ -32,16 +32,13 @@ type Factory func(def *definitionv1.Channel, o Options) (Adapter, error)
 func Build(def *definitionv1.Channel, o Options) (Adapter, error) {
 	config := def.GetConfig()
 	g := guard{allow: o.Allow}
-	secret, err := o.secret(config)
-	if err != nil {
-		return nil, err
-	}
 	var a Adapter
+	var err error
 	switch def.GetAdapter() {
 	case "webhook":
-		a, err = newWebhook(config, secret, g)
+		a, err = newWebhook(config, o, g)
 	case "smtp":
-		a, err = newSMTP(config, secret, g)
+		a, err = newSMTP(config, o, g)
 	case "nats":
 		a, err = newNATS(config, o)
 	case "file":
@@ -58,15 +55,16 @@ func Build(def *definitionv1.Channel, o Options) (Adapter, error) {
 // LooksUp says whether channels with this adapter can be asked what became of a proposal.
 func LooksUp(def *definitionv1.Channel) bool { return def.GetAdapter() == "file" }
 
-func (o Options) secret(config map[string]string) (string, error) {
-	name := config["secret_env"]
+// secret is what a setting says, or the environment variable that the setting of that name with _env names.
+func (o Options) secret(config map[string]string, setting string) (string, error) {
+	name := config[setting+"_env"]
 	if name == "" {
-		return config["secret"], nil
+		return config[setting], nil
 	}
 	if o.Secret != nil {
 		if value, ok := o.Secret(name); ok && value != "" {
 			return value, nil
 		}
 	}
-	return "", fmt.Errorf("secret_env: %s is not set", name)
+	return "", fmt.Errorf("%s_env: %s is not set", setting, name)
 }

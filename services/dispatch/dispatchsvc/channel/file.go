@@ -3,11 +3,13 @@ package channel
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	netmail "net/mail"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,7 +29,7 @@ type file struct {
 	path    string
 	sync    bool
 	maildir string
-	from    string
+	from    *netmail.Address
 
 	mu      sync.Mutex
 	handle  *os.File
@@ -43,9 +45,9 @@ func newFile(config map[string]string, dataDir string) (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("path: %w", err)
 	}
-	f := &file{path: path, sync: config["sync"] == "true", from: config["from"]}
-	if f.from == "" {
-		f.from = "refrain@localhost"
+	f := &file{path: path, sync: config["sync"] == "true"}
+	if f.from, err = mailbox(cmp.Or(config["from"], "refrain@localhost")); err != nil {
+		return nil, errors.New("from: want an address")
 	}
 	if config["maildir"] != "" {
 		if f.maildir, err = within(dataDir, config["maildir"]); err != nil {
@@ -234,7 +236,7 @@ func (f *file) writeMail(m Message) (string, *delivery.Result) {
 	if path == "" {
 		return "", nil
 	}
-	text, err := mailOf(m, f.from, "localhost")
+	text, err := f.mail(m)
 	if err != nil {
 		code := reasonv1.Code_CODE_INVALID_ENDPOINT
 		if errors.Is(err, errHeader) {
@@ -248,6 +250,14 @@ func (f *file) writeMail(m Message) (string, *delivery.Result) {
 		return "", &r
 	}
 	return path, nil
+}
+
+func (f *file) mail(m Message) ([]byte, error) {
+	to, err := mailbox(m.Address)
+	if err != nil {
+		return nil, err
+	}
+	return mailOf(m, envelope{from: f.from, to: to, host: "localhost"})
 }
 
 func replaceFile(path string, text []byte) error {

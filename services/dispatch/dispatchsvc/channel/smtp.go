@@ -24,24 +24,28 @@ import (
 // fails before the final dot of DATA was not sent; what is lost after it is UNKNOWN.
 type smtpAdapter struct {
 	address, host      string
-	from, sender       string
+	from               *netmail.Address
 	domain             string
 	security           string
 	username, password string
 	dialer             *net.Dialer
 }
 
-func newSMTP(config map[string]string, secret string, g guard) (*smtpAdapter, error) {
+func newSMTP(config map[string]string, o Options, g guard) (*smtpAdapter, error) {
+	secret, err := o.secret(config, "secret")
+	if err != nil {
+		return nil, err
+	}
 	host, _, err := net.SplitHostPort(config["address"])
 	if err != nil {
 		return nil, errors.New("address: want host:port of the relay")
 	}
-	from, err := netmail.ParseAddress(config["from"])
+	from, err := mailbox(config["from"])
 	if err != nil {
 		return nil, errors.New("from: want an address")
 	}
 	a := &smtpAdapter{
-		address: config["address"], host: host, from: config["from"], sender: from.Address,
+		address: config["address"], host: host, from: from,
 		domain: domainOf(from.Address), security: config["tls"], username: config["username"], password: secret,
 		dialer: g.dialer(),
 	}
@@ -67,15 +71,15 @@ func (a *smtpAdapter) Close() error { return nil }
 
 // Send implements Adapter.
 func (a *smtpAdapter) Send(ctx context.Context, m Message) delivery.Result {
-	text, err := mailOf(m, a.from, a.domain)
+	recipient, err := mailbox(m.Address)
+	if err != nil {
+		return unsent(reasonv1.Code_CODE_INVALID_ENDPOINT)
+	}
+	text, err := mailOf(m, envelope{from: a.from, to: recipient, host: a.domain})
 	if err != nil {
 		if errors.Is(err, errHeader) {
 			return unsent(reasonv1.Code_CODE_RENDER_FAILED, "a header must be one line")
 		}
-		return unsent(reasonv1.Code_CODE_INVALID_ENDPOINT)
-	}
-	recipient, err := netmail.ParseAddress(m.Address)
-	if err != nil {
 		return unsent(reasonv1.Code_CODE_INVALID_ENDPOINT)
 	}
 	client, err := a.connect(ctx)
@@ -85,7 +89,7 @@ func (a *smtpAdapter) Send(ctx context.Context, m Message) delivery.Result {
 	defer func() { _ = client.Close() }()
 	unwatch := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer unwatch()
-	return a.converse(client, recipient.Address, text)
+	return a.converse(client, recipient, text)
 }
 
 func (a *smtpAdapter) connect(ctx context.Context) (*smtp.Client, error) {
@@ -135,11 +139,20 @@ func (a *smtpAdapter) greet(conn net.Conn) (*smtp.Client, error) {
 	return client, nil
 }
 
-func (a *smtpAdapter) converse(c *smtp.Client, recipient string, text []byte) delivery.Result {
-	if err := c.Mail(a.sender, nil); err != nil {
+func (a *smtpAdapter) converse(c *smtp.Client, recipient *netmail.Address, text []byte) delivery.Result {
+	var options *smtp.MailOptions
+	if !ascii(a.from.Address) || !ascii(recipient.Address) {
+		if offered, _ := c.Extension("SMTPUTF8"); !offered {
+			r := unsent(reasonv1.Code_CODE_INVALID_ENDPOINT, "the address needs SMTPUTF8, which the relay does not offer")
+			r.Reasons[0].Remedy = "use a relay that offers SMTPUTF8, or another address"
+			return r
+		}
+		options = &smtp.MailOptions{UTF8: true}
+	}
+	if err := c.Mail(path(a.from), options); err != nil {
 		return beforeDot("MAIL", err)
 	}
-	if err := c.Rcpt(recipient, nil); err != nil {
+	if err := c.Rcpt(path(recipient), nil); err != nil {
 		return beforeDot("RCPT", err)
 	}
 	data, err := c.Data()

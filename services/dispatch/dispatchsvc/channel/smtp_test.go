@@ -21,6 +21,8 @@ import (
 	"github.com/emersion/go-smtp"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
+	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/embed/embedtest"
 )
@@ -28,10 +30,13 @@ import (
 // relay is a real SMTP server that refuses where it is told to.
 type relay struct {
 	refuse map[string]error
+	utf8   bool // offers SMTPUTF8
 
 	mu    sync.Mutex
 	mails []string
+	from  []string
 	to    []string
+	asked []bool // for SMTPUTF8
 }
 
 func (r *relay) NewSession(*smtp.Conn) (smtp.Session, error) {
@@ -39,13 +44,19 @@ func (r *relay) NewSession(*smtp.Conn) (smtp.Session, error) {
 }
 
 type session struct {
-	relay *relay
-	to    string
+	relay    *relay
+	from, to string
+	utf8     bool
 }
 
-func (s *session) Reset()                               {}
-func (s *session) Logout() error                        { return nil }
-func (s *session) Mail(string, *smtp.MailOptions) error { return s.relay.refuse["MAIL"] }
+func (s *session) Reset()        {}
+func (s *session) Logout() error { return nil }
+
+func (s *session) Mail(from string, o *smtp.MailOptions) error {
+	s.from, s.utf8 = from, o.UTF8
+	return s.relay.refuse["MAIL"]
+}
+
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	s.to = to
 	return s.relay.refuse["RCPT"]
@@ -62,6 +73,7 @@ func (s *session) Data(r io.Reader) error {
 	s.relay.mu.Lock()
 	defer s.relay.mu.Unlock()
 	s.relay.mails, s.relay.to = append(s.relay.mails, string(text)), append(s.relay.to, s.to)
+	s.relay.from, s.relay.asked = append(s.relay.from, s.from), append(s.relay.asked, s.utf8)
 	return nil
 }
 
@@ -73,6 +85,7 @@ func startRelay(t *testing.T, r *relay) string {
 	}
 	server := smtp.NewServer(r)
 	server.Domain = "localhost"
+	server.EnableSMTPUTF8 = r.utf8
 	server.ErrorLog = quiet{}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Serve(l) })
@@ -131,6 +144,64 @@ func checkMail(t *testing.T, m *mail.Message) {
 	}
 	if got := strings.ReplaceAll(string(body), "\r\n", "\n"); strings.TrimSpace(got) != strings.TrimSpace(message("p1").Body) {
 		t.Errorf("body = %q, want %q", got, message("p1").Body)
+	}
+}
+
+// A domain is sent in the form that every relay knows. What stands before it is sent as it is written: beyond ASCII
+// only by a relay that offers it, else it is a reason.
+func TestAddressesBeyondASCII(t *testing.T) {
+	for _, c := range []struct {
+		address, rcpt string
+		needs         bool
+	}{
+		{"ada@büro.example", "ada@xn--bro-hoa.example", false},
+		{"Ada@Büro.Example", "Ada@xn--bro-hoa.example", false},
+		{"jürgen@büro.example", "jürgen@xn--bro-hoa.example", true},
+		{"用户@例子.example", "用户@xn--fsqu00a.example", true},
+		{`"a b"@shop.example`, `a b@shop.example`, false}, // as the relay reads it
+	} {
+		for _, offered := range []bool{true, false} {
+			r := &relay{utf8: offered}
+			m := message("p1")
+			m.Address = c.address
+			got := send(t, mailer(t, startRelay(t, r)), m)
+			if c.needs && !offered {
+				if got.Status != dispatchv1.Status_STATUS_UNSENT || got.Transient || got.Reasons[0].GetCode() != reasonv1.Code_CODE_INVALID_ENDPOINT ||
+					!strings.Contains(got.Reasons[0].GetEvidence()[0], "SMTPUTF8") {
+					t.Errorf("%s without SMTPUTF8: %+v", c.address, got)
+				}
+				continue
+			}
+			isAccepted().check(t, got)
+			if len(r.to) != 1 || r.to[0] != c.rcpt || r.asked[0] != c.needs {
+				t.Errorf("%s: sent to %q, SMTPUTF8 %v; want %q, %v", c.address, r.to, r.asked, c.rcpt, c.needs)
+			}
+		}
+	}
+}
+
+// A subject is shown as it is written, also if it looks as if it were encoded.
+func TestASubjectThatLooksEncodedIsEncoded(t *testing.T) {
+	for _, subject := range []string{
+		"=?utf-8?q?50=25_off?=", "Is =?iso-8859-1?b?YQ==?= shown?", strings.Repeat("Grüße =? ", 30), "plain", "Grüße",
+	} {
+		r := &relay{}
+		m := message("p1")
+		m.Subject = subject
+		isAccepted().check(t, send(t, mailer(t, startRelay(t, r)), m))
+		parsed, err := mail.ReadMessage(strings.NewReader(r.mails[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := parsed.Header.Get("Subject")
+		if got, err := new(mime.WordDecoder).DecodeHeader(raw); err != nil || got != strings.TrimSpace(subject) && got != subject {
+			t.Errorf("%q is shown as %q, %v", subject, got, err)
+		}
+		for word := range strings.FieldsSeq(raw) {
+			if len(word) > 75 {
+				t.Errorf("a word of %d characters", len(word))
+			}
+		}
 	}
 }
 

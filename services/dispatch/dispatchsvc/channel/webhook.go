@@ -34,10 +34,44 @@ const (
 type webhook struct {
 	url    string
 	signer *standardwebhooks.Webhook
+	old    oldSecret
 	client *http.Client
 }
 
-func newWebhook(config map[string]string, secret string, g guard) (*webhook, error) {
+// oldSecret is what receivers may still verify with while they take a new secret over.
+type oldSecret struct {
+	signer *standardwebhooks.Webhook // nil: there is none
+	until  time.Time                 // zero: as long as it is set
+}
+
+func newOldSecret(config map[string]string, o Options) (oldSecret, error) {
+	var old oldSecret
+	if text := config["old_secret_until"]; text != "" {
+		until, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return old, errors.New("old_secret_until: want a time such as 2026-07-01T00:00:00Z")
+		}
+		if old.until = until; !time.Now().Before(until) {
+			return old, nil // it may be gone by now
+		}
+	}
+	secret, err := o.secret(config, "old_secret")
+	if err != nil || secret == "" {
+		return old, err
+	}
+	old.signer, err = newSigner(secret)
+	return old, err
+}
+
+func newWebhook(config map[string]string, o Options, g guard) (*webhook, error) {
+	secret, err := o.secret(config, "secret")
+	if err != nil {
+		return nil, err
+	}
+	old, err := newOldSecret(config, o)
+	if err != nil {
+		return nil, err
+	}
 	u, err := url.Parse(config["url"])
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, errors.New("url: want http:// or https:// with a host")
@@ -54,7 +88,7 @@ func newWebhook(config map[string]string, secret string, g guard) (*webhook, err
 		IdleConnTimeout:        2 * time.Second, // a connection that the receiver closes meanwhile would be an UNKNOWN
 		ForceAttemptHTTP2:      true,
 	}
-	return &webhook{url: u.String(), signer: signer, client: &http.Client{
+	return &webhook{url: u.String(), signer: signer, old: old, client: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -117,9 +151,9 @@ func (w *webhook) request(ctx context.Context, m Message) (*http.Request, error)
 	if err != nil {
 		return nil, err
 	}
-	signature, err := w.signer.Sign(m.Proposal, now, body)
+	signature, err := w.sign(m.Proposal, now, body)
 	if err != nil {
-		return nil, fmt.Errorf("sign payload: %w", err)
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {
@@ -136,6 +170,22 @@ func (w *webhook) request(ctx context.Context, m Message) (*http.Request, error)
 		req.Header.Set("traceparent", parent)
 	}
 	return req, nil
+}
+
+// sign signs with the secret and, until it ends, with the old one: a receiver takes any of the signatures.
+func (w *webhook) sign(id string, now time.Time, body []byte) (string, error) {
+	signature, err := w.signer.Sign(id, now, body)
+	if err != nil {
+		return "", fmt.Errorf("sign payload: %w", err)
+	}
+	if w.old.signer == nil || !w.old.until.IsZero() && !now.Before(w.old.until) {
+		return signature, nil
+	}
+	second, err := w.old.signer.Sign(id, now, body)
+	if err != nil {
+		return "", fmt.Errorf("sign payload with the old secret: %w", err)
+	}
+	return signature + " " + second, nil
 }
 
 // answered says what a status proves.

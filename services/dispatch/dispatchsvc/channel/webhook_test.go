@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -64,6 +65,60 @@ func TestWebhookIsSignedAsTheOfficialLibraryVerifies(t *testing.T) {
 	}
 	if got.Proposal != "p1" || got.Context["total"] != 12.5 || got.Token != "tok" {
 		t.Errorf("payload = %+v", got)
+	}
+}
+
+// While a secret is rotated a receiver with either verifies; after its end the old one is not used any more.
+func TestWebhookIsSignedWithTheOldSecretUntilItEnds(t *testing.T) {
+	const old = "whsec_b2xkIHNlY3JldCBvZiB0aGUgd2ViaG9vaw=="
+	opts := local(t)
+	known := opts.Secret
+	opts.Secret = func(name string) (string, bool) {
+		if name == "OLD_SECRET" {
+			return old, true
+		}
+		return known(name)
+	}
+	for _, c := range []struct {
+		config map[string]string
+		both   bool
+	}{
+		{map[string]string{}, false},
+		{map[string]string{"old_secret_env": "OLD_SECRET"}, true},
+		{map[string]string{"old_secret": old}, true},
+		{map[string]string{"old_secret_env": "OLD_SECRET", "old_secret_until": time.Now().Add(time.Hour).Format(time.RFC3339)}, true},
+		{map[string]string{"old_secret_env": "OLD_SECRET", "old_secret_until": "2020-01-01T00:00:00Z"}, false},
+		{map[string]string{"old_secret_env": "GONE", "old_secret_until": "2020-01-01T00:00:00Z"}, false},
+	} {
+		var withNew, withOld error
+		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			for given, err := range map[string]*error{secret: &withNew, old: &withOld} {
+				verifier, _ := standardwebhooks.NewWebhook(given)
+				*err = verifier.Verify(body, r.Header)
+			}
+		}))
+		config := map[string]string{"url": server.URL, "secret_env": "HOOK_SECRET"}
+		maps.Copy(config, c.config)
+		a, err := Build(&definitionv1.Channel{Adapter: "webhook", Config: config}, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		isAccepted().check(t, send(t, a, message("p1")))
+		if withNew != nil || (withOld == nil) != c.both {
+			t.Errorf("%v: with the secret %v, with the old one %v, want it to verify: %v", c.config, withNew, withOld, c.both)
+		}
+		_ = a.Close()
+		server.Close()
+	}
+	for _, wrong := range []map[string]string{
+		{"old_secret_env": "GONE"}, {"old_secret_env": "OLD_SECRET", "old_secret_until": "tomorrow"},
+	} {
+		config := map[string]string{"url": "http://127.0.0.1:1", "secret_env": "HOOK_SECRET"}
+		maps.Copy(config, wrong)
+		if _, err := Build(&definitionv1.Channel{Adapter: "webhook", Config: config}, opts); err == nil {
+			t.Errorf("%v was accepted", wrong)
+		}
 	}
 }
 

@@ -1872,13 +1872,15 @@ type Channel struct {
 	// and many customers may share it: neither the customer's consent nor their caps and quiet hours are asked, and
 	// nothing counts toward them. A name that is both is the identifier kind.
 	Endpoint string `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	// Sends per second, over all partitions of a process; 0: no pacing.
+	// Sends per second of each dispatch process, over all of its partitions, and as many at once as a second allows;
+	// several replicas send several times as many. 0, the default: no pacing.
 	Rate float64 `protobuf:"fixed64,3,opt,name=rate,proto3" json:"rate,omitempty"`
-	// How many calls at once; default 8.
+	// How many calls each dispatch process makes at once, over all of its partitions; default 8.
 	Concurrency uint32 `protobuf:"varint,4,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	// How long one call may take; default PT10S.
 	Timeout string `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// What the adapter needs: webhook: url, secret_env; smtp: address, from; nats: subject; file: path.
+	// What the adapter needs: webhook: url, secret_env, and old_secret_env while a secret is rotated; smtp: address,
+	// from; nats: subject; file: path.
 	Config        map[string]string `protobuf:"bytes,6,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
