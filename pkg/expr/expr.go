@@ -2,7 +2,7 @@
 //
 // An expression sees event (the properties of one event, and its id, type and at) and traits (what is
 // known about the customer), nothing else: no clock, no other customer, no account. A property or trait
-// that is missing, or whose value does not fit its declared type, reads as the zero value of that type;
+// that is missing, or whose value does not fit its declared type (see Fit), reads as the zero value of that type;
 // has(event.total) tells whether it is there. Properties of an undeclared event are dynamic: a missing
 // one reads as null. Text, whole numbers and other numbers compare with each other across number types.
 //

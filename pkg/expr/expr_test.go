@@ -187,13 +187,27 @@ func TestMissingReadsAsZero(t *testing.T) {
 		t.Fatal(err)
 	}
 	misfits := expr.Input{Properties: []*eventv1.Property{
-		prop("total", text("42")), prop("currency", integer(1)), prop("items", number(1.5)), prop("gift", text("true")),
-		prop("tags", list(text("a"), integer(1))), prop("placed", text("yesterday")),
+		prop("total", text("19,99")), prop("currency", list(text("EUR"))), prop("items", number(1.5)), prop("gift", text("yes")),
+		prop("tags", list(text("a"), list(integer(1)))), prop("placed", text("yesterday")),
 	}}
 	for name, in := range map[string]expr.Input{"absent": {}, "of the wrong type": misfits} {
 		if ok, err := p.Bool(in); err != nil || !ok {
 			t.Errorf("properties %s: got %v, %v; want true", name, ok, err)
 		}
+	}
+}
+
+func TestTextsAreReadAsTheirDeclaredType(t *testing.T) {
+	p, err := env(t).Compile("event.total == 19.99 && event.currency == '978' && event.items == 3 && event.gift && event.tags == ['a', '1'] && event.placed == timestamp('2026-11-21T08:00:00Z')", typedScope, expr.WantBool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := expr.Input{Properties: []*eventv1.Property{
+		prop("total", text("19.99")), prop("currency", integer(978)), prop("items", text("3")), prop("gift", text("true")),
+		prop("tags", list(text("a"), integer(1))), prop("placed", integer(1795248000)),
+	}}
+	if ok, err := p.Bool(in); err != nil || !ok {
+		t.Errorf("got %v, %v; want true", ok, err)
 	}
 }
 

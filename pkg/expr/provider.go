@@ -7,6 +7,8 @@ import (
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 const (
@@ -75,13 +77,13 @@ func (p *provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
 }
 
 // field reads a declared property or trait.
-func field(name string, t Type, find func(in *Input, name string) ref.Val) *types.FieldType {
+func field(name string, t Type, find func(in *Input, name string) *eventv1.Value) *types.FieldType {
 	get := func(target any) ref.Val {
 		in, ok := target.(*Input)
 		if !ok {
 			return nil
 		}
-		return fit(find(in, name), t)
+		return declared(find(in, name), t)
 	}
 	return &types.FieldType{
 		Type:  celType(t),

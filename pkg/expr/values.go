@@ -16,27 +16,42 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
 
-// property returns the value of an event's property, nil if there is none or it is null.
-func property(in *Input, name string) ref.Val { return lookup(in.Properties, name) }
+// property returns the value of an event's property, nil if there is none.
+func property(in *Input, name string) *eventv1.Value { return find(in.Properties, name) }
 
-// trait returns the value of a trait, nil if there is none or it is null.
-func trait(in *Input, name string) ref.Val {
+// trait returns the value of a trait, nil if there is none.
+func trait(in *Input, name string) *eventv1.Value {
 	i, ok := slices.BinarySearchFunc(in.Traits, name, func(t *profilev1.Trait, name string) int {
 		return strings.Compare(t.GetName(), name)
 	})
 	if !ok {
 		return nil
 	}
-	return fromValue(in.Traits[i].GetValue())
+	return in.Traits[i].GetValue()
 }
 
-func lookup(list []*eventv1.Property, name string) ref.Val {
+func lookup(list []*eventv1.Property, name string) ref.Val { return fromValue(find(list, name)) }
+
+func find(list []*eventv1.Property, name string) *eventv1.Value {
 	for _, p := range slices.Backward(list) {
 		if p.GetName() == name {
-			return fromValue(p.GetValue())
+			return p.GetValue()
 		}
 	}
 	return nil
+}
+
+// declared returns what a value is as one of a type, nil if it is not one.
+func declared(v *eventv1.Value, t Type) ref.Val {
+	fitting := Fit(v, t, nil)
+	if fitting == nil || t != Timestamp {
+		return fromValue(fitting)
+	}
+	at, err := time.Parse(time.RFC3339, fitting.GetText())
+	if err != nil {
+		return nil
+	}
+	return timestamp(at)
 }
 
 // fromValue adapts a value without copying what is inside; nil for null.
@@ -66,57 +81,6 @@ func fromList(l *eventv1.List) ref.Val {
 		}
 	}
 	return types.NewRefValList(types.DefaultTypeAdapter, out)
-}
-
-// fit returns v as a value of type t, or nil if it is not one. A whole number fits a double, a double
-// without fraction fits an int, RFC 3339 text fits a timestamp.
-func fit(v ref.Val, t Type) ref.Val {
-	if t == Any {
-		return v
-	}
-	switch v := v.(type) {
-	case types.String:
-		if t == Timestamp {
-			at, err := time.Parse(time.RFC3339, string(v))
-			if err != nil {
-				return nil
-			}
-			return timestamp(at)
-		}
-		return when(t == String, v)
-	case types.Int:
-		if t == Double {
-			return types.Double(v)
-		}
-		return when(t == Int, v)
-	case types.Double:
-		if t == Int && float64(v) == math.Trunc(float64(v)) && math.Abs(float64(v)) < 1<<53 {
-			return types.Int(v)
-		}
-		return when(t == Double, v)
-	case types.Bool:
-		return when(t == Bool, v)
-	case traits.Lister:
-		return when(t == Strings && allText(v), v)
-	}
-	return nil
-}
-
-func when(ok bool, v ref.Val) ref.Val {
-	if ok {
-		return v
-	}
-	return nil
-}
-
-func allText(l traits.Lister) bool {
-	n, _ := l.Size().(types.Int)
-	for i := range n {
-		if _, ok := l.Get(i).(types.String); !ok {
-			return false
-		}
-	}
-	return true
 }
 
 func zero(t Type) ref.Val {

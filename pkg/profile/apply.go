@@ -22,8 +22,11 @@ func Apply(r *Rules, p *profilev1.Profile, e *eventv1.Event, m Moment) (Change, 
 	d.seen(e.GetAt())
 	d.redriven(m.DeadLetter)
 	line := d.timeline(e, m.Now)
+	d.setAside(e)
+	e = d.typed(e)
 	d.link(e)
 	d.endpoints(e)
+	d.takenAway(e)
 	d.zone(e)
 	if err := d.special(e, m, line); err != nil {
 		return Change{}, err
@@ -34,6 +37,7 @@ func Apply(r *Rules, p *profilev1.Profile, e *eventv1.Event, m Moment) (Change, 
 	if err := d.compute(e); err != nil {
 		return Change{}, err
 	}
+	line.Reasons = append(line.Reasons, d.remarks...)
 	applied := &profilev1.EventApplied{Event: e, Created: created, Late: r.late(e.GetType(), e.GetAt().AsTime(), m.Now)}
 	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_EventApplied{EventApplied: applied}}), nil
 }

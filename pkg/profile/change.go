@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 )
 
 // Change is what follows from one input. The zero Change means that nothing does.
@@ -26,6 +27,8 @@ type Change struct {
 	Timeline []*profilev1.TimelineEntry
 	// Letters to other partitions, in order.
 	Letters []Posted
+	// Quarantined names the properties and traits whose value did not have the declared type, once per value.
+	Quarantined []string
 }
 
 // Posted is a letter on its way.
@@ -51,6 +54,8 @@ type draft struct {
 	leaf  *profilev1.Leaf
 	out   Change
 	basis bool // what contact depends on changed
+
+	remarks []*reasonv1.Reason // what of the input was not taken as it came
 }
 
 // open copies p for changing.

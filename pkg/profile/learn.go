@@ -12,6 +12,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/expr"
 )
 
 // Where a zone is known from, the weaker first.
@@ -37,14 +38,22 @@ func (d *draft) publish(e *eventv1.Event, now time.Time) {
 
 // publishOne keeps one trait if it is the latest by event time; of two at the same time the one that was
 // stored later counts. It returns false if there was no room. Computed traits cannot be published, and
-// values that do not have the declared type are not kept. A null hides the trait.
+// values that do not have the declared type and cannot be taken for it are quarantined. A null hides the trait, and so
+// does an empty address.
 func (d *draft) publishOne(p *eventv1.Property, e *eventv1.Event) bool {
 	v := p.GetValue()
+	if d.rules.isEndpoint(p.GetName()) && isEmpty(v) {
+		v = nil
+	}
 	if rule, ok := d.rules.byName[p.GetName()]; ok && !event.IsNull(v) {
+		want := rule.Type.String()
 		if rule.Compute != Published {
-			return true
+			want = wantComputed
+		} else {
+			v = expr.Fit(v, rule.Type, d.rules.zone)
 		}
-		if v = Fit(v, rule.Type); v == nil {
+		if want == wantComputed || v == nil {
+			d.quarantine(traitsPrefix+p.GetName(), want, p.GetValue(), e)
 			return true
 		}
 	}
@@ -59,13 +68,23 @@ func (d *draft) publishOne(p *eventv1.Property, e *eventv1.Event) bool {
 func (d *draft) compute(e *eventv1.Event) error {
 	for _, rule := range d.rules.rulesFor(e.GetType()) {
 		old := trait(d.leaf.GetTraits(), rule.Name)
-		next, err := rule.Step(old, e)
+		next, misfit, err := rule.step(old, e)
 		if err != nil {
 			return err
 		}
-		if next != old {
-			d.put(next)
+		if misfit != nil {
+			d.quarantine(traitsPrefix+rule.Name, rule.Type.String(), misfit, e)
 		}
+		if next == old {
+			continue
+		}
+		if next.GetOutOfRange() && !old.GetOutOfRange() {
+			d.remark(&reasonv1.Reason{
+				Code: reasonv1.Code_CODE_OUT_OF_RANGE, Rule: "Trait/" + rule.Name, Evidence: []string{traitsPrefix + rule.Name + " stands at its bound"},
+				Remedy: "sum smaller values, or declare another trait",
+			})
+		}
+		d.put(next)
 	}
 	return nil
 }
@@ -113,6 +132,26 @@ func (d *draft) endpoints(e *eventv1.Event) {
 	}
 }
 
+// takenAway ends the addresses that an identify says to be none: null, or an empty text. The identity stays, so that what
+// is said under the address goes on to be heard.
+func (d *draft) takenAway(e *eventv1.Event) {
+	if e.GetKind() != eventv1.Kind_KIND_IDENTIFY {
+		return
+	}
+	for _, k := range d.rules.endpoint {
+		i := slices.IndexFunc(e.GetTraits(), func(p *eventv1.Property) bool { return p.GetName() == k.Name })
+		if i >= 0 && isEmpty(event.Property(e.GetTraits(), k.Name)) {
+			d.endpoint(k.Channel, nil, e)
+		}
+	}
+}
+
+// isEmpty says whether a value takes an address away.
+func isEmpty(v *eventv1.Value) bool {
+	text, ok := v.GetKind().(*eventv1.Value_Text)
+	return event.IsNull(v) || ok && strings.TrimSpace(text.Text) == ""
+}
+
 // named are the identifiers of an event, and behind them the addresses among the traits of an identify, unless one is
 // stronger than the identifier that speaks: profiles without a person claim from the stronger to the weaker only, so
 // that they never close each other in a ring.
@@ -147,8 +186,9 @@ func (d *draft) unreach(address string) {
 	d.basis = d.basis || len(d.leaf.GetEndpoints()) != before
 }
 
-// endpoint notes that the customer was reached at an address by an event. Of the addresses of a channel
-// the one heard of last is kept, and all that may never be used again.
+// endpoint notes that the customer was reached at an address by an event; with none that there is no address any more,
+// which is kept like one. Of the addresses of a channel the one heard of last is kept, and all that may never be used
+// again.
 func (d *draft) endpoint(channel string, id *eventv1.Identifier, e *eventv1.Event) {
 	before := current(d.leaf.GetEndpoints(), channel).CloneVT()
 	known := false
@@ -210,7 +250,7 @@ func current(list []*profilev1.Endpoint, channel string) *profilev1.Endpoint {
 // doNotContact closes the endpoint in use on a channel. With before set, only one known by then.
 func (d *draft) doNotContact(channel string, code reasonv1.Code, before *timestamppb.Timestamp) {
 	ep := current(d.leaf.GetEndpoints(), channel)
-	if ep == nil || before != nil && ep.GetSince().AsTime().After(before.AsTime()) {
+	if ep.GetAddress() == "" || before != nil && ep.GetSince().AsTime().After(before.AsTime()) {
 		return
 	}
 	if ep.GetDoNotContact().GetCode() == reasonv1.Code_CODE_SUPPRESSED_COMPLAINT || ep.GetDoNotContact().GetCode() == code {

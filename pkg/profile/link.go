@@ -295,6 +295,9 @@ func UpdateAccount(r *Rules, row *profilev1.IdentifierRow, p *profilev1.Profile,
 	d.seen(u.GetAt())
 	d.link(e)
 	d.publish(e, m.Now)
+	if len(d.remarks) > 0 {
+		d.line(m.Now, "values_quarantined", e.GetType(), e.GetId()).Reasons = d.remarks
+	}
 	return d.close()
 }
 

@@ -43,7 +43,8 @@ func mergeTrait(a, b *profilev1.Trait) *profilev1.Trait {
 	switch a.GetSource()[strings.LastIndexByte(a.GetSource(), '.')+1:] {
 	case string(Count), string(Sum):
 		sum := newer.CloneVT()
-		sum.Value, sum.Count = add(a.GetValue(), b.GetValue()), a.GetCount()+b.GetCount()
+		sum.Count = a.GetCount() + b.GetCount()
+		sum.Value, sum.OutOfRange = sumOf(a, b)
 		return sum
 	case string(First):
 		return older
@@ -65,7 +66,7 @@ func Consents(p *profilev1.Profile) []*profilev1.ConsentRecord {
 }
 
 // Endpoints returns where the customer is reached: one per channel, the one heard of last, sorted. One
-// that may never be used again, according to any leaf, says so.
+// that may never be used again, according to any leaf, says so. A channel whose address was taken away has none.
 func Endpoints(p *profilev1.Profile) []*profilev1.Endpoint {
 	var all []*profilev1.Endpoint
 	for _, leaf := range p.GetLeaves() {
@@ -82,7 +83,7 @@ func Endpoints(p *profilev1.Profile) []*profilev1.Endpoint {
 		}
 		out = append(out, ep)
 	}
-	return out
+	return slices.DeleteFunc(out, func(ep *profilev1.Endpoint) bool { return ep.GetAddress() == "" })
 }
 
 // Zone returns the time zone: one from a trait before one from a device, else the latest; nil if it is

@@ -7,6 +7,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
 	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/identity"
 )
 
@@ -36,6 +37,8 @@ type EventType struct {
 	Name string
 	// Freshness is how old an event may be and still start something.
 	Freshness time.Duration
+	// Properties that are declared, with their types.
+	Properties map[string]expr.Type
 }
 
 // Rules is what the decisions of this package rest on beside states and inputs: the generation's hash
@@ -48,6 +51,7 @@ type Rules struct {
 	byName   map[string]*TraitRule
 	endpoint []event.IdentifierKind // kinds of class endpoint
 	address  map[string]bool        // traits whose values are addresses
+	zone     *time.Location         // of instants that name none; nil: UTC
 }
 
 // NewRules puts rules together. Types are by published type; traits must be sorted by name.
@@ -77,6 +81,13 @@ func (r *Rules) Reaching(traits []string) *Rules {
 	return &next
 }
 
+// In returns the rules with instants among properties and traits that name no zone taken in zone.
+func (r *Rules) In(zone *time.Location) *Rules {
+	out := *r
+	out.zone = zone
+	return &out
+}
+
 // DefaultRules are the rules before any catalog was applied: the default kinds and no computed traits.
 func DefaultRules(h identity.Hasher) *Rules {
 	return NewRules(h, event.DefaultKinds(), nil, nil)
@@ -101,6 +112,12 @@ func (r *Rules) late(published string, at, now time.Time) bool {
 func (r *Rules) class(kind string) event.Class {
 	k, _ := r.kinds.Kind(kind)
 	return k.Class
+}
+
+// isEndpoint says whether a trait is an address by which a channel reaches the customer.
+func (r *Rules) isEndpoint(name string) bool {
+	k, ok := r.kinds.Kind(name)
+	return ok && k.Class == event.ClassEndpoint && k.Channel != ""
 }
 
 // Normalise returns an identifier as it is hashed and stored. One that addresses a profile directly

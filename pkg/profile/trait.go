@@ -3,7 +3,6 @@ package profile
 import (
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -177,34 +176,49 @@ func (r *TraitRule) want() expr.Want {
 // source is what Trait.source says of a computed trait, so that leaves can be merged without the rule.
 func (r *TraitRule) source() string { return traitSource + r.Name + "." + string(r.Compute) }
 
-const traitSource = "Trait/"
+const (
+	traitSource  = "Trait/"
+	traitsPrefix = "traits."
+)
 
 // Step advances the trait old (nil if there is none yet) by one event of the rule's type and returns the
 // new one, or old itself if the event changes nothing. It is not idempotent: the caller sees to it that
 // an event comes once. Except for values with one and the same event time, order does not matter. An
 // error means that the rule's expressions have no result for this event.
 func (r *TraitRule) Step(old *profilev1.Trait, e *eventv1.Event) (*profilev1.Trait, error) {
+	next, _, err := r.step(old, e)
+	return next, err
+}
+
+// step is Step that also returns what the event says if that is no value of the trait's type.
+func (r *TraitRule) step(old *profilev1.Trait, e *eventv1.Event) (next *profilev1.Trait, misfit *eventv1.Value, err error) {
 	in := expr.Input{EventType: e.GetType(), EventID: e.GetId(), EventAt: e.GetAt().AsTime(), Properties: e.GetProperties()}
 	if r.where != nil {
 		ok, err := r.where.Bool(in)
 		if err != nil {
-			return nil, fault.New(fault.Invalid, "evaluate where of trait %s: %w", r.Name, err)
+			return nil, nil, fault.New(fault.Invalid, "evaluate where of trait %s: %w", r.Name, err)
 		}
 		if !ok {
-			return old, nil
+			return old, nil, nil
 		}
 	}
 	v, err := r.observe(in)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "evaluate value of trait %s: %w", r.Name, err)
+		return nil, nil, fault.New(fault.Invalid, "evaluate value of trait %s: %w", r.Name, err)
 	}
-	if v == nil {
-		return old, nil
+	if event.IsNull(v) {
+		return old, nil, nil
 	}
-	return r.fold(old, v, e), nil
+	next = &profilev1.Trait{Name: r.Name, ObservedAt: e.GetAt(), Source: r.source(), Count: 1, ClaimedAt: e.GetClaimedAt()}
+	if n, ok := v.GetKind().(*eventv1.Value_Number); ok && r.Compute == Sum && r.Type == expr.Int {
+		next.Value, next.OutOfRange = whole(n.Number)
+	} else if next.Value = expr.Fit(v, r.Type, nil); next.GetValue() == nil {
+		return old, v, nil
+	}
+	return r.fold(old, next), nil, nil
 }
 
-// observe returns what the event says, nil if it says nothing that has the trait's type.
+// observe returns what the event says, of whatever type.
 func (r *TraitRule) observe(in expr.Input) (*eventv1.Value, error) {
 	if r.Compute == Count {
 		return event.Integer(1), nil
@@ -212,32 +226,18 @@ func (r *TraitRule) observe(in expr.Input) (*eventv1.Value, error) {
 	if r.value == nil {
 		return event.Text(in.EventAt.UTC().Format(time.RFC3339Nano)), nil
 	}
-	v, err := r.value.Value(in)
-	if err != nil {
-		return nil, err
-	}
-	switch k := v.GetKind().(type) {
-	case *eventv1.Value_Number:
-		if r.Compute == Sum && r.Type == expr.Int {
-			return event.Integer(int64(math.Round(k.Number))), nil
-		}
-	case *eventv1.Value_Integer:
-		if r.Type == expr.String {
-			return event.Text(strconv.FormatInt(k.Integer, 10)), nil
-		}
-	}
-	return Fit(v, r.Type), nil
+	return r.value.Value(in)
 }
 
-func (r *TraitRule) fold(old *profilev1.Trait, v *eventv1.Value, e *eventv1.Event) *profilev1.Trait {
-	at := e.GetAt()
-	next := &profilev1.Trait{Name: r.Name, Value: v, ObservedAt: at, Source: r.source(), Count: 1, ClaimedAt: e.GetClaimedAt()}
+// fold joins what was known with what one event says.
+func (r *TraitRule) fold(old, next *profilev1.Trait) *profilev1.Trait {
 	if old == nil || old.GetSource() != r.source() {
 		return next
 	}
+	at := next.GetObservedAt()
 	switch r.Compute {
 	case Count, Sum:
-		next.Value = add(old.GetValue(), v)
+		next.Value, next.OutOfRange = sumOf(old, next)
 		next.Count = old.GetCount() + 1
 		if next.ObservedAt = later(old.GetObservedAt(), at); next.GetObservedAt() != at {
 			next.ClaimedAt = old.GetClaimedAt()
@@ -254,52 +254,6 @@ func (r *TraitRule) fold(old *profilev1.Trait, v *eventv1.Value, e *eventv1.Even
 	return next
 }
 
-// Fit returns v as a value of type t, nil if it is not one: a whole number fits a double, a number
-// without fraction fits an int, RFC 3339 text fits a timestamp. A null fits nothing.
-func Fit(v *eventv1.Value, t expr.Type) *eventv1.Value {
-	switch k := v.GetKind().(type) {
-	case *eventv1.Value_Text:
-		if t == expr.String {
-			return v
-		}
-		if _, err := time.Parse(time.RFC3339, k.Text); t == expr.Timestamp && err == nil {
-			return v
-		}
-	case *eventv1.Value_Integer:
-		if t == expr.Int {
-			return v
-		}
-		if t == expr.Double {
-			return event.Number(float64(k.Integer))
-		}
-	case *eventv1.Value_Number:
-		if t == expr.Double {
-			return v
-		}
-		if t == expr.Int && k.Number == math.Trunc(k.Number) && math.Abs(k.Number) < 1<<53 {
-			return event.Integer(int64(k.Number))
-		}
-	case *eventv1.Value_Flag:
-		if t == expr.Bool {
-			return v
-		}
-	case *eventv1.Value_List:
-		if t == expr.Strings && allText(k.List.GetValues()) {
-			return v
-		}
-	}
-	return nil
-}
-
-func allText(list []*eventv1.Value) bool {
-	for _, v := range list {
-		if _, ok := v.GetKind().(*eventv1.Value_Text); !ok {
-			return false
-		}
-	}
-	return true
-}
-
 // number reads a whole or other number; 0 for anything else.
 func number(v *eventv1.Value) float64 {
 	switch k := v.GetKind().(type) {
@@ -311,14 +265,48 @@ func number(v *eventv1.Value) float64 {
 	return 0
 }
 
-// add sums two numbers: whole if both are.
-func add(a, b *eventv1.Value) *eventv1.Value {
+// sumOf adds two sums. One that is out of range stays at its bound.
+func sumOf(a, b *profilev1.Trait) (sum *eventv1.Value, outOfRange bool) {
+	switch {
+	case a.GetOutOfRange():
+		return a.GetValue(), true
+	case b.GetOutOfRange():
+		return b.GetValue(), true
+	}
+	return add(a.GetValue(), b.GetValue())
+}
+
+// add sums two numbers: whole if both are. A sum that its type cannot hold is the bound that it went beyond.
+func add(a, b *eventv1.Value) (sum *eventv1.Value, outOfRange bool) {
 	x, ok := a.GetKind().(*eventv1.Value_Integer)
 	y, also := b.GetKind().(*eventv1.Value_Integer)
 	if ok && also {
-		return event.Integer(x.Integer + y.Integer)
+		n := x.Integer + y.Integer
+		switch {
+		case x.Integer > 0 && y.Integer > 0 && n < 0:
+			return event.Integer(math.MaxInt64), true
+		case x.Integer < 0 && y.Integer < 0 && n >= 0:
+			return event.Integer(math.MinInt64), true
+		}
+		return event.Integer(n), false
 	}
-	return event.Number(number(a) + number(b))
+	f := number(a) + number(b)
+	if math.IsInf(f, 0) {
+		return event.Number(math.Copysign(math.MaxFloat64, f)), true
+	}
+	return event.Number(f), false
+}
+
+// whole rounds a number to a whole one, or to the bound that it is beyond.
+func whole(f float64) (v *eventv1.Value, outOfRange bool) {
+	f = math.Round(f)
+	switch {
+	case f >= math.MaxInt64:
+		return event.Integer(math.MaxInt64), true
+	case f < math.MinInt64:
+		return event.Integer(math.MinInt64), true
+	}
+	return event.Integer(int64(f)), false
 }
 
 func later(a, b *timestamppb.Timestamp) *timestamppb.Timestamp {

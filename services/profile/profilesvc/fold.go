@@ -19,8 +19,9 @@ const stageName = "profile"
 
 // fold decodes inputs and rows, lets pkg/profile decide, and encodes what follows.
 type fold struct {
-	hasher identity.Hasher
-	rules  Rulebook
+	hasher  identity.Hasher
+	rules   Rulebook
+	metrics *metrics // nil: nothing is counted
 }
 
 var _ stage.Fold = (*fold)(nil)
@@ -127,6 +128,7 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 	if err != nil {
 		return stage.Outcome{}, err
 	}
+	f.metrics.quarantine(c.Quarantined)
 	out, err := encode(c, d)
 	if err != nil || d.arrival == nil || d.arrival.Seen {
 		return out, err

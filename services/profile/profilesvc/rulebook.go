@@ -3,8 +3,12 @@ package profilesvc
 import (
 	"context"
 	"fmt"
+	"time"
+
+	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
 	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/profile"
@@ -40,9 +44,24 @@ func newRulebook(deps run.Deps, cache *catalog.Cache, h identity.Hasher) *rulebo
 func rulesOf(h identity.Hasher, c *catalog.Catalog) *profile.Rules {
 	types := make(map[string]profile.EventType, len(c.Events))
 	for published, e := range c.Events {
-		types[published] = profile.EventType{Name: e.Name, Freshness: e.Freshness}
+		types[published] = profile.EventType{Name: e.Name, Freshness: e.Freshness, Properties: typesOf(e.Spec)}
 	}
-	return profile.NewRules(h, c.Kinds, types, c.Traits).Reaching(c.Addresses())
+	rules := profile.NewRules(h, c.Kinds, types, c.Traits).Reaching(c.Addresses())
+	if zone, err := time.LoadLocation(c.Workspace.GetDefaultZone()); err == nil {
+		rules = rules.In(zone)
+	}
+	return rules
+}
+
+// typesOf are the declared properties of an event; none of a dynamic one.
+func typesOf(spec *definitionv1.EventType) map[string]expr.Type {
+	types := make(map[string]expr.Type, len(spec.GetProperties()))
+	for name, text := range spec.GetProperties() {
+		if t, ok := expr.ParseType(text); ok {
+			types[name] = t
+		}
+	}
+	return types
 }
 
 // At implements Rulebook.

@@ -31,7 +31,7 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	s := stage.New(stage.Config{
 		Spec: log.Stage(stageName), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
 		Retention: deps.Retention,
-	}, &fold{hasher: hasher, rules: rules}, stage.Ports{
+	}, &fold{hasher: hasher, rules: rules, metrics: m}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: rules, Ready: func() { deps.Ready(stageName, true) },
 	})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/hex"
+	"math"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func plain(m proto.Message) any {
 	case *timestamppb.Timestamp:
 		return m.AsTime().Format(time.RFC3339Nano)
 	case *eventv1.Value:
-		return event.ToAny(m)
+		return finite(event.ToAny(m))
 	}
 	out := map[string]any{}
 	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
@@ -61,7 +62,7 @@ func plainProperties(l protoreflect.List) any {
 			properties = append(properties, p)
 		}
 	}
-	return event.ToMap(properties)
+	return finite(event.ToMap(properties))
 }
 
 func plainValue(f protoreflect.FieldDescriptor, v protoreflect.Value) any {
@@ -73,8 +74,34 @@ func plainValue(f protoreflect.FieldDescriptor, v protoreflect.Value) any {
 	case protoreflect.EnumKind:
 		return enumName(f.Enum(), v.Enum())
 	default:
-		return v.Interface()
+		return finite(v.Interface())
 	}
+}
+
+// finite returns a value with the numbers that JSON cannot write as their names, as protobuf's JSON has them.
+func finite(v any) any {
+	switch x := v.(type) {
+	case float32:
+		return finite(float64(x))
+	case float64:
+		switch {
+		case math.IsNaN(x):
+			return "NaN"
+		case math.IsInf(x, 1):
+			return "Infinity"
+		case math.IsInf(x, -1):
+			return "-Infinity"
+		}
+	case []any:
+		for i := range x {
+			x[i] = finite(x[i])
+		}
+	case map[string]any:
+		for name := range x {
+			x[name] = finite(x[name])
+		}
+	}
+	return v
 }
 
 // enumName is the value's name without the prefix that its type gives it, such as CAP_REACHED.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -50,18 +51,25 @@ func profileTable(res *profilev1.GetProfileResponse) table {
 			t.row("identifier", i.GetIdentifier().GetKind(), i.GetIdentifier().GetValue(), when(i.GetSince()))
 		}
 		for _, x := range l.GetTraits() {
-			t.row("trait", x.GetName(), valueText(x.GetValue()), when(x.GetObservedAt()))
+			text := valueText(x.GetValue())
+			if x.GetOutOfRange() {
+				text += " (out of range: the sum stands at its bound)"
+			}
+			t.row("trait", x.GetName(), text, when(x.GetObservedAt()))
 		}
 		for _, c := range l.GetConsents() {
 			s := c.GetConsent()
 			t.row("consent", s.GetChannel()+"/"+s.GetTopic(), short(s.GetState()), when(c.GetAt()))
 		}
 		for _, e := range l.GetEndpoints() {
-			text := e.GetAddress()
+			text := cmp.Or(e.GetWritten(), e.GetAddress(), "none: it was taken away")
 			if r := e.GetDoNotContact(); r != nil {
 				text += " (do not contact: " + short(r.GetCode()) + ")"
 			}
 			t.row("endpoint", e.GetChannel(), text, when(e.GetSince()))
+		}
+		for _, q := range l.GetQuarantine() {
+			t.row("quarantine", q.GetName(), fmt.Sprintf("%s, want %s (%d so far)", valueText(q.GetRaw()), q.GetWant(), q.GetCount()), when(q.GetLastAt()))
 		}
 		if z := l.GetZone(); z != nil {
 			t.row("zone", z.GetProvenance(), z.GetName(), when(z.GetObservedAt()))
@@ -79,7 +87,7 @@ func valueText(v *eventv1.Value) string {
 	if s, ok := plain.(string); ok {
 		return s
 	}
-	data, err := json.Marshal(plain)
+	data, err := json.Marshal(finite(plain))
 	if err != nil {
 		return fmt.Sprint(plain)
 	}

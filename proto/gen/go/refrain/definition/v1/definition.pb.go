@@ -156,7 +156,8 @@ type Workspace struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whose definitions these are; default "default".
 	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	// The IANA zone for customers whose own is unknown; used as a fallback only where a policy says so.
+	// The IANA zone for customers whose own is unknown, used as a fallback only where a policy says so; and of published
+	// times that name none.
 	DefaultZone string `protobuf:"bytes,2,opt,name=default_zone,json=defaultZone,proto3" json:"default_zone,omitempty"`
 	// The jurisdiction, for policy packs.
 	Jurisdiction string `protobuf:"bytes,3,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`

@@ -303,7 +303,9 @@ type Leaf struct {
 	// The time zone, with where it came from.
 	Zone *Zone `protobuf:"bytes,8,opt,name=zone,proto3" json:"zone,omitempty"`
 	// Accounts it belongs to.
-	Relations     []*Relation `protobuf:"bytes,9,rep,name=relations,proto3" json:"relations,omitempty"`
+	Relations []*Relation `protobuf:"bytes,9,rep,name=relations,proto3" json:"relations,omitempty"`
+	// Values that do not have the type that they are declared with, per property and trait, sorted by name.
+	Quarantine    []*Quarantined `protobuf:"bytes,10,rep,name=quarantine,proto3" json:"quarantine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +403,105 @@ func (x *Leaf) GetRelations() []*Relation {
 	return nil
 }
 
+func (x *Leaf) GetQuarantine() []*Quarantined {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
+// Quarantined counts the values of one property or trait that do not have the declared type and cannot be taken for one
+// without loss. They are not used; each event keeps its own.
+type Quarantined struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An event's and a property's name, such as order_placed.total, or traits.age.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The declared type, or "computed" for a trait that cannot be published.
+	Want string `protobuf:"bytes,2,opt,name=want,proto3" json:"want,omitempty"`
+	// The last such value, cut short if it is long. Personal data.
+	Raw *v1.Value `protobuf:"bytes,3,opt,name=raw,proto3" json:"raw,omitempty"`
+	// How many there were.
+	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// When the last one was observed, by event time.
+	LastAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
+	// The event that had it.
+	Cause         string `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quarantined) Reset() {
+	*x = Quarantined{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quarantined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quarantined) ProtoMessage() {}
+
+func (x *Quarantined) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quarantined.ProtoReflect.Descriptor instead.
+func (*Quarantined) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Quarantined) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Quarantined) GetWant() string {
+	if x != nil {
+		return x.Want
+	}
+	return ""
+}
+
+func (x *Quarantined) GetRaw() *v1.Value {
+	if x != nil {
+		return x.Raw
+	}
+	return nil
+}
+
+func (x *Quarantined) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Quarantined) GetLastAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAt
+	}
+	return nil
+}
+
+func (x *Quarantined) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
 // Identity is one identifier that resolves to the profile. Personal data.
 type Identity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -416,7 +517,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +529,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +542,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{3}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Identity) GetIdentifier() *v1.Identifier {
@@ -479,14 +580,16 @@ type Trait struct {
 	// With computed traits that need it: how many observations went in.
 	Count uint64 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
 	// When it was observed as the publisher says it. Unset: that is observed_at.
-	ClaimedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
+	ClaimedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
+	// The sum left the range of its type: the value is the bound that it went beyond, and stays there.
+	OutOfRange    bool `protobuf:"varint,7,opt,name=out_of_range,json=outOfRange,proto3" json:"out_of_range,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Trait) Reset() {
 	*x = Trait{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +601,7 @@ func (x *Trait) String() string {
 func (*Trait) ProtoMessage() {}
 
 func (x *Trait) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +614,7 @@ func (x *Trait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trait.ProtoReflect.Descriptor instead.
 func (*Trait) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{4}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Trait) GetName() string {
@@ -556,6 +659,13 @@ func (x *Trait) GetClaimedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Trait) GetOutOfRange() bool {
+	if x != nil {
+		return x.OutOfRange
+	}
+	return false
+}
+
 // ConsentRecord is the statement in force for one channel and topic. A withdrawal is in force unless a permission lifts
 // it: one that arrived later and claims a time not before the withdrawal's.
 type ConsentRecord struct {
@@ -580,7 +690,7 @@ type ConsentRecord struct {
 
 func (x *ConsentRecord) Reset() {
 	*x = ConsentRecord{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +702,7 @@ func (x *ConsentRecord) String() string {
 func (*ConsentRecord) ProtoMessage() {}
 
 func (x *ConsentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +715,7 @@ func (x *ConsentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsentRecord.ProtoReflect.Descriptor instead.
 func (*ConsentRecord) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{5}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ConsentRecord) GetConsent() *v1.Consent {
@@ -669,7 +779,7 @@ type Arrived struct {
 
 func (x *Arrived) Reset() {
 	*x = Arrived{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +791,7 @@ func (x *Arrived) String() string {
 func (*Arrived) ProtoMessage() {}
 
 func (x *Arrived) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +804,7 @@ func (x *Arrived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arrived.ProtoReflect.Descriptor instead.
 func (*Arrived) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{6}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Arrived) GetReceivedAt() *timestamppb.Timestamp {
@@ -737,7 +847,7 @@ type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The channel, such as email.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	// The address.
+	// The address. Empty: there is none since then, it was taken away.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// When it was learned.
 	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
@@ -756,7 +866,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +878,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +891,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{7}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Endpoint) GetChannel() string {
@@ -850,7 +960,7 @@ type Zone struct {
 
 func (x *Zone) Reset() {
 	*x = Zone{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +972,7 @@ func (x *Zone) String() string {
 func (*Zone) ProtoMessage() {}
 
 func (x *Zone) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +985,7 @@ func (x *Zone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Zone.ProtoReflect.Descriptor instead.
 func (*Zone) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{8}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Zone) GetName() string {
@@ -921,7 +1031,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1043,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1056,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{9}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Relation) GetRole() string {
@@ -998,7 +1108,7 @@ type Linked struct {
 
 func (x *Linked) Reset() {
 	*x = Linked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1120,7 @@ func (x *Linked) String() string {
 func (*Linked) ProtoMessage() {}
 
 func (x *Linked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1133,7 @@ func (x *Linked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Linked.ProtoReflect.Descriptor instead.
 func (*Linked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{10}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Linked) GetProfileId() []byte {
@@ -1102,7 +1212,7 @@ type ProfileGap struct {
 
 func (x *ProfileGap) Reset() {
 	*x = ProfileGap{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1224,7 @@ func (x *ProfileGap) String() string {
 func (*ProfileGap) ProtoMessage() {}
 
 func (x *ProfileGap) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1237,7 @@ func (x *ProfileGap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileGap.ProtoReflect.Descriptor instead.
 func (*ProfileGap) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{11}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProfileGap) GetDeadLetter() string {
@@ -1165,7 +1275,7 @@ type IdentifierRow struct {
 
 func (x *IdentifierRow) Reset() {
 	*x = IdentifierRow{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1287,7 @@ func (x *IdentifierRow) String() string {
 func (*IdentifierRow) ProtoMessage() {}
 
 func (x *IdentifierRow) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1300,7 @@ func (x *IdentifierRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierRow.ProtoReflect.Descriptor instead.
 func (*IdentifierRow) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{12}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *IdentifierRow) GetKind() string {
@@ -1258,7 +1368,7 @@ type Fact struct {
 
 func (x *Fact) Reset() {
 	*x = Fact{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1380,7 @@ func (x *Fact) String() string {
 func (*Fact) ProtoMessage() {}
 
 func (x *Fact) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1393,7 @@ func (x *Fact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fact.ProtoReflect.Descriptor instead.
 func (*Fact) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{13}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Fact) GetFact() isFact_Fact {
@@ -1440,7 +1550,7 @@ type EventApplied struct {
 
 func (x *EventApplied) Reset() {
 	*x = EventApplied{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1562,7 @@ func (x *EventApplied) String() string {
 func (*EventApplied) ProtoMessage() {}
 
 func (x *EventApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1575,7 @@ func (x *EventApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventApplied.ProtoReflect.Descriptor instead.
 func (*EventApplied) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{14}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EventApplied) GetEvent() *v1.Event {
@@ -1500,7 +1610,7 @@ type ConsentChanged struct {
 
 func (x *ConsentChanged) Reset() {
 	*x = ConsentChanged{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1622,7 @@ func (x *ConsentChanged) String() string {
 func (*ConsentChanged) ProtoMessage() {}
 
 func (x *ConsentChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1635,7 @@ func (x *ConsentChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsentChanged.ProtoReflect.Descriptor instead.
 func (*ConsentChanged) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{15}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ConsentChanged) GetRecord() *ConsentRecord {
@@ -1552,7 +1662,7 @@ type IdentityLinked struct {
 
 func (x *IdentityLinked) Reset() {
 	*x = IdentityLinked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1674,7 @@ func (x *IdentityLinked) String() string {
 func (*IdentityLinked) ProtoMessage() {}
 
 func (x *IdentityLinked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1687,7 @@ func (x *IdentityLinked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityLinked.ProtoReflect.Descriptor instead.
 func (*IdentityLinked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{16}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *IdentityLinked) GetProfileId() []byte {
@@ -1619,7 +1729,7 @@ type IdentityAdopted struct {
 
 func (x *IdentityAdopted) Reset() {
 	*x = IdentityAdopted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1741,7 @@ func (x *IdentityAdopted) String() string {
 func (*IdentityAdopted) ProtoMessage() {}
 
 func (x *IdentityAdopted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1754,7 @@ func (x *IdentityAdopted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityAdopted.ProtoReflect.Descriptor instead.
 func (*IdentityAdopted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{17}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *IdentityAdopted) GetLinked() *Linked {
@@ -1675,7 +1785,7 @@ type IdentityConflict struct {
 
 func (x *IdentityConflict) Reset() {
 	*x = IdentityConflict{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1797,7 @@ func (x *IdentityConflict) String() string {
 func (*IdentityConflict) ProtoMessage() {}
 
 func (x *IdentityConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1810,7 @@ func (x *IdentityConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityConflict.ProtoReflect.Descriptor instead.
 func (*IdentityConflict) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{18}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *IdentityConflict) GetKind() string {
@@ -1758,7 +1868,7 @@ type OutcomeRecorded struct {
 
 func (x *OutcomeRecorded) Reset() {
 	*x = OutcomeRecorded{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1880,7 @@ func (x *OutcomeRecorded) String() string {
 func (*OutcomeRecorded) ProtoMessage() {}
 
 func (x *OutcomeRecorded) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1893,7 @@ func (x *OutcomeRecorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeRecorded.ProtoReflect.Descriptor instead.
 func (*OutcomeRecorded) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{19}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OutcomeRecorded) GetOutcome() *v1.Outcome {
@@ -1809,7 +1919,7 @@ type BasisChanged struct {
 
 func (x *BasisChanged) Reset() {
 	*x = BasisChanged{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1931,7 @@ func (x *BasisChanged) String() string {
 func (*BasisChanged) ProtoMessage() {}
 
 func (x *BasisChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +1944,7 @@ func (x *BasisChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasisChanged.ProtoReflect.Descriptor instead.
 func (*BasisChanged) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{20}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
 }
 
 // IdentifierLinked says that an identifier resolves to the profile from now on.
@@ -1850,7 +1960,7 @@ type IdentifierLinked struct {
 
 func (x *IdentifierLinked) Reset() {
 	*x = IdentifierLinked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1972,7 @@ func (x *IdentifierLinked) String() string {
 func (*IdentifierLinked) ProtoMessage() {}
 
 func (x *IdentifierLinked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1985,7 @@ func (x *IdentifierLinked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierLinked.ProtoReflect.Descriptor instead.
 func (*IdentifierLinked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *IdentifierLinked) GetKind() string {
@@ -1913,7 +2023,7 @@ type Letter struct {
 
 func (x *Letter) Reset() {
 	*x = Letter{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2035,7 @@ func (x *Letter) String() string {
 func (*Letter) ProtoMessage() {}
 
 func (x *Letter) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2048,7 @@ func (x *Letter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Letter.ProtoReflect.Descriptor instead.
 func (*Letter) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Letter) GetLetter() isLetter_Letter {
@@ -2081,7 +2191,7 @@ type GapNoted struct {
 
 func (x *GapNoted) Reset() {
 	*x = GapNoted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2203,7 @@ func (x *GapNoted) String() string {
 func (*GapNoted) ProtoMessage() {}
 
 func (x *GapNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2216,7 @@ func (x *GapNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapNoted.ProtoReflect.Descriptor instead.
 func (*GapNoted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GapNoted) GetTenant() string {
@@ -2152,7 +2262,7 @@ type GapClosed struct {
 
 func (x *GapClosed) Reset() {
 	*x = GapClosed{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2274,7 @@ func (x *GapClosed) String() string {
 func (*GapClosed) ProtoMessage() {}
 
 func (x *GapClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2287,7 @@ func (x *GapClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapClosed.ProtoReflect.Descriptor instead.
 func (*GapClosed) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GapClosed) GetTenant() string {
@@ -2218,7 +2328,7 @@ type ForwardedEvent struct {
 
 func (x *ForwardedEvent) Reset() {
 	*x = ForwardedEvent{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2340,7 @@ func (x *ForwardedEvent) String() string {
 func (*ForwardedEvent) ProtoMessage() {}
 
 func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2353,7 @@ func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedEvent.ProtoReflect.Descriptor instead.
 func (*ForwardedEvent) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ForwardedEvent) GetProfileId() []byte {
@@ -2293,7 +2403,7 @@ type ClaimIdentifier struct {
 
 func (x *ClaimIdentifier) Reset() {
 	*x = ClaimIdentifier{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2415,7 @@ func (x *ClaimIdentifier) String() string {
 func (*ClaimIdentifier) ProtoMessage() {}
 
 func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2428,7 @@ func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimIdentifier.ProtoReflect.Descriptor instead.
 func (*ClaimIdentifier) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ClaimIdentifier) GetIdentifier() *v1.Identifier {
@@ -2377,7 +2487,7 @@ type AccountUpdate struct {
 
 func (x *AccountUpdate) Reset() {
 	*x = AccountUpdate{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2499,7 @@ func (x *AccountUpdate) String() string {
 func (*AccountUpdate) ProtoMessage() {}
 
 func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2512,7 @@ func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUpdate.ProtoReflect.Descriptor instead.
 func (*AccountUpdate) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AccountUpdate) GetTenant() string {
@@ -2476,7 +2586,7 @@ type TimelineEntry struct {
 
 func (x *TimelineEntry) Reset() {
 	*x = TimelineEntry{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2598,7 @@ func (x *TimelineEntry) String() string {
 func (*TimelineEntry) ProtoMessage() {}
 
 func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2611,7 @@ func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEntry.ProtoReflect.Descriptor instead.
 func (*TimelineEntry) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TimelineEntry) GetAt() *timestamppb.Timestamp {
@@ -2594,7 +2704,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x04Word\x12\x0e\n" +
 	"\x02of\x18\x01 \x01(\fR\x02of\x12\x16\n" +
 	"\x06closed\x18\x02 \x01(\bR\x06closed\x12\x16\n" +
-	"\x06number\x18\x03 \x01(\x04R\x06number\"\xef\x03\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\"\xb0\x04\n" +
 	"\x04Leaf\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x01 \x01(\fR\tprofileId\x129\n" +
@@ -2608,13 +2718,24 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\bconsents\x18\x06 \x03(\v2!.refrain.profile.v1.ConsentRecordR\bconsents\x12:\n" +
 	"\tendpoints\x18\a \x03(\v2\x1c.refrain.profile.v1.EndpointR\tendpoints\x12,\n" +
 	"\x04zone\x18\b \x01(\v2\x18.refrain.profile.v1.ZoneR\x04zone\x12:\n" +
-	"\trelations\x18\t \x03(\v2\x1c.refrain.profile.v1.RelationR\trelations\"\x90\x01\n" +
+	"\trelations\x18\t \x03(\v2\x1c.refrain.profile.v1.RelationR\trelations\x12?\n" +
+	"\n" +
+	"quarantine\x18\n" +
+	" \x03(\v2\x1f.refrain.profile.v1.QuarantinedR\n" +
+	"quarantine\"\xc1\x01\n" +
+	"\vQuarantined\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04want\x18\x02 \x01(\tR\x04want\x12)\n" +
+	"\x03raw\x18\x03 \x01(\v2\x17.refrain.event.v1.ValueR\x03raw\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x04R\x05count\x123\n" +
+	"\alast_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06lastAt\x12\x14\n" +
+	"\x05cause\x18\x06 \x01(\tR\x05cause\"\x90\x01\n" +
 	"\bIdentity\x12<\n" +
 	"\n" +
 	"identifier\x18\x01 \x01(\v2\x1c.refrain.event.v1.IdentifierR\n" +
 	"identifier\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05cause\x18\x03 \x01(\tR\x05cause\"\xf0\x01\n" +
+	"\x05cause\x18\x03 \x01(\tR\x05cause\"\x92\x02\n" +
 	"\x05Trait\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.refrain.event.v1.ValueR\x05value\x12;\n" +
@@ -2623,7 +2744,9 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x14\n" +
 	"\x05count\x18\x05 \x01(\x04R\x05count\x129\n" +
 	"\n" +
-	"claimed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\"\xb3\x02\n" +
+	"claimed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\x12 \n" +
+	"\fout_of_range\x18\a \x01(\bR\n" +
+	"outOfRange\"\xb3\x02\n" +
 	"\rConsentRecord\x123\n" +
 	"\aconsent\x18\x01 \x01(\v2\x19.refrain.event.v1.ConsentR\aconsent\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
@@ -2802,125 +2925,129 @@ func file_refrain_profile_v1_profile_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_profile_v1_profile_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(Class)(0),                    // 0: refrain.profile.v1.Class
 	(*Profile)(nil),               // 1: refrain.profile.v1.Profile
 	(*Word)(nil),                  // 2: refrain.profile.v1.Word
 	(*Leaf)(nil),                  // 3: refrain.profile.v1.Leaf
-	(*Identity)(nil),              // 4: refrain.profile.v1.Identity
-	(*Trait)(nil),                 // 5: refrain.profile.v1.Trait
-	(*ConsentRecord)(nil),         // 6: refrain.profile.v1.ConsentRecord
-	(*Arrived)(nil),               // 7: refrain.profile.v1.Arrived
-	(*Endpoint)(nil),              // 8: refrain.profile.v1.Endpoint
-	(*Zone)(nil),                  // 9: refrain.profile.v1.Zone
-	(*Relation)(nil),              // 10: refrain.profile.v1.Relation
-	(*Linked)(nil),                // 11: refrain.profile.v1.Linked
-	(*ProfileGap)(nil),            // 12: refrain.profile.v1.ProfileGap
-	(*IdentifierRow)(nil),         // 13: refrain.profile.v1.IdentifierRow
-	(*Fact)(nil),                  // 14: refrain.profile.v1.Fact
-	(*EventApplied)(nil),          // 15: refrain.profile.v1.EventApplied
-	(*ConsentChanged)(nil),        // 16: refrain.profile.v1.ConsentChanged
-	(*IdentityLinked)(nil),        // 17: refrain.profile.v1.IdentityLinked
-	(*IdentityAdopted)(nil),       // 18: refrain.profile.v1.IdentityAdopted
-	(*IdentityConflict)(nil),      // 19: refrain.profile.v1.IdentityConflict
-	(*OutcomeRecorded)(nil),       // 20: refrain.profile.v1.OutcomeRecorded
-	(*BasisChanged)(nil),          // 21: refrain.profile.v1.BasisChanged
-	(*IdentifierLinked)(nil),      // 22: refrain.profile.v1.IdentifierLinked
-	(*Letter)(nil),                // 23: refrain.profile.v1.Letter
-	(*GapNoted)(nil),              // 24: refrain.profile.v1.GapNoted
-	(*GapClosed)(nil),             // 25: refrain.profile.v1.GapClosed
-	(*ForwardedEvent)(nil),        // 26: refrain.profile.v1.ForwardedEvent
-	(*ClaimIdentifier)(nil),       // 27: refrain.profile.v1.ClaimIdentifier
-	(*AccountUpdate)(nil),         // 28: refrain.profile.v1.AccountUpdate
-	(*TimelineEntry)(nil),         // 29: refrain.profile.v1.TimelineEntry
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
-	(*v1.Identifier)(nil),         // 31: refrain.event.v1.Identifier
+	(*Quarantined)(nil),           // 4: refrain.profile.v1.Quarantined
+	(*Identity)(nil),              // 5: refrain.profile.v1.Identity
+	(*Trait)(nil),                 // 6: refrain.profile.v1.Trait
+	(*ConsentRecord)(nil),         // 7: refrain.profile.v1.ConsentRecord
+	(*Arrived)(nil),               // 8: refrain.profile.v1.Arrived
+	(*Endpoint)(nil),              // 9: refrain.profile.v1.Endpoint
+	(*Zone)(nil),                  // 10: refrain.profile.v1.Zone
+	(*Relation)(nil),              // 11: refrain.profile.v1.Relation
+	(*Linked)(nil),                // 12: refrain.profile.v1.Linked
+	(*ProfileGap)(nil),            // 13: refrain.profile.v1.ProfileGap
+	(*IdentifierRow)(nil),         // 14: refrain.profile.v1.IdentifierRow
+	(*Fact)(nil),                  // 15: refrain.profile.v1.Fact
+	(*EventApplied)(nil),          // 16: refrain.profile.v1.EventApplied
+	(*ConsentChanged)(nil),        // 17: refrain.profile.v1.ConsentChanged
+	(*IdentityLinked)(nil),        // 18: refrain.profile.v1.IdentityLinked
+	(*IdentityAdopted)(nil),       // 19: refrain.profile.v1.IdentityAdopted
+	(*IdentityConflict)(nil),      // 20: refrain.profile.v1.IdentityConflict
+	(*OutcomeRecorded)(nil),       // 21: refrain.profile.v1.OutcomeRecorded
+	(*BasisChanged)(nil),          // 22: refrain.profile.v1.BasisChanged
+	(*IdentifierLinked)(nil),      // 23: refrain.profile.v1.IdentifierLinked
+	(*Letter)(nil),                // 24: refrain.profile.v1.Letter
+	(*GapNoted)(nil),              // 25: refrain.profile.v1.GapNoted
+	(*GapClosed)(nil),             // 26: refrain.profile.v1.GapClosed
+	(*ForwardedEvent)(nil),        // 27: refrain.profile.v1.ForwardedEvent
+	(*ClaimIdentifier)(nil),       // 28: refrain.profile.v1.ClaimIdentifier
+	(*AccountUpdate)(nil),         // 29: refrain.profile.v1.AccountUpdate
+	(*TimelineEntry)(nil),         // 30: refrain.profile.v1.TimelineEntry
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
 	(*v1.Value)(nil),              // 32: refrain.event.v1.Value
-	(*v1.Consent)(nil),            // 33: refrain.event.v1.Consent
-	(*v11.Reason)(nil),            // 34: refrain.reason.v1.Reason
-	(*v1.Event)(nil),              // 35: refrain.event.v1.Event
-	(*v1.Outcome)(nil),            // 36: refrain.event.v1.Outcome
-	(*v1.Property)(nil),           // 37: refrain.event.v1.Property
+	(*v1.Identifier)(nil),         // 33: refrain.event.v1.Identifier
+	(*v1.Consent)(nil),            // 34: refrain.event.v1.Consent
+	(*v11.Reason)(nil),            // 35: refrain.reason.v1.Reason
+	(*v1.Event)(nil),              // 36: refrain.event.v1.Event
+	(*v1.Outcome)(nil),            // 37: refrain.event.v1.Outcome
+	(*v1.Property)(nil),           // 38: refrain.event.v1.Property
 }
 var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	0,  // 0: refrain.profile.v1.Profile.class:type_name -> refrain.profile.v1.Class
 	3,  // 1: refrain.profile.v1.Profile.leaves:type_name -> refrain.profile.v1.Leaf
-	11, // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
-	12, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
+	12, // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
+	13, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
 	2,  // 4: refrain.profile.v1.Profile.heard:type_name -> refrain.profile.v1.Word
 	2,  // 5: refrain.profile.v1.Profile.told:type_name -> refrain.profile.v1.Word
-	30, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
-	30, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
-	4,  // 8: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
-	5,  // 9: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
-	6,  // 10: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
-	8,  // 11: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
-	9,  // 12: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
-	10, // 13: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
-	31, // 14: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
-	30, // 15: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
-	32, // 16: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
-	30, // 17: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
-	30, // 18: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
-	33, // 19: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
-	30, // 20: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
-	7,  // 21: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
-	30, // 22: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
-	6,  // 23: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
-	30, // 24: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
-	30, // 25: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
-	30, // 26: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	34, // 27: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
-	30, // 28: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
-	30, // 29: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
-	30, // 30: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
-	30, // 31: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
-	30, // 32: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
-	6,  // 33: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
-	8,  // 34: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
-	2,  // 35: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
-	30, // 36: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
-	2,  // 37: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
-	15, // 38: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
-	16, // 39: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
-	17, // 40: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
-	18, // 41: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
-	19, // 42: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
-	20, // 43: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
-	21, // 44: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
-	22, // 45: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
-	35, // 46: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
-	6,  // 47: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
-	11, // 48: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
-	36, // 49: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
-	30, // 50: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
-	26, // 51: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
-	27, // 52: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
-	11, // 53: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
-	19, // 54: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
-	28, // 55: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
-	24, // 56: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
-	25, // 57: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
-	12, // 58: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
-	2,  // 59: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
-	35, // 60: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
-	2,  // 61: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
-	7,  // 62: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
-	31, // 63: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
-	30, // 64: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
-	31, // 65: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
-	37, // 66: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
-	30, // 67: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
-	30, // 68: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
-	34, // 69: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
-	30, // 70: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	30, // 71: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	31, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
+	31, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
+	5,  // 8: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
+	6,  // 9: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
+	7,  // 10: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
+	9,  // 11: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
+	10, // 12: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
+	11, // 13: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
+	4,  // 14: refrain.profile.v1.Leaf.quarantine:type_name -> refrain.profile.v1.Quarantined
+	32, // 15: refrain.profile.v1.Quarantined.raw:type_name -> refrain.event.v1.Value
+	31, // 16: refrain.profile.v1.Quarantined.last_at:type_name -> google.protobuf.Timestamp
+	33, // 17: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
+	31, // 18: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
+	32, // 19: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
+	31, // 20: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
+	31, // 21: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
+	34, // 22: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
+	31, // 23: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
+	8,  // 24: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
+	31, // 25: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
+	7,  // 26: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
+	31, // 27: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
+	31, // 28: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
+	31, // 29: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	35, // 30: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
+	31, // 31: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
+	31, // 32: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
+	31, // 33: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
+	31, // 34: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
+	31, // 35: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
+	7,  // 36: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
+	9,  // 37: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
+	2,  // 38: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
+	31, // 39: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
+	2,  // 40: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
+	16, // 41: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
+	17, // 42: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
+	18, // 43: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
+	19, // 44: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
+	20, // 45: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
+	21, // 46: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
+	22, // 47: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
+	23, // 48: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
+	36, // 49: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
+	7,  // 50: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
+	12, // 51: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
+	37, // 52: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
+	31, // 53: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
+	27, // 54: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
+	28, // 55: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
+	12, // 56: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
+	20, // 57: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
+	29, // 58: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
+	25, // 59: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
+	26, // 60: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
+	13, // 61: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
+	2,  // 62: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
+	36, // 63: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
+	2,  // 64: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
+	8,  // 65: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
+	33, // 66: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
+	31, // 67: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
+	33, // 68: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
+	38, // 69: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
+	31, // 70: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
+	31, // 71: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
+	35, // 72: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
+	31, // 73: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	31, // 74: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }
@@ -2928,7 +3055,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 	if File_refrain_profile_v1_profile_proto != nil {
 		return
 	}
-	file_refrain_profile_v1_profile_proto_msgTypes[13].OneofWrappers = []any{
+	file_refrain_profile_v1_profile_proto_msgTypes[14].OneofWrappers = []any{
 		(*Fact_EventApplied)(nil),
 		(*Fact_ConsentChanged)(nil),
 		(*Fact_IdentityLinked)(nil),
@@ -2938,7 +3065,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 		(*Fact_BasisChanged)(nil),
 		(*Fact_IdentifierLinked)(nil),
 	}
-	file_refrain_profile_v1_profile_proto_msgTypes[22].OneofWrappers = []any{
+	file_refrain_profile_v1_profile_proto_msgTypes[23].OneofWrappers = []any{
 		(*Letter_Forwarded)(nil),
 		(*Letter_Claim)(nil),
 		(*Letter_Linked)(nil),
@@ -2953,7 +3080,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_profile_v1_profile_proto_rawDesc), len(file_refrain_profile_v1_profile_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -131,6 +131,13 @@ const (
 	Code_CODE_GAP Code = 83
 	// The view that the answer would rest on is older than asked for.
 	Code_CODE_STALE_VIEW Code = 84
+	// A value does not have the type that it is declared with, and cannot be taken for one without loss: it is kept as it
+	// came and not used.
+	Code_CODE_VALUE_QUARANTINED Code = 85
+	// An optional field of an event could not be read and was set aside, or was read with an assumption.
+	Code_CODE_FIELD_SET_ASIDE Code = 86
+	// A sum left the range of its type and stands at its bound.
+	Code_CODE_OUT_OF_RANGE Code = 87
 	// The template asked to abort.
 	Code_CODE_TEMPLATE_ABORT Code = 90
 	// The template could not be rendered.
@@ -220,6 +227,9 @@ var (
 		82:  "CODE_LATE_NO_TRIGGER",
 		83:  "CODE_GAP",
 		84:  "CODE_STALE_VIEW",
+		85:  "CODE_VALUE_QUARANTINED",
+		86:  "CODE_FIELD_SET_ASIDE",
+		87:  "CODE_OUT_OF_RANGE",
 		90:  "CODE_TEMPLATE_ABORT",
 		91:  "CODE_RENDER_FAILED",
 		92:  "CODE_PROVIDER_REJECTED",
@@ -289,6 +299,9 @@ var (
 		"CODE_LATE_NO_TRIGGER":        82,
 		"CODE_GAP":                    83,
 		"CODE_STALE_VIEW":             84,
+		"CODE_VALUE_QUARANTINED":      85,
+		"CODE_FIELD_SET_ASIDE":        86,
+		"CODE_OUT_OF_RANGE":           87,
 		"CODE_TEMPLATE_ABORT":         90,
 		"CODE_RENDER_FAILED":          91,
 		"CODE_PROVIDER_REJECTED":      92,
@@ -441,7 +454,7 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x120\n" +
 	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
 	"\bevidence\x18\x05 \x03(\tR\bevidence\x12\x16\n" +
-	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\xc1\f\n" +
+	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\x8e\r\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CODE_NO_ENDPOINT\x10\x01\x12\x19\n" +
@@ -493,7 +506,10 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\x18CODE_PROFILE_UNAVAILABLE\x10Q\x12\x18\n" +
 	"\x14CODE_LATE_NO_TRIGGER\x10R\x12\f\n" +
 	"\bCODE_GAP\x10S\x12\x13\n" +
-	"\x0fCODE_STALE_VIEW\x10T\x12\x17\n" +
+	"\x0fCODE_STALE_VIEW\x10T\x12\x1a\n" +
+	"\x16CODE_VALUE_QUARANTINED\x10U\x12\x18\n" +
+	"\x14CODE_FIELD_SET_ASIDE\x10V\x12\x15\n" +
+	"\x11CODE_OUT_OF_RANGE\x10W\x12\x17\n" +
 	"\x13CODE_TEMPLATE_ABORT\x10Z\x12\x16\n" +
 	"\x12CODE_RENDER_FAILED\x10[\x12\x1a\n" +
 	"\x16CODE_PROVIDER_REJECTED\x10\\\x12\x1b\n" +
