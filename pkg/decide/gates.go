@@ -3,6 +3,7 @@ package decide
 import (
 	"fmt"
 
+	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/arbitration"
@@ -49,15 +50,21 @@ func newGates(a *Action) []gate {
 	return out
 }
 
-// refusals runs the action's gates. A gate that fails while it runs says no, with the error as evidence.
 func (t *turn) refusals(a *Action, mode Mode) []*reasonv1.Reason {
+	return a.Refusals(t.env.Traits, t.rules.Revision, mode)
+}
+
+// Refusals runs the action's own gates (eligibility, applicability, suitability) on a customer's traits, sorted by
+// name, and returns why they say no; nothing if they do not. A gate that fails while it runs says no, with the error
+// as evidence. Revision is the catalog's, for the reasons.
+func (a *Action) Refusals(traits []*profilev1.Trait, revision string, mode Mode) []*reasonv1.Reason {
 	var out []*reasonv1.Reason
 	for _, g := range a.gates {
-		ok, err := g.program.Bool(expr.Input{Traits: t.env.Traits})
+		ok, err := g.program.Bool(expr.Input{Traits: traits})
 		if ok && err == nil {
 			continue
 		}
-		reason := t.reason(g.code, g.rule)
+		reason := &reasonv1.Reason{Code: g.code, Rule: g.rule, Revision: revision}
 		if err != nil {
 			reason.Evidence = []string{err.Error()}
 			reason.Remedy = "mend the expression so that it has a value for every customer"

@@ -22,7 +22,7 @@ func newCatalogs(deps run.Deps, cache *catalog.Cache) *catalogs {
 			return nil, fmt.Errorf("decode catalog: %w", err)
 		}
 		return &Definitions{
-			Policies: c.Policies, Actions: c.Actions, Channels: c.Channels, Kinds: c.Kinds, DefaultZone: c.Workspace.GetDefaultZone(),
+			Policies: c.Policies, Actions: c.Actions, Channels: c.Channels, Topics: c.Topics, Kinds: c.Kinds, DefaultZone: c.Workspace.GetDefaultZone(),
 		}, nil
 	})}
 }

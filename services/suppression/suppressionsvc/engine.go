@@ -13,6 +13,7 @@ import (
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/contact"
+	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
@@ -43,9 +44,10 @@ type engine struct {
 type customer struct {
 	partition int
 	key       string
+	profile   *profilev1.Profile
 }
 
-// check runs every rule on the row as it is and has no effect.
+// check runs every rule on the row as it is, which is what Reserve would decide on, and has no effect.
 func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*contactv1.CheckResponse, error) {
 	who, err := e.find(ctx, req.GetTenant(), req.GetIdentifier())
 	if err != nil {
@@ -63,13 +65,38 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 	if err != nil {
 		return nil, err
 	}
+	if err := defs.exists(req.GetContact()); err != nil {
+		return nil, err
+	}
+	c := defs.wanted(req.GetContact(), "")
 	env := contact.Env{Now: e.clock.Now(), DefaultZone: defs.DefaultZone, Revision: revision, Zones: e.zones}
-	v := contact.Check(s, defs.wanted(req.GetContact(), ""), defs.Policies, env, contact.All)
-	res := &contactv1.CheckResponse{Kind: v.Kind, Reasons: v.Reasons}
-	if v.Kind == contactv1.VerdictKind_VERDICT_KIND_DEFERRED {
+	v := contact.Check(s, c, defs.Policies, env, contact.All)
+	res := &contactv1.CheckResponse{Kind: v.Kind, Reasons: v.Reasons, Purpose: c.Purpose}
+	if a := defs.Actions[c.Action]; a != nil && !req.GetPolicyOnly() {
+		if refusals := a.Refusals(profile.Traits(who.profile), revision, decide.Explain); len(refusals) > 0 {
+			res.Kind, res.Reasons = contactv1.VerdictKind_VERDICT_KIND_SUPPRESSED, append(refusals, v.Reasons...)
+		}
+	}
+	switch res.GetKind() {
+	case contactv1.VerdictKind_VERDICT_KIND_APPROVED:
+		res.Treatment, res.Channel, res.Topic = v.Treatment.ID, v.Treatment.Channel, v.Treatment.Topic
+	case contactv1.VerdictKind_VERDICT_KIND_DEFERRED:
 		res.Until = timestamppb.New(v.Until)
+	default:
 	}
 	return res, nil
+}
+
+// reservable refuses to take capacity for a contact that the catalog does not know.
+func (e *engine) reservable(ctx context.Context, c *contactv1.Contact) error {
+	if c.GetChannel() == "" {
+		return fault.New(fault.Invalid, "read contact: name the channel; a reservation is for one contact")
+	}
+	defs, _, err := e.current(ctx)
+	if err != nil {
+		return err
+	}
+	return defs.exists(c)
 }
 
 // current returns the definitions applied last. A partition in which nothing happens hears of them only
@@ -126,6 +153,7 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 			return customer{}, fmt.Errorf("decode profile: %w", err)
 		}
 		if len(p.GetLinkedTo()) == 0 {
+			who.profile = p
 			return who, nil
 		}
 		at = p.GetLinkedTo()

@@ -20,6 +20,8 @@ type Definitions struct {
 	// Actions and Channels by name.
 	Actions  map[string]*decide.Action
 	Channels map[string]*definitionv1.Channel
+	// Topics that are defined.
+	Topics map[string]*definitionv1.Topic
 	// Kinds of identifiers; nil stands for those that are there from the start.
 	Kinds *event.Kinds
 	// DefaultZone is the workspace's.

@@ -395,7 +395,7 @@ func (f *flow) visit(ctx context.Context, n, caller int) error {
 	id := fmt.Sprintf("call-%04d-%d", n, caller)
 	var res *contactv1.ReserveResponse
 	err := f.insist(ctx, func(ctx context.Context, c contactv1.ContactServiceClient) (err error) {
-		res, err = c.Reserve(ctx, &contactv1.ReserveRequest{Identifier: shopper(n), Id: id, Contact: &contactv1.Contact{Action: "call", Channel: "email"}})
+		res, err = c.Reserve(ctx, &contactv1.ReserveRequest{Identifier: shopper(n), Id: id, Contact: &contactv1.Contact{Action: "call", Channel: "email", Purpose: "marketing"}})
 		return err
 	})
 	if err != nil {
@@ -594,7 +594,7 @@ func TestWithoutALeaseNothingIsOwned(t *testing.T) {
 	}
 	for n := range 20 {
 		res, err := contactv1.NewContactServiceClient(r1.conn).Reserve(t.Context(), &contactv1.ReserveRequest{
-			Identifier: shopper(n), Id: fmt.Sprintf("call-%04d-0", n), Contact: &contactv1.Contact{Action: "call", Channel: "email"},
+			Identifier: shopper(n), Id: fmt.Sprintf("call-%04d-0", n), Contact: &contactv1.Contact{Action: "call", Channel: "email", Purpose: "marketing"},
 		})
 		if err != nil || res.GetKind() != contactv1.VerdictKind_VERDICT_KIND_APPROVED {
 			t.Errorf("r1, which owns nothing, answers %v, %v", res, err)

@@ -2,6 +2,9 @@ package suppressionsvc
 
 import (
 	"cmp"
+	"maps"
+	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -10,6 +13,8 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/contact"
+	"refrain.dev/pkg/decide"
+	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/fault"
 )
 
@@ -113,22 +118,74 @@ func (t *turn) foreign(id string) error {
 	return nil
 }
 
-// wanted describes a caller's contact to the check. The action may be one that is not in the catalog.
+// wanted describes a caller's contact to the check: with the treatments of the action on the channel, on any channel
+// if none is named, or with one of the caller's own if the catalog has none.
 func (d *Definitions) wanted(w *contactv1.Contact, id string) contact.Contact {
 	c := contact.Contact{ID: id, Action: w.GetAction(), Purpose: w.GetPurpose()}
-	t := contact.Treatment{Channel: w.GetChannel(), Topic: w.GetTopic(), Reach: d.reach(w.GetChannel())}
 	if a := d.Actions[w.GetAction()]; a != nil {
 		c.Purpose = cmp.Or(c.Purpose, a.Purpose)
 		for _, known := range a.Treatments {
-			if known.GetChannel() == t.Channel {
-				t.ID, t.Topic, t.To = known.GetId(), cmp.Or(t.Topic, known.GetTopic()), known.GetTo()
-				break
+			if w.GetChannel() == "" || known.GetChannel() == w.GetChannel() {
+				c.Treatments = append(c.Treatments, contact.Treatment{
+					ID: known.GetId(), Channel: known.GetChannel(), Topic: cmp.Or(w.GetTopic(), known.GetTopic()), To: known.GetTo(),
+					Reach: d.reach(known.GetChannel()),
+				})
 			}
 		}
 	}
-	c.Purpose = cmp.Or(c.Purpose, "marketing")
+	if len(c.Treatments) == 0 {
+		c.Treatments = []contact.Treatment{{Channel: w.GetChannel(), Topic: w.GetTopic(), Reach: d.reach(w.GetChannel())}}
+	}
+	c.Purpose = cmp.Or(c.Purpose, decide.PurposeMarketing)
 	c.Obeys, c.Counts = d.flags(c.Action, c.Purpose)
-	c.Counts = c.Counts && t.ToCustomer()
-	c.Treatments = []contact.Treatment{t}
+	c.Counts = c.Counts && c.Treatments[0].ToCustomer()
 	return c
+}
+
+// exists refuses a contact that names what the catalog does not have: a misspelt channel would be allowed for ever,
+// because no statement and no cap is about it.
+func (d *Definitions) exists(w *contactv1.Contact) error {
+	if len(d.Channels) == 0 {
+		return fault.New(fault.NotFound, "read contact: no catalog with channels is applied yet; run refrain apply")
+	}
+	if name := w.GetChannel(); name != "" && d.Channels[name] == nil {
+		return unknown("channel", name, slices.Collect(maps.Keys(d.Channels)), "")
+	}
+	if name := w.GetTopic(); name != "" && d.Topics[name] == nil {
+		return unknown("topic", name, slices.Collect(maps.Keys(d.Topics)), "")
+	}
+	a := d.Actions[w.GetAction()]
+	if a == nil {
+		return d.ownAction(w)
+	}
+	if w.GetChannel() == "" {
+		return nil
+	}
+	var channels []string
+	for _, t := range a.Treatments {
+		if t.GetChannel() == w.GetChannel() {
+			return nil
+		}
+		channels = append(channels, t.GetChannel())
+	}
+	return fault.New(fault.Invalid, "read contact: action %s has no treatment on channel %s; it has %s", a.Name, w.GetChannel(), strings.Join(channels, ", "))
+}
+
+// ownAction refuses an action that is not in the catalog unless the caller says what it is for and how it is sent.
+func (d *Definitions) ownAction(w *contactv1.Contact) error {
+	switch {
+	case w.GetPurpose() == "":
+		return unknown("action", w.GetAction(), slices.Collect(maps.Keys(d.Actions)), "; an action of your own needs a purpose")
+	case w.GetChannel() == "":
+		return fault.New(fault.Invalid, "read contact: action %s is your own, so name the channel", w.GetAction())
+	}
+	return nil
+}
+
+// unknown is the refusal of a name, with the nearest that there is.
+func unknown(kind, name string, known []string, remedy string) error {
+	if near := definition.Nearest(name, known); near != "" {
+		remedy = "; did you mean " + near + "?" + remedy
+	}
+	return fault.New(fault.Invalid, "read contact: the catalog has no %s %q%s", kind, name, remedy)
 }

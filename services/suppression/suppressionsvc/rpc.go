@@ -26,6 +26,10 @@ func (s *server) Check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 
 // Reserve implements contactv1.ContactServiceServer.
 func (s *server) Reserve(ctx context.Context, req *contactv1.ReserveRequest) (*contactv1.ReserveResponse, error) {
+	if err := s.engine.reservable(ctx, req.GetContact()); err != nil {
+		s.metrics.asked(ctx, "reserve", 0, err)
+		return nil, err
+	}
 	res, err := answer[*contactv1.ReserveResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), asking{
 		id: "reserve/" + req.GetId(), body: reserveRequest{id: req.GetId(), contact: req.GetContact()},
 		pass: func(ctx context.Context, peer contactv1.ContactServiceClient) (any, error) {

@@ -277,7 +277,7 @@ func TestScenario(t *testing.T) {
 	m := newMesh(t)
 	m.apply("r1", oneMailPerWeek())
 	ctx := t.Context()
-	mail := &contactv1.Contact{Action: "phone-call", Channel: "email", Topic: "news"}
+	mail := &contactv1.Contact{Action: "phone-call", Channel: "email", Topic: "news", Purpose: "marketing"}
 	if _, err := m.client.Check(ctx, &contactv1.CheckRequest{Identifier: m.who, Contact: mail}); status.Code(err) != codes.NotFound {
 		t.Fatalf("check of a stranger: %v, want NotFound", err)
 	}
@@ -321,9 +321,58 @@ func TestScenario(t *testing.T) {
 	})
 }
 
+// Other systems ask whether an action may reach a customer: its own gates count as much as the contact policy, purpose
+// and topic are the action's, and a name that does not exist is refused, because nothing would ever forbid it.
+func TestCheckAsksTheWholeQuestion(t *testing.T) {
+	m := newMesh(t)
+	b := oneMailPerWeek()
+	b.Resources = append(b.Resources,
+		&definitionv1.Resource{Metadata: &definitionv1.Metadata{Name: "vip"}, Spec: &definitionv1.Resource_Trait{Trait: &definitionv1.TraitDef{Type: "bool"}}},
+		&definitionv1.Resource{Metadata: &definitionv1.Metadata{Name: "offer"}, Spec: &definitionv1.Resource_Action{Action: &definitionv1.Action{
+			Purpose: "marketing", Eligibility: "traits.vip", Treatments: []*definitionv1.Treatment{{Id: "m", Channel: "email", Topic: "news", Subject: "Hello"}},
+		}}})
+	m.apply("r1", b)
+	m.join()
+	check := func(c *contactv1.Contact, policyOnly bool) (*contactv1.CheckResponse, error) {
+		return m.client.Check(t.Context(), &contactv1.CheckRequest{Identifier: m.who, Contact: c, PolicyOnly: policyOnly})
+	}
+	for name, tt := range map[string]struct {
+		contact    *contactv1.Contact
+		policyOnly bool
+		want       string
+	}{
+		"the whole question":     {contact: &contactv1.Contact{Action: "offer"}, want: "NOT_ELIGIBLE NO_ENDPOINT CONSENT_MISSING"},
+		"on a channel":           {contact: &contactv1.Contact{Action: "offer", Channel: "email"}, want: "NOT_ELIGIBLE NO_ENDPOINT CONSENT_MISSING"},
+		"the policy alone":       {contact: &contactv1.Contact{Action: "offer"}, policyOnly: true, want: "NO_ENDPOINT CONSENT_MISSING"},
+		"an action of their own": {contact: &contactv1.Contact{Action: "call", Channel: "email", Purpose: "marketing"}, want: "NO_ENDPOINT CONSENT_MISSING"},
+	} {
+		res, err := check(tt.contact, tt.policyOnly)
+		if err != nil || reasonCodes(res.GetReasons()) != tt.want || res.GetPurpose() != "marketing" {
+			t.Errorf("%s: got %v, %v; want %s for marketing", name, res, err, tt.want)
+		}
+	}
+	for name, tt := range map[string]struct {
+		contact *contactv1.Contact
+		want    string
+	}{
+		"a misspelt channel": {&contactv1.Contact{Action: "offer", Channel: "emial"}, "did you mean email?"},
+		"a misspelt topic":   {&contactv1.Contact{Action: "offer", Channel: "email", Topic: "new"}, "did you mean news?"},
+		"a misspelt action":  {&contactv1.Contact{Action: "ofer", Channel: "email"}, "did you mean offer?"},
+	} {
+		if _, err := check(tt.contact, false); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want InvalidArgument with %q", name, err, tt.want)
+		}
+		_, err := m.client.Reserve(t.Context(), &contactv1.ReserveRequest{Identifier: m.who, Contact: tt.contact, Id: "call-0001"})
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("reserve with %s: got %v, want InvalidArgument", name, err)
+		}
+	}
+}
+
 // The end of a lease stands in the timer index.
 func TestLeaseIsATimer(t *testing.T) {
 	m := newMesh(t)
+	m.apply("r1", oneMailPerWeek())
 	m.join()
 	m.acts(basis("Europe/London"))
 	m.eventually("the basis", func() (bool, string) {
@@ -331,7 +380,7 @@ func TestLeaseIsATimer(t *testing.T) {
 		return err == nil && view.Rows[0] != nil, "no row"
 	})
 	if res, err := m.client.Reserve(t.Context(), &contactv1.ReserveRequest{
-		Identifier: m.who, Contact: &contactv1.Contact{Action: "call", Channel: "email"}, Id: "call-0001",
+		Identifier: m.who, Contact: &contactv1.Contact{Action: "call", Channel: "email", Purpose: "service"}, Id: "call-0001",
 	}); err != nil || res.GetLeaseUntil() == nil {
 		t.Fatalf("reserve: %v, %v", res, err)
 	}

@@ -14,19 +14,26 @@ import (
 func (a *app) contactCommand() *cobra.Command {
 	req := &contactv1.CheckRequest{Contact: &contactv1.Contact{}}
 	cmd := &cobra.Command{
-		Use:   "check CUSTOMER ACTION CHANNEL",
-		Short: "Ask whether a customer may be contacted now",
-		Long: `check asks suppression whether an action could be sent to a customer on a channel now, and prints
-every reason against it with the time at which it may be gone. Asking has no effect. Exit code 1 if not.`,
-		Example: `  refrain check ann thank-you email --topic news`,
-		Args:    args(3, 3, "a customer, an action and a channel"),
+		Use:   "check CUSTOMER ACTION [CHANNEL]",
+		Short: "Ask whether an action may reach a customer now",
+		Long: `check asks whether an action could reach a customer now, on one channel or on any that it has a treatment for,
+and prints every reason against it with the time at which it may be gone: the action's own gates, consent, the contact
+policy. Purpose and topic are the action's. An action of another system needs --purpose and a channel.
+Asking has no effect. Exit code 1 if not.`,
+		Example: `  refrain check ann thank-you
+  refrain check ann thank-you email --policy-only
+  refrain check ann courtesy-call phone --purpose service`,
+		Args: args(2, 3, "a customer, an action and perhaps a channel"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			id, err := identifier(given[0])
 			if err != nil {
 				return err
 			}
 			req.Tenant, req.Identifier = a.tenant, id
-			req.Contact.Action, req.Contact.Channel = given[1], given[2]
+			req.Contact.Action = given[1]
+			if len(given) > 2 {
+				req.Contact.Channel = given[2]
+			}
 			var res *contactv1.CheckResponse
 			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
 				res, err = contactv1.NewContactServiceClient(conn).Check(ctx, req)
@@ -43,7 +50,8 @@ every reason against it with the time at which it may be gone. Asking has no eff
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&req.Contact.Topic, "topic", "", "the topic that consent is asked for")
+	cmd.Flags().StringVar(&req.Contact.Topic, "topic", "", "the topic that consent is asked for; default: the treatment's")
+	cmd.Flags().BoolVar(&req.PolicyOnly, "policy-only", false, "ask about consent and the contact policy alone, not about the action's gates")
 	cmd.Flags().StringVar(&req.Contact.Purpose, "purpose", "", "marketing, service, transactional or legal; default: the action's")
 	return cmd
 }
@@ -51,6 +59,9 @@ every reason against it with the time at which it may be gone. Asking has no eff
 func contactTable(res *contactv1.CheckResponse) table {
 	t := table{head: []string{"CODE", "RULE", "UNTIL", "EVIDENCE", "REMEDY"}}
 	verdict := strings.ToLower(strings.TrimPrefix(res.GetKind().String(), "VERDICT_KIND_"))
+	if res.GetChannel() != "" {
+		verdict += " on " + res.GetChannel()
+	}
 	if res.GetUntil() != nil {
 		verdict += " until " + res.GetUntil().AsTime().Format(time.RFC3339)
 	}

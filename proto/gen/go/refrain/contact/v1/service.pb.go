@@ -28,13 +28,13 @@ const (
 // Contact describes a contact that somebody wants to make.
 type Contact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The action; may be one that is not in the catalog.
+	// The action. One that is not in the catalog is the caller's own and needs a purpose.
 	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
-	// The channel.
+	// The channel, as defined. Empty, in Check only: any channel on which the action has a treatment.
 	Channel string `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
-	// The purpose; default: the action's, or marketing.
+	// The purpose; default: the action's.
 	Purpose string `protobuf:"bytes,3,opt,name=purpose,proto3" json:"purpose,omitempty"`
-	// The topic.
+	// The topic, as defined; default: that of the action's treatment for the channel.
 	Topic         string `protobuf:"bytes,4,opt,name=topic,proto3" json:"topic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -98,7 +98,8 @@ func (x *Contact) GetTopic() string {
 	return ""
 }
 
-// CheckRequest asks whether a contact would be allowed now. It has no effect.
+// CheckRequest asks whether a contact would be allowed now: whether this action may reach this customer. It has no
+// effect. What does not exist (channel, topic, or an action without a purpose of its own) is INVALID_ARGUMENT.
 type CheckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tenant; empty means default.
@@ -106,7 +107,10 @@ type CheckRequest struct {
 	// An identifier of the customer.
 	Identifier *v1.Identifier `protobuf:"bytes,2,opt,name=identifier,proto3" json:"identifier,omitempty"`
 	// The contact.
-	Contact       *Contact `protobuf:"bytes,3,opt,name=contact,proto3" json:"contact,omitempty"`
+	Contact *Contact `protobuf:"bytes,3,opt,name=contact,proto3" json:"contact,omitempty"`
+	// Ask about the contact policy and consent alone. Otherwise the gates of an action in the catalog (eligibility,
+	// applicability, suitability) are asked, too, with what is known about the customer.
+	PolicyOnly    bool `protobuf:"varint,4,opt,name=policy_only,json=policyOnly,proto3" json:"policy_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,15 +166,30 @@ func (x *CheckRequest) GetContact() *Contact {
 	return nil
 }
 
+func (x *CheckRequest) GetPolicyOnly() bool {
+	if x != nil {
+		return x.PolicyOnly
+	}
+	return false
+}
+
 // CheckResponse is the verdict that would be given. Advisory: only Reserve counts.
 type CheckResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// APPROVED, DEFERRED or SUPPRESSED.
 	Kind VerdictKind `protobuf:"varint,1,opt,name=kind,proto3,enum=refrain.contact.v1.VerdictKind" json:"kind,omitempty"`
-	// Every reason, all rules run.
+	// Every reason, all rules run: the action's gates first, then consent and the contact policy.
 	Reasons []*v11.Reason `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// With DEFERRED: the earliest instant at which it may go.
-	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	// With APPROVED: the treatment of the action that may be sent; empty for an action of the caller's own.
+	Treatment string `protobuf:"bytes,4,opt,name=treatment,proto3" json:"treatment,omitempty"`
+	// With APPROVED: its channel.
+	Channel string `protobuf:"bytes,5,opt,name=channel,proto3" json:"channel,omitempty"`
+	// The purpose that was judged.
+	Purpose string `protobuf:"bytes,6,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// With APPROVED: the topic that consent was asked for; empty for none.
+	Topic         string `protobuf:"bytes,7,opt,name=topic,proto3" json:"topic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,6 +243,34 @@ func (x *CheckResponse) GetUntil() *timestamppb.Timestamp {
 		return x.Until
 	}
 	return nil
+}
+
+func (x *CheckResponse) GetTreatment() string {
+	if x != nil {
+		return x.Treatment
+	}
+	return ""
+}
+
+func (x *CheckResponse) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *CheckResponse) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *CheckResponse) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
 }
 
 // ReserveRequest takes room for a contact that the caller will make itself.
@@ -570,22 +617,28 @@ var File_refrain_contact_v1_service_proto protoreflect.FileDescriptor
 
 const file_refrain_contact_v1_service_proto_rawDesc = "" +
 	"\n" +
-	" refrain/contact/v1/service.proto\x12\x12refrain.contact.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a refrain/contact/v1/contact.proto\x1a\x1crefrain/event/v1/event.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xb4\x01\n" +
+	" refrain/contact/v1/service.proto\x12\x12refrain.contact.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a refrain/contact/v1/contact.proto\x1a\x1crefrain/event/v1/event.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xb2\x01\n" +
 	"\aContact\x12!\n" +
-	"\x06action\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06action\x12#\n" +
-	"\achannel\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\achannel\x12K\n" +
+	"\x06action\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06action\x12!\n" +
+	"\achannel\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\achannel\x12K\n" +
 	"\apurpose\x18\x03 \x01(\tB1\xbaH.r,R\x00R\tmarketingR\aserviceR\rtransactionalR\x05legalR\apurpose\x12\x14\n" +
-	"\x05topic\x18\x04 \x01(\tR\x05topic\"\xab\x01\n" +
+	"\x05topic\x18\x04 \x01(\tR\x05topic\"\xcc\x01\n" +
 	"\fCheckRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12D\n" +
 	"\n" +
 	"identifier\x18\x02 \x01(\v2\x1c.refrain.event.v1.IdentifierB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"identifier\x12=\n" +
-	"\acontact\x18\x03 \x01(\v2\x1b.refrain.contact.v1.ContactB\x06\xbaH\x03\xc8\x01\x01R\acontact\"\xab\x01\n" +
+	"\acontact\x18\x03 \x01(\v2\x1b.refrain.contact.v1.ContactB\x06\xbaH\x03\xc8\x01\x01R\acontact\x12\x1f\n" +
+	"\vpolicy_only\x18\x04 \x01(\bR\n" +
+	"policyOnly\"\x93\x02\n" +
 	"\rCheckResponse\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.refrain.contact.v1.VerdictKindR\x04kind\x123\n" +
 	"\areasons\x18\x02 \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\x120\n" +
-	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xda\x01\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1c\n" +
+	"\ttreatment\x18\x04 \x01(\tR\ttreatment\x12\x18\n" +
+	"\achannel\x18\x05 \x01(\tR\achannel\x12\x18\n" +
+	"\apurpose\x18\x06 \x01(\tR\apurpose\x12\x14\n" +
+	"\x05topic\x18\a \x01(\tR\x05topic\"\xda\x01\n" +
 	"\x0eReserveRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12D\n" +
 	"\n" +
