@@ -173,6 +173,10 @@ type answer struct {
 		Field, Why string
 		DeadLetter string `json:"dead_letter"`
 	}
+	Remarks []struct {
+		Index      int
+		Field, Why string
+	}
 	Positions []struct {
 		Lane      string
 		Partition uint32

@@ -62,6 +62,7 @@ func TestHostileHTTPRequestsLeaveARunningMeshHealthy(t *testing.T) {
 		headers []string
 		status  int
 		refused bool
+		aside   string // the field that is set aside
 	}{
 		"oversized track":        {path: "/v1/track", body: []byte(track(`{"note":"` + strings.Repeat("x", 40<<10) + `"}`)), status: 413},
 		"oversized batch":        {path: "/v1/batch", body: []byte(`{"batch":["` + strings.Repeat("x", 1<<20) + `"]}`), status: 413},
@@ -72,7 +73,7 @@ func TestHostileHTTPRequestsLeaveARunningMeshHealthy(t *testing.T) {
 		"invalid UTF-8":          {path: "/v1/track", body: []byte(track("{\"note\":\"\xc3\x28\"}")), status: 400},
 		"wrong type of the list": {path: "/v1/batch", body: []byte(`{"batch":7}`), status: 400},
 		"wrong type of a field":  {path: "/v1/track", body: []byte(`{"userId":{},"event":[]}`), status: 200, refused: true},
-		"line break in address":  {path: "/v1/identify", body: []byte(`{"userId":"u","traits":{"email":"a@b.example\r\nBcc: c@d.example"}}`), status: 200, refused: true},
+		"line break in address":  {path: "/v1/identify", body: []byte(`{"userId":"u","traits":{"email":"a@b.example\r\nBcc: c@d.example"}}`), status: 200, aside: "traits.email"},
 		"profile by its number":  {path: "/v1/track", body: []byte(`{"event":"a","context":{"externalIds":[{"type":"profile","id":"00"}]}}`), status: 200, refused: true},
 		"receipt without token":  {path: "/v1/receipts/email", body: []byte(`{"token":"AAAA","kind":"bounced"}`), status: 400},
 		"receipt of a deep body": {path: "/v1/receipts/email", body: []byte(deep(4000)), status: 400},
@@ -82,6 +83,9 @@ func TestHostileHTTPRequestsLeaveARunningMeshHealthy(t *testing.T) {
 			code, a := post(t, r.url+c.path, c.body, c.headers...)
 			if code != c.status || (len(a.Refused) == 1) != c.refused || (code != http.StatusOK && c.path != "/u/AAAA" && a.Error == "") {
 				t.Errorf("answered %d %+v, want %d", code, a, c.status)
+			}
+			if c.aside != "" && (len(a.Remarks) != 1 || a.Remarks[0].Field != c.aside || a.Remarks[0].Why == "") {
+				t.Errorf("remarks %+v, want one about %s that says why", a.Remarks, c.aside)
 			}
 			if c.refused && (a.Refused[0].Why == "" || a.Refused[0].DeadLetter == "") {
 				t.Errorf("refused without a reason or a dead letter: %+v", a)
@@ -155,10 +159,13 @@ func TestHostileCallsLeaveARunningMeshHealthy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, res := range resp.GetResults() {
+	for i, res := range resp.GetResults()[:2] {
 		if res.GetRefusal().GetWhy() == "" {
 			t.Errorf("event %d is not refused: %v", i, res)
 		}
+	}
+	if res := resp.GetResults()[2]; res.GetPosition() == nil || len(res.GetRemarks()) != 1 || res.GetRemarks()[0].GetField() != "at" {
+		t.Errorf("an event with an unusable time: %v, want it stored, with a remark about at", res)
 	}
 	big := &eventv1.PublishEventsRequest{Events: []*eventv1.Event{{Id: strings.Repeat("x", 5<<20)}}}
 	if _, err := r.ingest.PublishEvents(t.Context(), big); status.Code(err) != codes.ResourceExhausted {
