@@ -21,8 +21,6 @@ const (
 	MaxTraitBytes = 32 << 10
 	// MaxRelations is how many accounts one person may belong to.
 	MaxRelations = 50
-	// TimelineLength is how many lines a timeline keeps.
-	TimelineLength = 200
 
 	maxAddresses = 10 // per channel, the ones never to use again included
 	maxGaps      = 50 // those that close contact are always kept

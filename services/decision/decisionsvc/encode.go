@@ -13,14 +13,12 @@ import (
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/decide"
+	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/stage"
 )
 
 // What stands beside a state.
-const (
-	keepTimeline  = 200
-	keepDecisions = 5
-)
+const keepDecisions = 5
 
 func timelineList(key string) string  { return key + "/timeline" }
 func decisionsList(key string) string { return key + "/decisions" }
@@ -174,11 +172,11 @@ func (t *turn) proposedBy(e *decisionv1.StepEntered) bool {
 
 func (t *turn) note(e *profilev1.TimelineEntry) {
 	e.At, e.Stage = timestamppb.New(t.env.Now), decisionStage
-	raw, err := e.MarshalVT()
+	raw, err := profile.EncodeLine(e)
 	if err != nil {
 		panic(fmt.Sprintf("encode timeline entry: %v", err)) // strings of our own making are valid
 	}
-	t.deltas.add(timelineList(t.key), raw, keepTimeline)
+	t.deltas.add(timelineList(t.key), raw, profile.TimelineLength)
 }
 
 // resolutionName is the past participle of a resolution.

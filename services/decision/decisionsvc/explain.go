@@ -13,6 +13,7 @@ import (
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/state"
 )
 
@@ -120,7 +121,7 @@ func revisionOf(t *profilev1.TimelineEntry) string {
 func courseLists(key string) []state.List {
 	lists := []state.List{{Stage: decisionStage, Name: decisionsList(key), Newest: keepDecisions}}
 	for _, stage := range []string{profileStage, decisionStage, suppressionStage, dispatchStage} {
-		lists = append(lists, state.List{Stage: stage, Name: timelineList(key), Newest: keepTimeline})
+		lists = append(lists, state.List{Stage: stage, Name: timelineList(key), Newest: profile.TimelineLength})
 	}
 	return lists
 }

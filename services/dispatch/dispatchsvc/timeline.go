@@ -5,10 +5,9 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-)
 
-// keepTimeline is how many lines of a customer's timeline this stage keeps.
-const keepTimeline = 200
+	"refrain.dev/pkg/profile"
+)
 
 // entry is one line of the timeline in the making.
 type entry struct {
@@ -71,11 +70,11 @@ func (p *play) deltas() []*stagev1.Delta {
 			At: stamp(p.env.Now), Stage: "dispatch", What: n.what, Subject: n.action, Channel: n.channel,
 			Reasons: n.reasons, Id: n.id,
 		}
-		data, err := line.MarshalVT()
+		data, err := profile.EncodeLine(line)
 		if err != nil {
 			continue // a line that cannot be encoded is not worth a dead letter
 		}
 		deltas = append(deltas, &stagev1.Delta{Name: name, Kind: stagev1.DeltaKind_DELTA_KIND_APPEND, Value: data})
 	}
-	return append(deltas, &stagev1.Delta{Name: name, Kind: stagev1.DeltaKind_DELTA_KIND_TRIM, Keep: keepTimeline})
+	return append(deltas, &stagev1.Delta{Name: name, Kind: stagev1.DeltaKind_DELTA_KIND_TRIM, Keep: profile.TimelineLength})
 }

@@ -49,7 +49,7 @@ func isStale(err error) bool {
 const (
 	pollEvery     = 10 * time.Millisecond
 	maxHops       = 4
-	maxTimeline   = 1000
+	maxTimeline   = 2000
 	usualTimeline = 100
 )
 

@@ -256,7 +256,7 @@ func encodeProfile(c profile.Change, key string) (stage.Cell, error) {
 		cell.Facts = append(cell.Facts, fact)
 	}
 	for _, line := range c.Timeline {
-		value, err := line.MarshalVT()
+		value, err := profile.EncodeLine(line)
 		if err != nil {
 			return stage.Cell{}, fault.New(fault.Internal, "encode timeline entry: %w", err)
 		}

@@ -7,10 +7,9 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-)
 
-// keepTimeline is how many lines of a customer's timeline this stage keeps.
-const keepTimeline = 200
+	"refrain.dev/pkg/profile"
+)
 
 // tell notes what happened to a proposal.
 func (t *turn) tell(what string, d *decisionv1.DispatchTreatment, channel string, reasons []*reasonv1.Reason) {
@@ -33,11 +32,11 @@ func (t *turn) deltas() []*stagev1.Delta {
 	}
 	name := t.key + "/timeline"
 	for _, n := range t.notes {
-		raw, err := n.MarshalVT()
+		raw, err := profile.EncodeLine(n)
 		if err != nil {
 			continue // a line that cannot be encoded is not worth a dead letter
 		}
 		out = append(out, &stagev1.Delta{Name: name, Kind: stagev1.DeltaKind_DELTA_KIND_APPEND, Value: raw})
 	}
-	return append(out, &stagev1.Delta{Name: name, Kind: stagev1.DeltaKind_DELTA_KIND_TRIM, Keep: keepTimeline})
+	return append(out, &stagev1.Delta{Name: name, Kind: stagev1.DeltaKind_DELTA_KIND_TRIM, Keep: profile.TimelineLength})
 }

@@ -271,7 +271,7 @@ const file_refrain_profile_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"identifier\x18\x02 \x01(\v2\x1c.refrain.event.v1.IdentifierB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"identifier\x12\x1e\n" +
-	"\x05limit\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05limit\"S\n" +
+	"\x05limit\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xd0\x0fR\x05limit\"S\n" +
 	"\x14ListTimelineResponse\x12;\n" +
 	"\aentries\x18\x01 \x03(\v2!.refrain.profile.v1.TimelineEntryR\aentries2\xda\x01\n" +
 	"\x0eProfileService\x12`\n" +
