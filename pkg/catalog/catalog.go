@@ -10,12 +10,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
+	"refrain.dev/pkg/consent"
 	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/decide"
 	"refrain.dev/pkg/definition"
@@ -126,6 +128,11 @@ func (c *Catalog) Addresses() []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// Names are the channels and topics that are defined.
+func (c *Catalog) Names() *consent.Names {
+	return consent.NewNames(slices.Sorted(maps.Keys(c.Channels)), slices.Sorted(maps.Keys(c.Topics)))
 }
 
 // Decode compiles a stored bundle. Any error in it is an error that lists them all; warnings are none.

@@ -51,7 +51,8 @@ func (d *draft) timeline(e *eventv1.Event, now time.Time) *profilev1.TimelineEnt
 		if e.GetConsent().GetState() == eventv1.ConsentState_CONSENT_STATE_WITHDRAWN {
 			line.What = event.TypeConsentWithdrawn
 		}
-		line.Subject, line.Channel = e.GetConsent().GetTopic(), e.GetConsent().GetChannel()
+		c := d.rules.names.Resolve(e.GetConsent())
+		line.Subject, line.Channel = c.GetTopic(), c.GetChannel()
 	case eventv1.Kind_KIND_OUTCOME:
 		line.What = cmp.Or(event.OutcomeName(e.GetOutcome().GetKind()), line.GetWhat())
 		line.Subject = cmp.Or(e.GetOutcome().GetAction(), e.GetType())
@@ -75,7 +76,7 @@ func (d *draft) special(e *eventv1.Event, m Moment, line *profilev1.TimelineEntr
 			return fault.New(fault.Invalid, "apply event: a consent event without consent")
 		}
 		d.consent(e.GetConsent(), e, m)
-		line.Reasons = d.inVain(e.GetConsent())
+		line.Reasons = d.inVain(d.rules.names.Resolve(e.GetConsent()), m.Now)
 	case eventv1.Kind_KIND_OUTCOME:
 		if e.GetOutcome() == nil {
 			return fault.New(fault.Invalid, "apply event: an outcome event without outcome")
@@ -89,8 +90,16 @@ func (d *draft) special(e *eventv1.Event, m Moment, line *profilev1.TimelineEntr
 }
 
 // consent notes a statement of the customer.
-func (d *draft) consent(c *eventv1.Consent, e *eventv1.Event, m Moment) {
-	d.permit(&profilev1.ConsentRecord{Consent: c, At: e.GetAt(), Cause: e.GetId(), Arrived: m.Arrived, ClaimedAt: e.GetClaimedAt()})
+func (d *draft) consent(said *eventv1.Consent, e *eventv1.Event, m Moment) {
+	c := d.rules.names.Resolve(said)
+	r := &profilev1.ConsentRecord{Consent: c, At: e.GetAt(), Cause: e.GetId(), Arrived: m.Arrived, ClaimedAt: e.GetClaimedAt()}
+	if c.GetChannel() != said.GetChannel() {
+		r.SaidChannel = said.GetChannel()
+	}
+	if c.GetTopic() != said.GetTopic() {
+		r.SaidTopic = said.GetTopic()
+	}
+	d.permit(r)
 }
 
 // permit puts a statement among the others; what is in force for its channel and topic is a fact if it changed.
@@ -117,10 +126,10 @@ func inForce(list []*profilev1.ConsentRecord, c *eventv1.Consent) *profilev1.Con
 	return consent.Alone(list[i])
 }
 
-// inVain says why a permission does not count, if a withdrawal of the same channel and topic stands against it.
-func (d *draft) inVain(c *eventv1.Consent) []*reasonv1.Reason {
-	stands := inForce(d.leaf.GetConsents(), c)
-	if c.GetState() != eventv1.ConsentState_CONSENT_STATE_GIVEN || !consent.Withdraws(stands) {
+// inVain says why a permission does not count, if a withdrawal stands against it.
+func (d *draft) inVain(c *eventv1.Consent, now time.Time) []*reasonv1.Reason {
+	state, stands := consent.Evaluate(d.leaf.GetConsents(), c.GetChannel(), c.GetTopic(), now)
+	if c.GetState() != eventv1.ConsentState_CONSENT_STATE_GIVEN || state != consent.Withdrawn {
 		return nil
 	}
 	return []*reasonv1.Reason{{

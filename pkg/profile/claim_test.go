@@ -1,6 +1,7 @@
 package profile_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -132,4 +133,40 @@ func TestAClockOfIngestThatIsAheadFreezesNothing(t *testing.T) {
 	if trait.GetClaimedAt() != nil {
 		t.Errorf("claimed at %v: the publisher claimed nothing", trait.GetClaimedAt().AsTime().Format(time.RFC3339))
 	}
+}
+
+func TestAWithdrawalCountsForEverythingThatItsNamesCouldMean(t *testing.T) {
+	rules := profile.DefaultRules(hasher()).Naming(consent.NewNames([]string{"email", "sms"}, []string{"news", "offers"}))
+	for _, tc := range []struct{ channel, topic, stopped string }{
+		{"email", "news", "email/news"},
+		{"E-Mail", "News", "email/news"},
+		{"Emial", "news", "email/news sms/news"},
+		{"email", "newz", "email/news email/offers"},
+		{"Emial", "newz", "email/news email/offers sms/news sms/offers"},
+	} {
+		yes := consentEvent("yes", 1, eventv1.ConsentState_CONSENT_STATE_GIVEN)
+		yes.Consent.Channel, yes.Consent.Topic = "*", "*"
+		no := consentEvent("no", 2, eventv1.ConsentState_CONSENT_STATE_WITHDRAWN)
+		no.Consent.Channel, no.Consent.Topic = tc.channel, tc.topic
+		p, _ := applyAll(t, rules, yes, no)
+		var stopped []string
+		for _, channel := range []string{"email", "sms"} {
+			for _, topic := range []string{"news", "offers"} {
+				if s, _ := consent.Evaluate(profile.Consents(p), channel, topic, hour(3)); s == consent.Withdrawn {
+					stopped = append(stopped, channel+"/"+topic)
+				}
+			}
+		}
+		check(t, tc.channel+"/"+tc.topic, strings.Join(stopped, " "), tc.stopped)
+	}
+}
+
+func TestWhatWasSaidIsKeptBesideWhatCounts(t *testing.T) {
+	rules := profile.DefaultRules(hasher()).Naming(consent.NewNames([]string{"email"}, []string{"news"}))
+	no := consentEvent("no", 1, eventv1.ConsentState_CONSENT_STATE_WITHDRAWN)
+	no.Consent.Channel, no.Consent.Topic = "Emial", "News"
+	p, _ := applyAll(t, rules, no)
+	r := profile.Consents(p)[0]
+	check(t, "counts for", r.GetConsent().GetChannel()+"/"+r.GetConsent().GetTopic(), "*/news")
+	check(t, "said for", r.GetSaidChannel()+"/"+r.GetSaidTopic(), "Emial/News")
 }

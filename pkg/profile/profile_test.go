@@ -168,7 +168,7 @@ func TestTraitsStayBounded(t *testing.T) {
 
 func TestConsentRaceAtEqualTimesIsAWithdrawal(t *testing.T) {
 	yes, no := eventv1.ConsentState_CONSENT_STATE_GIVEN, eventv1.ConsentState_CONSENT_STATE_WITHDRAWN
-	r := profile.DefaultRules(hasher())
+	r := profile.DefaultRules(hasher()).Naming(consent.NewNames([]string{"email"}, []string{"news"}))
 	for _, order := range [][]eventv1.ConsentState{{yes, no}, {no, yes}} {
 		p, facts := applyAll(t, r, consentEvent("a", 1, order[0]), consentEvent("b", 1, order[1]))
 		if s, _ := consent.Evaluate(profile.Consents(p), "email", "news", hour(2)); s != consent.Withdrawn {

@@ -6,6 +6,7 @@ import (
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
+	"refrain.dev/pkg/consent"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/identity"
@@ -50,6 +51,7 @@ type Rules struct {
 	endpoint []event.IdentifierKind // kinds of class endpoint
 	address  map[string]bool        // traits whose values are addresses
 	zone     *time.Location         // of instants that name none; nil: UTC
+	names    *consent.Names
 }
 
 // NewRules puts rules together. Types are by published type; traits must be sorted by name.
@@ -61,11 +63,14 @@ func NewRules(h identity.Hasher, kinds *event.Kinds, types map[string]EventType,
 			r.computed[t.Event] = append(r.computed[t.Event], t)
 		}
 	}
+	var channels []string
 	for _, name := range kinds.Names() {
 		if k, _ := kinds.Kind(name); k.Class == event.ClassEndpoint && k.Channel != "" {
 			r.endpoint = append(r.endpoint, k)
+			channels = append(channels, k.Channel)
 		}
 	}
+	r.names = consent.NewNames(channels, nil)
 	return r
 }
 
@@ -84,6 +89,14 @@ func (r *Rules) In(zone *time.Location) *Rules {
 	out := *r
 	out.zone = zone
 	return &out
+}
+
+// Naming returns the rules with the channels and topics that are defined: statements of permission name them. Without
+// it the channels of the identifier kinds are known, and no topics.
+func (r *Rules) Naming(names *consent.Names) *Rules {
+	next := *r
+	next.names = names
+	return &next
 }
 
 // DefaultRules are the rules before any catalog was applied: the default kinds and no computed traits.

@@ -567,6 +567,16 @@ func badContacts() []bad {
 			w.optIn(w.now.Add(-time.Minute), "e10", 0, ann, "email")
 			w.send(hello("p7"))
 		}},
+		{name: "after an opt-out for a channel written otherwise", want: ContactOptOut, says: "e8", may: []Rule{ContactConsent}, during: func(w *world) {
+			w.optOut("e8", 0, ann, "E-Mail")
+			w.tick(10 * time.Second)
+			w.send(hello("p7"))
+		}},
+		{name: "after an opt-out for a misspelt channel", want: ContactOptOut, says: "e8", may: []Rule{ContactConsent}, during: func(w *world) {
+			w.optOut("e8", 0, ann, "emial")
+			w.tick(10 * time.Second)
+			w.send(hello("p7"))
+		}},
 		{name: "after an opt-out for a customer by name", want: ContactOptOut, says: "e8", may: []Rule{EventLost}, during: func(w *world) {
 			w.publish("control", 1, w.event("e8", "consent_withdrawn")).OptOut = &OptOut{Channel: "*", Topic: "*", Customer: hexOf(ann)}
 			w.tick(10 * time.Second)

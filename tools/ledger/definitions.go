@@ -19,7 +19,7 @@ import (
 // ReadDefinitions reads the rules for contact from the YAML files of a workspace, by a reader of its own. It
 // understands what the check needs and leaves the rest to those who compile definitions.
 func ReadDefinitions(workspace fs.FS) (*Definitions, error) {
-	d := &Definitions{Actions: map[string]Action{}}
+	d := &Definitions{Actions: map[string]Action{}, Channels: []string{}, Topics: []string{}}
 	r := reader{Definitions: d, kinds: []string{"user_id", "email", "phone", "account_id", "anonymous_id"}, endpoints: map[string]string{}}
 	err := fs.WalkDir(workspace, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || path.Ext(name) != ".yaml" && path.Ext(name) != ".yml" {
@@ -96,7 +96,10 @@ func (r *reader) document(doc *document) error {
 		return r.policy(doc)
 	case "Identifier":
 		r.kinds = append(r.kinds, doc.Metadata.Name)
+	case "Topic":
+		r.Topics = append(r.Topics, doc.Metadata.Name)
 	case "Channel":
+		r.Channels = append(r.Channels, doc.Metadata.Name)
 		var spec struct{ Endpoint string }
 		err := doc.Spec.Decode(&spec)
 		r.endpoints[doc.Metadata.Name] = spec.Endpoint

@@ -39,6 +39,8 @@ type statement struct {
 	// cause is the event, and arrived where it is stored, if that is known: statements are judged by their arrival.
 	cause   string
 	arrived stored
+	// revision of the definitions under which it was taken.
+	revision string
 }
 
 // proposal is all that is said of one proposal.
@@ -210,7 +212,7 @@ func (x *reading) said(consent []byte, e *event) {
 
 // consent reads a statement.
 func (x *reading) consent(message []byte) statement {
-	s := statement{sequence: x.record.sequence, cell: x.cell, now: x.record.now}
+	s := statement{sequence: x.record.sequence, cell: x.cell, now: x.record.now, revision: string(x.record.revision)}
 	for v := (wire{rest: message}); v.next(); {
 		switch v.num {
 		case 1:

@@ -136,7 +136,7 @@ spec: {class: endpoint, channel: push}
 	})
 	want := &Definitions{
 		Zone: "Europe/Berlin", Actions: map[string]Action{"offer": {Obeys: true}, "sorry": {Obeys: true}},
-		Staff: map[string]bool{"rep": true},
+		Staff: map[string]bool{"rep": true}, Channels: []string{"rep", "push", "mail", "web"}, Topics: []string{},
 		Policies: []Policy{
 			{
 				Name: "cadence", Selects: true, Purposes: []string{"marketing"}, Channels: []string{"email"}, Consent: "required", Gap: 4 * time.Hour,

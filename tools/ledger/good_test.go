@@ -34,7 +34,7 @@ const (
 // worldDefinitions are the rules of worlds.
 func worldDefinitions() *Definitions {
 	return &Definitions{
-		Zone: "Europe/London",
+		Zone: "Europe/London", Channels: []string{"email", "push", "sms"}, Topics: []string{"news", "rare"},
 		Policies: []Policy{{
 			Name: "cadence", Selects: true, Purposes: []string{"marketing"}, Channels: []string{"email", "push"},
 			Limits: []Limit{

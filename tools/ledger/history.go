@@ -145,6 +145,8 @@ type Definitions struct {
 	Zone string
 	// Policies for contact.
 	Policies []Policy
+	// Channels and Topics that are defined: statements of permission name them. Nil: they are taken as they are said.
+	Channels, Topics []string
 	// Actions by name. For one that is missing its purpose decides: marketing obeys caps and counts.
 	Actions map[string]Action
 	// Staff are the channels whose addresses are values of a trait: what goes there is no contact with a customer.

@@ -5,17 +5,52 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // every stands for all channels or all topics in statements of permission.
 const every = "*"
 
-// findArrivals says of every statement when it was made and where it arrived, as the lanes have it.
+// meant returns a statement about what it must count for by the definitions: names are compared without regard to case,
+// hyphens, underscores and blanks, and a withdrawal by an unknown name counts for all.
+func (d *Definitions) meant(s statement) statement {
+	if d == nil || d.Channels == nil {
+		return s
+	}
+	s.channel, s.topic = meant(s.channel, d.Channels, s.given), meant(s.topic, d.Topics, s.given)
+	return s
+}
+
+func meant(said string, defined []string, given bool) string {
+	if said == every || slices.Contains(defined, said) {
+		return said
+	}
+	bare := func(name string) string {
+		return strings.Map(func(r rune) rune {
+			if r == '-' || r == '_' || unicode.IsSpace(r) {
+				return -1
+			}
+			return unicode.ToLower(r)
+		}, name)
+	}
+	found := slices.DeleteFunc(slices.Clone(defined), func(name string) bool { return bare(name) != bare(said) })
+	switch {
+	case len(found) == 1:
+		return found[0]
+	case given:
+		return said
+	}
+	return every
+}
+
+// findArrivals says of every statement what it is about, when it was made and where it arrived, as the lanes and the
+// definitions have it.
 func (c *checker) findArrivals() {
 	for key, who := range c.customers {
 		tenant, _, _ := strings.Cut(key, "/")
 		for n := range who.statements {
 			s := &who.statements[n]
+			*s = c.definitions(s.revision).meant(*s)
 			if e := c.events.byKey[eventKey{tenant, s.cause}]; e != nil && len(e.stored) > 0 {
 				s.at, s.arrived = e.counts(), e.stored[0]
 			}
@@ -284,8 +319,10 @@ func (o optOuts) about(m *contact) []*optOut {
 func (c *checker) checkOptOut(m *contact, outs optOuts) {
 	required := c.definitions(m.revision).required(m)
 	all := m.customer.statements
-	for _, o := range outs.about(m) {
-		if !m.at.After(o.sent.Acknowledged.Add(c.bound()+c.h.Skew)) || !o.covers(m.channel, m.topic) && !o.objects(m) || c.lifted(o, m.at) {
+	for _, said := range outs.about(m) {
+		o := *said
+		o.statement = c.definitions(m.revision).meant(o.statement)
+		if !m.at.After(o.sent.Acknowledged.Add(c.bound()+c.h.Skew)) || !o.covers(m.channel, m.topic) && !o.objects(m) || c.lifted(&o, m.at) {
 			continue
 		}
 		from, to := c.during(m, all, o.sent.Acknowledged)

@@ -58,6 +58,7 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 		d.times(s.tenant, it)
 		d.prepare(s.tenant, it, d.expiry(it, now))
 	}
+	d.checkNames(ctx, s)
 	s.timed = d.stamper.Skew()
 	d.recent.recall(s)
 	refused := d.admit(s)

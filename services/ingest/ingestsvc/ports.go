@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"refrain.dev/pkg/consent"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/log"
 	"refrain.dev/services/ingest/ingestsvc/overload"
@@ -35,10 +36,15 @@ type subscriber interface {
 	FlushWithContext(ctx context.Context) error
 }
 
-// kinds says which identifier kinds there are now, and in which zone the times are that name none.
+// kinds is what is defined now.
 type kinds interface {
+	// Kinds are the identifier kinds, Zone is where the times are that name none.
 	Kinds(tenant string) *event.Kinds
 	Zone(tenant string) *time.Location
+	// Names are the channels and topics; nil if nothing was applied.
+	Names(tenant string) *consent.Names
+	// Look looks whether more was applied.
+	Look(ctx context.Context)
 }
 
 // defaultKinds is kinds for a mesh in which no others are declared.
@@ -47,3 +53,7 @@ type defaultKinds struct{ set *event.Kinds }
 func (d defaultKinds) Kinds(string) *event.Kinds { return d.set }
 
 func (defaultKinds) Zone(string) *time.Location { return time.UTC }
+
+func (defaultKinds) Names(string) *consent.Names { return nil }
+
+func (defaultKinds) Look(context.Context) {}

@@ -11,6 +11,7 @@ import (
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/consent"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/run"
@@ -33,6 +34,7 @@ type kindsOf struct {
 	tenant string
 	kinds  *event.Kinds
 	zone   *time.Location
+	names  *consent.Names
 }
 
 func newRouting(cfg Config, deps run.Deps) *routing {
@@ -48,6 +50,7 @@ func decodeKinds(bundle []byte) (kindsOf, error) {
 		return kindsOf{}, fault.As(fault.Invalid, fmt.Errorf("decode bundle: %w", err))
 	}
 	tenant, zone, declared := "", time.UTC, map[string]*definitionv1.IdentifierKind{}
+	var channels, topics []string
 	for _, r := range b.GetResources() {
 		if w := r.GetWorkspace(); w != nil {
 			tenant = w.GetTenant()
@@ -58,8 +61,14 @@ func decodeKinds(bundle []byte) (kindsOf, error) {
 		if k := r.GetIdentifier(); k != nil {
 			declared[r.GetMetadata().GetName()] = k
 		}
+		if r.GetChannel() != nil {
+			channels = append(channels, r.GetMetadata().GetName())
+		}
+		if r.GetTopic() != nil {
+			topics = append(topics, r.GetMetadata().GetName())
+		}
 	}
-	return kindsOf{tenant: cmp.Or(tenant, "default"), kinds: event.KindsFrom(declared), zone: zone}, nil
+	return kindsOf{tenant: cmp.Or(tenant, "default"), kinds: event.KindsFrom(declared), zone: zone, names: consent.NewNames(channels, topics)}, nil
 }
 
 // Kinds implements kinds.
@@ -76,6 +85,21 @@ func (r *routing) Zone(tenant string) *time.Location {
 		return now.zone
 	}
 	return time.UTC
+}
+
+// Names implements kinds.
+func (r *routing) Names(tenant string) *consent.Names {
+	if now := r.now.Load(); now != nil && now.tenant == tenant {
+		return now.names
+	}
+	return nil
+}
+
+// Look implements kinds.
+func (r *routing) Look(ctx context.Context) {
+	if err := r.refresh(ctx); err != nil && ctx.Err() == nil {
+		r.logger.WarnContext(ctx, "cannot read the definitions", telemetry.KeyError, err)
+	}
 }
 
 // run follows the catalog until ctx ends; known is called whenever the current one is known.

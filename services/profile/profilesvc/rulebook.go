@@ -46,7 +46,7 @@ func rulesOf(h identity.Hasher, c *catalog.Catalog) *profile.Rules {
 	for published, e := range c.Events {
 		types[published] = profile.EventType{Name: e.Name, Freshness: e.Freshness, Properties: typesOf(e.Spec)}
 	}
-	rules := profile.NewRules(h, c.Kinds, types, c.Traits).Reaching(c.Addresses())
+	rules := profile.NewRules(h, c.Kinds, types, c.Traits).Reaching(c.Addresses()).Naming(c.Names())
 	if zone, err := time.LoadLocation(c.Workspace.GetDefaultZone()); err == nil {
 		rules = rules.In(zone)
 	}

@@ -59,7 +59,7 @@ func profileTable(res *profilev1.GetProfileResponse) table {
 		}
 		for _, c := range l.GetConsents() {
 			s := c.GetConsent()
-			t.row("consent", s.GetChannel()+"/"+s.GetTopic(), short(s.GetState()), when(c.GetAt()))
+			t.row("consent", s.GetChannel()+"/"+s.GetTopic(), short(s.GetState())+said(c), when(c.GetAt()))
 		}
 		for _, e := range l.GetEndpoints() {
 			text := cmp.Or(e.GetWritten(), e.GetAddress(), "none: it was taken away")
@@ -79,6 +79,15 @@ func profileTable(res *profilev1.GetProfileResponse) table {
 		t.row("gap", g.GetDeadLetter(), "an input was given up", "")
 	}
 	return t
+}
+
+// said is how a customer's words were, where they count for others.
+func said(r *profilev1.ConsentRecord) string {
+	if r.GetSaidChannel() == "" && r.GetSaidTopic() == "" {
+		return ""
+	}
+	c := r.GetConsent()
+	return " (said for " + cmp.Or(r.GetSaidChannel(), c.GetChannel()) + "/" + cmp.Or(r.GetSaidTopic(), c.GetTopic()) + ")"
 }
 
 // valueText is a value in one cell: text as it is, anything else as JSON.

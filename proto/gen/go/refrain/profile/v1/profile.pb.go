@@ -683,7 +683,12 @@ type ConsentRecord struct {
 	// Other statements about the same channel and topic that may still count when one arrives out of order: withdrawals
 	// beside a withdrawal, and beside a permission the withdrawals that it lifts and permissions that lift them too. Few.
 	// Unset in facts.
-	Beside        []*ConsentRecord `protobuf:"bytes,6,rep,name=beside,proto3" json:"beside,omitempty"`
+	Beside []*ConsentRecord `protobuf:"bytes,6,rep,name=beside,proto3" json:"beside,omitempty"`
+	// The channel as it was said, where the statement counts for another: names are compared without regard to case,
+	// hyphens, underscores and blanks, and a withdrawal from an unknown channel counts for all.
+	SaidChannel string `protobuf:"bytes,7,opt,name=said_channel,json=saidChannel,proto3" json:"said_channel,omitempty"`
+	// The topic as it was said, in the same way.
+	SaidTopic     string `protobuf:"bytes,8,opt,name=said_topic,json=saidTopic,proto3" json:"said_topic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -758,6 +763,20 @@ func (x *ConsentRecord) GetBeside() []*ConsentRecord {
 		return x.Beside
 	}
 	return nil
+}
+
+func (x *ConsentRecord) GetSaidChannel() string {
+	if x != nil {
+		return x.SaidChannel
+	}
+	return ""
+}
+
+func (x *ConsentRecord) GetSaidTopic() string {
+	if x != nil {
+		return x.SaidTopic
+	}
+	return ""
 }
 
 // Arrived is when and where an event came in.
@@ -2746,7 +2765,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\n" +
 	"claimed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\x12 \n" +
 	"\fout_of_range\x18\a \x01(\bR\n" +
-	"outOfRange\"\xb3\x02\n" +
+	"outOfRange\"\xf5\x02\n" +
 	"\rConsentRecord\x123\n" +
 	"\aconsent\x18\x01 \x01(\v2\x19.refrain.event.v1.ConsentR\aconsent\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
@@ -2754,7 +2773,10 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\aarrived\x18\x04 \x01(\v2\x1b.refrain.profile.v1.ArrivedR\aarrived\x129\n" +
 	"\n" +
 	"claimed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\x129\n" +
-	"\x06beside\x18\x06 \x03(\v2!.refrain.profile.v1.ConsentRecordR\x06beside\"\xc7\x01\n" +
+	"\x06beside\x18\x06 \x03(\v2!.refrain.profile.v1.ConsentRecordR\x06beside\x12!\n" +
+	"\fsaid_channel\x18\a \x01(\tR\vsaidChannel\x12\x1d\n" +
+	"\n" +
+	"said_topic\x18\b \x01(\tR\tsaidTopic\"\xc7\x01\n" +
 	"\aArrived\x12;\n" +
 	"\vreceived_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"receivedAt\x127\n" +

@@ -267,6 +267,8 @@ func (m *ConsentRecord) CloneVT() *ConsentRecord {
 	r.Cause = m.Cause
 	r.Arrived = m.Arrived.CloneVT()
 	r.ClaimedAt = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.ClaimedAt).CloneVT())
+	r.SaidChannel = m.SaidChannel
+	r.SaidTopic = m.SaidTopic
 	if rhs := m.Consent; rhs != nil {
 		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v1.Consent }); ok {
 			r.Consent = vtpb.CloneVT()
@@ -1450,6 +1452,12 @@ func (this *ConsentRecord) EqualVT(that *ConsentRecord) bool {
 				return false
 			}
 		}
+	}
+	if this.SaidChannel != that.SaidChannel {
+		return false
+	}
+	if this.SaidTopic != that.SaidTopic {
+		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
@@ -3210,6 +3218,20 @@ func (m *ConsentRecord) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.SaidTopic) > 0 {
+		i -= len(m.SaidTopic)
+		copy(dAtA[i:], m.SaidTopic)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.SaidTopic)))
+		i--
+		dAtA[i] = 0x42
+	}
+	if len(m.SaidChannel) > 0 {
+		i -= len(m.SaidChannel)
+		copy(dAtA[i:], m.SaidChannel)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.SaidChannel)))
+		i--
+		dAtA[i] = 0x3a
 	}
 	if len(m.Beside) > 0 {
 		for iNdEx := len(m.Beside) - 1; iNdEx >= 0; iNdEx-- {
@@ -5521,6 +5543,14 @@ func (m *ConsentRecord) SizeVT() (n int) {
 			l = e.SizeVT()
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
+	}
+	l = len(m.SaidChannel)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.SaidTopic)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8179,6 +8209,70 @@ func (m *ConsentRecord) UnmarshalVT(dAtA []byte) error {
 			if err := m.Beside[len(m.Beside)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
+			iNdEx = postIndex
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SaidChannel", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.SaidChannel = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 8:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SaidTopic", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.SaidTopic = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
