@@ -166,6 +166,9 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 	if c, ok := in.Request.(call); ok {
 		in.Request, to = c.body, c.to
 	}
+	if b.round > 0 && !in.StoredAt.IsZero() {
+		in.StoredAt = in.ReceivedAt // under the replay clock the broker's time is no part of the day that is replayed
+	}
 	span := p.startSpan(ctx, &in)
 	defer span.End()
 	env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}

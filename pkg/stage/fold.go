@@ -48,6 +48,7 @@ type Input struct {
 	// At is the input's own time: the event's, the cause's. Env.Now is never derived from it.
 	At time.Time
 	// ReceivedAt is when ingest took it, by ingest's clock, and StoredAt when it was stored, by the broker's; with FromLane.
+	// Under the replay clock both are ingest's.
 	ReceivedAt, StoredAt time.Time
 	// Payload with FromLane and FromBox.
 	Payload []byte

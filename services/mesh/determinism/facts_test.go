@@ -10,6 +10,9 @@ import (
 
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protopath"
+	"google.golang.org/protobuf/reflect/protorange"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
@@ -85,7 +88,7 @@ func (m *mesh) read(out history, chain string, partition int) {
 	}
 }
 
-// plain takes away what may differ: partitions and the place of the channel's files.
+// plain takes away what may differ: partitions, places in a lane and the place of the channel's files.
 func (m *mesh) plain(chain string, data []byte) []byte {
 	m.t.Helper()
 	msg := contracts()[chain]()
@@ -105,11 +108,24 @@ func (m *mesh) plain(chain string, data []byte) []byte {
 			r.ProviderId = strings.TrimPrefix(r.GetProviderId(), m.dir)
 		}
 	}
+	if err := protorange.Range(msg.ProtoReflect(), withoutPlaces); err != nil {
+		m.t.Fatal(err)
+	}
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(msg)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	return raw
+}
+
+// withoutPlaces takes away where in its lane a statement about permission arrived.
+func withoutPlaces(at protopath.Values) error {
+	if m, ok := at.Index(-1).Value.Interface().(protoreflect.Message); ok {
+		if a, ok := m.Interface().(*profilev1.Arrived); ok {
+			a.Sequence, a.Index = 0, 0
+		}
+	}
+	return nil
 }
 
 // unseen takes away which version of the profile a last check saw: a call that is lost with its process is
