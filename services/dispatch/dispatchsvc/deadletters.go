@@ -65,7 +65,7 @@ func (d *deadLetters) walk(ctx context.Context, only string, after uint64, see f
 		return err
 	}
 	for n, subjects := range streams {
-		begin := uint64(n) << placeBits //nolint:gosec // streams are few
+		begin := uint64(n) << placeBits   //nolint:gosec // streams are few
 		if after>>placeBits > uint64(n) { //nolint:gosec // streams are few
 			continue
 		}

@@ -17,6 +17,7 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/consent"
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
@@ -89,12 +90,19 @@ type townClock struct {
 func (c townClock) Now() time.Time         { return start.Add(c.town.now) }
 func (c townClock) Elapsed() time.Duration { return c.town.now }
 
+func eventID(n int) string { return fmt.Sprintf("e%d", n) }
+
 func newTown(t *rapid.T, partitions int) *town {
 	w := &town{
 		t: t, hasher: testHasher(partitions), kinds: event.DefaultKinds(), now: time.Hour,
 		reached: map[string]map[string][][]byte{}, linked: map[string]time.Duration{},
 	}
-	w.rules = profile.NewRules(w.hasher, w.kinds, nil, nil)
+	// Each opt-out is about a topic of its own, by which it is known again: an unknown one would count for all.
+	topics := make([]string, 1000)
+	for n := range topics {
+		topics[n] = eventID(n)
+	}
+	w.rules = profile.NewRules(w.hasher, w.kinds, nil, nil).Naming(consent.NewNames([]string{"email"}, topics))
 	for n := range partitions {
 		q := &quarter{number: n, boxes: map[int][]posted{}, rows: map[string][]byte{}, seen: map[string]bool{}}
 		w.parts = append(w.parts, q)
@@ -146,7 +154,7 @@ func (w *town) event(kind eventv1.Kind, ids []*eventv1.Identifier) *eventv1.Even
 	w.now++ // nothing happens at the same time
 	at := timestamppb.New(start.Add(w.now))
 	return &eventv1.Event{
-		Id: fmt.Sprintf("e%d", w.serial), Tenant: "default", Type: strings.ToLower(kind.String()), Kind: kind,
+		Id: eventID(w.serial), Tenant: "default", Type: strings.ToLower(kind.String()), Kind: kind,
 		At: at, ReceivedAt: at, Identifiers: w.kinds.Order(ids),
 	}
 }

@@ -196,8 +196,9 @@ func TestTelemetryHoldsNoPersonalData(t *testing.T) {
 	token := r.lines("email")[0].Token
 	r.call("track", object{"userId": "canary-user", "event": "click", "properties": object{"token": token}})
 	code, a := r.post("/v1/batch", []byte(`{"batch":[{"type":"track","userId":"canary-user","event":"canary-refused","timestamp":"canary-time"},`+
-		`{"type":"identify","userId":"canary-user","traits":{"email":"canary-bad\r\nX: y"}}]}`))
-	if code != http.StatusOK || len(a.Refused) != 2 {
+		`{"type":"identify","userId":"canary-user","traits":{"email":"canary-bad\r\nX: y"}},`+
+		`{"type":"canary-kind","userId":"canary-user","event":"canary-refused"}]}`))
+	if code != http.StatusOK || len(a.Refused) != 1 || len(a.Remarks) != 2 {
 		t.Fatalf("answered %d %+v", code, a)
 	}
 	if _, a := r.post("/cloudevents", []byte(`{"canary":1}`), "Ce-Id", "canary-ce", "Ce-Specversion", "1.0"); len(a.Refused) != 1 {
