@@ -167,18 +167,7 @@ func TestTheClockIsWrong(t *testing.T) {
 func TestAStreamIsNearlyFull(t *testing.T) {
 	w := build(t)
 	w.delivers("ann", "order-0")
-	last := uint64(0)
-	for junk, full := make([]byte, 1000<<10), false; !full; { // to 90 %
-		var err error
-		if last, err = w.site.Publish(t.Context(), "dlq.ingest.0", junk); err != nil {
-			t.Fatal(err)
-		}
-		u, err := w.site.Usage(t.Context(), "dlq.ingest.0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		full = u.Bytes > u.MaxBytes/10*9
-	}
+	last := w.fill("dlq.profile.0")
 	w.cell("ingest", func(t *testing.T) {
 		w.eventually("an order is refused", func() bool {
 			code, after := w.post("track", order("ann", "order-1"))
@@ -192,10 +181,35 @@ func TestAStreamIsNearlyFull(t *testing.T) {
 		}
 	})
 	w.cell("query", func(*testing.T) { w.offered("ann") })
-	if err := w.site.Purge(t.Context(), "dlq.ingest.0", last); err != nil {
+	if err := w.site.Purge(t.Context(), "dlq.profile.0", last); err != nil {
 		t.Fatal(err)
 	}
 	w.cell("all go on", func(*testing.T) { w.delivers("bob", "order-2") })
+}
+
+// What no reader reads back drops its oldest messages and closes nothing.
+func TestRefusedItemsCloseNothing(t *testing.T) {
+	w := build(t)
+	w.delivers("ann", "order-0")
+	w.fill("dlq.ingest.0")
+	w.cell("all go on", func(*testing.T) { w.delivers("bob", "order-1") })
+}
+
+// fill publishes junk until the stream of a subject is 90 % full, and returns the last message's sequence.
+func (w *town) fill(subject string) (last uint64) {
+	w.t.Helper()
+	for junk, full := make([]byte, 1000<<10), false; !full; {
+		var err error
+		if last, err = w.site.Publish(w.t.Context(), subject, junk); err != nil {
+			w.t.Fatal(err)
+		}
+		u, err := w.site.Usage(w.t.Context(), subject)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		full = u.Bytes > u.MaxBytes/10*9
+	}
+	return last
 }
 
 // "OTel collector down": telemetry is dropped, nothing waits for it.
