@@ -205,6 +205,7 @@ func (c *compiler) collect(env *expr.Env) {
 	}
 	for _, r := range c.byKind["Journey"] {
 		if j, problems := journey.Compile(name(r), r.GetJourney(), env); c.problems(r, problems) {
+			c.need(j, r.GetJourney())
 			out.Journeys = append(out.Journeys, j)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
 	"refrain.dev/pkg/definition"
+	"refrain.dev/pkg/expr"
+	"refrain.dev/pkg/journey"
 	"refrain.dev/pkg/liquid"
 )
 
@@ -29,6 +31,37 @@ func (c *compiler) templates() {
 			}
 		}
 	}
+}
+
+// need tells a journey what the templates of its actions read of the event, so that its enrollments keep that.
+func (c *compiler) need(j *journey.Definition, spec *definitionv1.Journey) {
+	for _, action := range proposed(spec.GetSteps()) {
+		a := c.actions[action]
+		if a == nil {
+			continue
+		}
+		for _, t := range a.Treatments {
+			for _, uses := range a.Templates(t.GetId()).Uses(t) {
+				j.Need(eventReads(uses))
+			}
+		}
+	}
+}
+
+// eventReads is what a template reads of the event.
+func eventReads(uses []liquid.Use) expr.Reads {
+	var out expr.Reads
+	for _, u := range uses {
+		switch {
+		case len(u.Path) == 0:
+			out.All = true
+		case u.Path[0] == "event" && len(u.Path) == 1:
+			out.All = true
+		case u.Path[0] == "event":
+			out.Properties = append(out.Properties, u.Path[1])
+		}
+	}
+	return out
 }
 
 // proposingEvents are the entry events of the journeys that propose each action.

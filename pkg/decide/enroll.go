@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/journey"
@@ -132,7 +133,25 @@ func (t *turn) atLimit(r journey.Result) string {
 	if size := t.s.SizeVT() + r.Enrollment.SizeVT() + r.Wait.SizeVT(); size > MaxState {
 		return fmt.Sprintf("the customer's enrollments and proposals would need %d bytes, of %d", size, MaxState)
 	}
+	// An action step copies what the enrollment keeps of its event into its proposal.
+	copies := r.Enrollment.SizeVT()
+	for _, e := range t.s.GetEnrollments() {
+		if e.GetProposal() == "" {
+			copies += contextSize(e.GetEvent())
+		}
+	}
+	if size := t.s.SizeVT() + r.Wait.SizeVT() + copies + contextSize(r.Enrollment.GetEvent()); size > maxReserved {
+		return fmt.Sprintf("the events of the customer's enrollments would need %d bytes, of %d", size, maxReserved)
+	}
 	return ""
+}
+
+func contextSize(properties []*eventv1.Property) int {
+	n := 0
+	for _, p := range properties {
+		n += p.SizeVT() + 4 //nolint:mnd // a tag and a length
+	}
+	return n
 }
 
 func startedBy(r journey.Result) *decisionv1.EnrollmentStarted {

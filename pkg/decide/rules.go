@@ -23,6 +23,8 @@ const (
 	// MaxState bounds a customer's state in encoded bytes when something is entered; beyond it an entry is refused
 	// with ENROLLMENT_LIMIT. The rest of the 64 KiB that a row may have is for what the running enrollments propose.
 	MaxState = 48 << 10
+	// maxReserved bounds a state in which every running enrollment has made its proposal; a row may have 64 KiB.
+	maxReserved = 60 << 10
 	// MaxEntries is how many entries are remembered for re-entry; the oldest is forgotten first.
 	MaxEntries = 256
 )

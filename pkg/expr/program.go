@@ -18,6 +18,23 @@ import (
 type Program struct {
 	program cel.Program
 	dynamic bool
+	reads   Reads
+}
+
+// Reads is what an expression reads of its event.
+type Reads struct {
+	// Properties by name, in the order in which they are written.
+	Properties []string
+	// All is set if it may read every property.
+	All bool
+}
+
+// Reads returns what the expression reads of its event; nothing for a nil program.
+func (p *Program) Reads() Reads {
+	if p == nil {
+		return Reads{}
+	}
+	return p.reads
 }
 
 // Bool evaluates a condition.

@@ -206,6 +206,13 @@ func (c *compiler) body(path string, s *definitionv1.Step) (Step, bool) {
 	return step, true
 }
 
+// later compiles a condition that is looked at after the entry: what it reads of the event is kept.
+func (c *compiler) later(path, src string) *expr.Program {
+	p := c.program(path, src, c.when, expr.WantBool)
+	c.d.Need(p.Reads())
+	return p
+}
+
 func (c *compiler) cases(at place, s *definitionv1.Step) {
 	n, ok := c.d.index[s.GetId()]
 	if !ok || len(s.GetBranch()) == 0 || c.d.Steps[n].Path+".branch" != at.path {
@@ -226,7 +233,7 @@ func (c *compiler) cases(at place, s *definitionv1.Step) {
 			c.problem(path+".steps", "a case that exits has no steps", "put them before the branch or leave out exit")
 		}
 		cases = append(cases, Case{
-			When:  c.program(path+".when", k.GetWhen(), c.when, expr.WantBool),
+			When:  c.later(path+".when", k.GetWhen()),
 			First: c.steps(place{path: path + ".steps", depth: at.depth + 1, next: after}, k.GetSteps()),
 			Exit:  k.GetExit(),
 		})

@@ -26,6 +26,7 @@ type Definition struct {
 	Steps []Step
 
 	index map[string]int
+	needs expr.Reads // what an enrollment keeps of its event
 }
 
 // Entry is the event that starts a journey.

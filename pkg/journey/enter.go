@@ -15,10 +15,6 @@ import (
 	"refrain.dev/pkg/identity"
 )
 
-// MaxContext bounds the kept properties of an entering event, in encoded bytes: whole properties in
-// their order as long as they fit. Expressions of later steps and templates see only these.
-const MaxContext = 1024
-
 // Past is what a customer has been through, as far as entering again depends on it.
 type Past struct {
 	// Enrollments that are running.
@@ -53,13 +49,18 @@ func (d *Definition) Enter(ev Event, past Past, env Env) (r Result, memory *deci
 	if ev.Late {
 		return d.refuse(a, d.late(ev, env)), nil
 	}
+	c := candidate{asked: a, eventType: ev.Event.GetType()}
+	var reason *reasonv1.Reason
+	if c.properties, reason = d.keep(ev.Event.GetProperties(), env); reason != nil {
+		return d.refuse(a, reason), nil
+	}
 	if inside := past.inside(d.Name, key); inside != "" {
-		return d.inside(ev, a, inside, past, env), nil
+		return d.inside(ev, c, inside, past, env), nil
 	}
 	if reason := d.again(key, past, env); reason != nil {
 		return d.refuse(a, reason), nil
 	}
-	return d.start(candidate{asked: a, eventType: ev.Event.GetType(), properties: kept(ev.Event.GetProperties())}, env), d.remember(key, env)
+	return d.start(c, env), d.remember(key, env)
 }
 
 // asked names an entry that an event asks for.
@@ -192,18 +193,5 @@ func (d *Definition) failed(part string, err error, env Env) *reasonv1.Reason {
 }
 
 func (d *Definition) rule(part string) string { return "Journey/" + d.Name + "." + part }
-
-// kept returns the leading properties that fit MaxContext, each on its own merit.
-func kept(all []*eventv1.Property) []*eventv1.Property {
-	var out []*eventv1.Property
-	room := MaxContext
-	for _, p := range all {
-		if n := p.SizeVT(); n <= room {
-			out = append(out, p)
-			room -= n
-		}
-	}
-	return out
-}
 
 func stamp(t *timestamppb.Timestamp) string { return t.AsTime().UTC().Format(time.RFC3339) }

@@ -38,22 +38,22 @@ func (p Past) waiting(journey, key string) int {
 
 // inside returns what follows from an event whose customer is still in the journey: it waits if another entry is
 // always allowed and there is space, else it is refused.
-func (d *Definition) inside(ev Event, a asked, evidence string, past Past, env Env) Result {
+func (d *Definition) inside(ev Event, a candidate, evidence string, past Past, env Env) Result {
 	reason := &reasonv1.Reason{
 		Code: reasonv1.Code_CODE_ALREADY_ENROLLED, Rule: d.rule("reentry"), Revision: env.Revision, Evidence: []string{evidence},
 		Remedy: "give the journey a key, such as the order's number, to run several at once",
 	}
 	switch {
 	case d.Reentry.Kind != ReentryAlways, !env.Now.Before(ev.Fresh):
-		return d.refuse(a, reason)
+		return d.refuse(a.asked, reason)
 	case past.waiting(d.Name, a.key) >= MaxWaiting:
 		reason.Evidence = append(reason.Evidence, fmt.Sprintf("%d events wait already", MaxWaiting))
-		return d.refuse(a, reason)
+		return d.refuse(a.asked, reason)
 	}
 	reason.Until = timestamppb.New(ev.Fresh)
 	return Result{
 		Wait: &decisionv1.WaitingEntry{
-			Journey: d.Name, Key: a.key, Event: a.event, EventType: ev.Event.GetType(), Properties: kept(ev.Event.GetProperties()),
+			Journey: d.Name, Key: a.key, Event: a.event, EventType: a.eventType, Properties: a.properties,
 			Since: timestamppb.New(env.Now), Until: timestamppb.New(ev.Fresh),
 		},
 		Facts: []*decisionv1.Fact{{Fact: &decisionv1.Fact_EntryPostponed{EntryPostponed: &decisionv1.EntryPostponed{

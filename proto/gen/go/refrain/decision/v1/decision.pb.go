@@ -395,7 +395,8 @@ type Enrollment struct {
 	WakeAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=wake_at,json=wakeAt,proto3" json:"wake_at,omitempty"`
 	// An action step waits for this proposal to be resolved.
 	Proposal string `protobuf:"bytes,9,opt,name=proposal,proto3" json:"proposal,omitempty"`
-	// The entering event's properties, for expressions and templates.
+	// The entering event's properties: those that later steps and templates use, at most 16 KiB, and of the others what
+	// fits in 1 KiB.
 	Event []*v1.Property `protobuf:"bytes,10,rep,name=event,proto3" json:"event,omitempty"`
 	// The entering event's type.
 	EventType string `protobuf:"bytes,11,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`

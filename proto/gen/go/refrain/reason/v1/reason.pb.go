@@ -172,6 +172,8 @@ const (
 	Code_CODE_REENTRY Code = 121
 	// The customer has as many running enrollments as the workspace or the state allows.
 	Code_CODE_ENROLLMENT_LIMIT Code = 122
+	// What the steps and templates of the journey use of the event is more than an enrollment keeps.
+	Code_CODE_EVENT_TOO_LARGE Code = 123
 )
 
 // Enum value maps for Code.
@@ -247,6 +249,7 @@ var (
 		120: "CODE_ALREADY_ENROLLED",
 		121: "CODE_REENTRY",
 		122: "CODE_ENROLLMENT_LIMIT",
+		123: "CODE_EVENT_TOO_LARGE",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":            0,
@@ -319,6 +322,7 @@ var (
 		"CODE_ALREADY_ENROLLED":       120,
 		"CODE_REENTRY":                121,
 		"CODE_ENROLLMENT_LIMIT":       122,
+		"CODE_EVENT_TOO_LARGE":        123,
 	}
 )
 
@@ -454,7 +458,7 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x120\n" +
 	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
 	"\bevidence\x18\x05 \x03(\tR\bevidence\x12\x16\n" +
-	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\x8e\r\n" +
+	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\xa8\r\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CODE_NO_ENDPOINT\x10\x01\x12\x19\n" +
@@ -526,7 +530,8 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\x15CODE_PROPOSAL_EXPIRED\x10q\x12\x19\n" +
 	"\x15CODE_ALREADY_ENROLLED\x10x\x12\x10\n" +
 	"\fCODE_REENTRY\x10y\x12\x19\n" +
-	"\x15CODE_ENROLLMENT_LIMIT\x10zB\xbf\x01\n" +
+	"\x15CODE_ENROLLMENT_LIMIT\x10z\x12\x18\n" +
+	"\x14CODE_EVENT_TOO_LARGE\x10{B\xbf\x01\n" +
 	"\x15com.refrain.reason.v1B\vReasonProtoP\x01Z3refrain.dev/proto/gen/go/refrain/reason/v1;reasonv1\xa2\x02\x03RRX\xaa\x02\x11Refrain.Reason.V1\xca\x02\x11Refrain\\Reason\\V1\xe2\x02\x1dRefrain\\Reason\\V1\\GPBMetadata\xea\x02\x13Refrain::Reason::V1b\x06proto3"
 
 var (
