@@ -21,7 +21,7 @@ type Clock interface {
 	// Elapsed is a monotonic reading of this process, from an arbitrary start: the difference of two is how
 	// much time has passed here, whatever happened to the time of day.
 	Elapsed() time.Duration
-	// Wait returns when one of at most 8 wakes is signalled or closed (its index), when d has passed (-1), or
+	// Wait returns when one of the wakes is signalled or closed (its index), when d has passed (-1), or
 	// when ctx has ended (-1 and its error). A nil channel never wakes. d of Forever sets no limit; with
 	// several at once it is not said which wins, but an ended ctx always does.
 	Wait(ctx context.Context, d time.Duration, wakes ...<-chan struct{}) (int, error)

@@ -33,6 +33,29 @@ func TestWallWaits(t *testing.T) {
 	})
 }
 
+func TestWallWaitsForAnyNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Wall{}
+		for _, many := range []int{1, 8, 9, 40} {
+			wakes := make([]<-chan struct{}, many)
+			last := make(chan struct{}, 1)
+			wakes[many-1] = last
+			last <- struct{}{}
+			if n, err := c.Wait(t.Context(), time.Minute, wakes...); n != many-1 || err != nil {
+				t.Errorf("the last of %d wakes gave %d, %v", many, n, err)
+			}
+			if n, err := c.Wait(t.Context(), time.Minute, wakes...); n != -1 || err != nil {
+				t.Errorf("a wait for %d wakes that do not come gave %d, %v", many, n, err)
+			}
+			ctx, cancel := c.Within(t.Context(), time.Second)
+			if n, err := c.Wait(ctx, Forever, wakes...); n != -1 || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("with %d wakes a context that ended gave %d, %v", many, n, err)
+			}
+			cancel()
+		}
+	})
+}
+
 func TestGroupKeepsItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGroup(Wall{}, 2)

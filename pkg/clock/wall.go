@@ -2,6 +2,7 @@ package clock
 
 import (
 	"context"
+	"reflect"
 	"time"
 )
 
@@ -17,22 +18,25 @@ func (Wall) Now() time.Time { return time.Now() }
 // Elapsed implements Clock.
 func (Wall) Elapsed() time.Duration { return time.Since(started) }
 
-// maxWakes is how many channels a Wait looks at.
-const maxWakes = 8
+// fewWakes is how many channels a Wait looks at without making anything.
+const fewWakes = 8
 
 // Wait implements Clock.
 func (Wall) Wait(ctx context.Context, d time.Duration, wakes ...<-chan struct{}) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return -1, err
 	}
-	var w [maxWakes]<-chan struct{}
-	copy(w[:], wakes)
 	var passed <-chan time.Time
 	if d >= 0 {
 		t := time.NewTimer(d)
 		defer t.Stop()
 		passed = t.C
 	}
+	if len(wakes) > fewWakes {
+		return waitMany(ctx, passed, wakes)
+	}
+	var w [fewWakes]<-chan struct{}
+	copy(w[:], wakes)
 	select {
 	case <-ctx.Done():
 		return -1, ctx.Err()
@@ -55,6 +59,25 @@ func (Wall) Wait(ctx context.Context, d time.Duration, wakes ...<-chan struct{})
 	case <-w[7]:
 		return 7, nil
 	}
+}
+
+// waitMany is Wait for more channels than a select names.
+func waitMany(ctx context.Context, passed <-chan time.Time, wakes []<-chan struct{}) (int, error) {
+	cases := make([]reflect.SelectCase, 0, len(wakes)+2)
+	for _, w := range wakes {
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(w)})
+	}
+	cases = append(cases,
+		reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())},
+		reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(passed)})
+	n, _, _ := reflect.Select(cases)
+	switch {
+	case n < len(wakes):
+		return n, nil
+	case n == len(wakes):
+		return -1, ctx.Err()
+	}
+	return -1, nil
 }
 
 // Within implements Clock.

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Admin serves what operators ask: /healthz (the process lives), /readyz (it has caught up) and, if
+// Admin serves what operators ask: /healthz (the process lives), /readyz (it has caught up; also which partitions are halted) and, if
 // metrics is not nil, /metrics.
 func Admin(health *Health, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
@@ -24,6 +24,9 @@ func Admin(health *Health, metrics http.Handler) http.Handler {
 			return
 		}
 		_, _ = w.Write([]byte("ready\n"))
+		for _, halted := range health.Halted() {
+			_, _ = fmt.Fprintf(w, "halted: %s\n", halted)
+		}
 	})
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)

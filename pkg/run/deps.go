@@ -42,6 +42,8 @@ type Deps struct {
 	GRPC grpc.ServiceRegistrar
 	// Ready is told when the service has caught up once; the health service answers from it.
 	Ready func(component string, ready bool)
+	// Halted is told of partitions that must not go on; nil if nobody is to know.
+	Halted func(component string, partition int)
 	// Ownership says which partitions of its stage this process owns.
 	Ownership stage.Ownership
 	// Locate names the gRPC address of the process that owns a partition of this service's stage, as far as is
@@ -84,5 +86,14 @@ type Stamper interface {
 func (d Deps) Heard(name string, at net.Addr) {
 	if d.Listening != nil {
 		d.Listening(name, at)
+	}
+}
+
+// HaltedOf is Halted for one component.
+func (d Deps) HaltedOf(component string) func(partition int) {
+	return func(partition int) {
+		if d.Halted != nil {
+			d.Halted(component, partition)
+		}
 	}
 }

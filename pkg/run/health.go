@@ -1,6 +1,8 @@
 package run
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -10,13 +12,14 @@ import (
 type Health struct {
 	mu       sync.Mutex
 	ready    map[string]bool
+	halted   map[string]bool
 	stopping bool
 	tell     func(ready bool)
 }
 
 // NewHealth expects components; tell, which may be nil, is told whenever the process's readiness changes.
 func NewHealth(tell func(ready bool), expected ...string) *Health {
-	h := &Health{ready: map[string]bool{}, tell: tell}
+	h := &Health{ready: map[string]bool{}, halted: map[string]bool{}, tell: tell}
 	for _, name := range expected {
 		h.ready[name] = false
 	}
@@ -26,6 +29,20 @@ func NewHealth(tell func(ready bool), expected ...string) *Health {
 // Set notes that a component is ready or not. It is what Deps.Ready is.
 func (h *Health) Set(component string, ready bool) {
 	h.change(func() { h.ready[component] = ready })
+}
+
+// Halt notes that a partition of a component must not go on. The process is as ready as it was: the others go on.
+func (h *Health) Halt(component string, partition int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.halted[fmt.Sprintf("%s partition %d", component, partition)] = true
+}
+
+// Halted lists the partitions that must not go on, sorted.
+func (h *Health) Halted() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Keys(h.halted))
 }
 
 // Stopping ends readiness for good.

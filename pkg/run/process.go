@@ -205,7 +205,7 @@ func (p *process) deps() (Deps, error) {
 	return Deps{
 		Logger: p.logger, Tracer: p.telemetry.Tracer, Meter: p.telemetry.Meter,
 		Runner: stage.NewFreeRunner(), Clock: clock.Wall{},
-		GRPC: p.server, Ready: p.health.Set, Ownership: stage.Always(owner), Dial: p.dial, Points: deadly(points),
+		GRPC: p.server, Ready: p.health.Set, Halted: p.health.Halt, Ownership: stage.Always(owner), Dial: p.dial, Points: deadly(points),
 		Replica: p.cfg.Replica, Listening: p.listening,
 	}, nil
 }

@@ -107,6 +107,17 @@ func TestAPartThatHangsIsNamed(t *testing.T) {
 	}
 }
 
+func TestAHaltedPartitionIsSaidAndKeepsNobodyFromGettingReady(t *testing.T) {
+	h := run.NewHealth(nil, "decision")
+	h.Halt("decision", 3)
+	h.Set("decision", true)
+	rec := httptest.NewRecorder()
+	run.Admin(h, nil).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if rec.Code != http.StatusOK || rec.Body.String() != "ready\nhalted: decision partition 3\n" {
+		t.Errorf("got %d %q", rec.Code, rec.Body.String())
+	}
+}
+
 func TestReadinessNeedsEveryComponentAndEndsWithStopping(t *testing.T) {
 	var told []bool
 	h := run.NewHealth(func(ready bool) { told = append(told, ready) }, "a", "b")

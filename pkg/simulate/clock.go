@@ -34,7 +34,7 @@ func (c nodeClock) Wait(ctx context.Context, d time.Duration, wakes ...<-chan st
 // wait parks co until one of these comes.
 func (co *coroutine) wait(ctx context.Context, until int64, wakes []<-chan struct{}) (int, error) {
 	co.ctx, co.until = ctx, until
-	co.wakes = co.wakeRoom[:copy(co.wakeRoom[:], wakes)]
+	co.wakes = append(co.wakeRoom[:0], wakes...)
 	co.park()
 	co.ctx, co.until, co.wakes = nil, never, nil
 	return co.woken, co.err

@@ -26,8 +26,6 @@ type Config struct {
 	Replica string
 	// Batch is the greatest number of inputs in a record; default 256.
 	Batch int
-	// Final is set for a stage whose states nobody asks for at a position: it records no progress without facts.
-	Final bool
 	// Retention says how often snapshots are taken and what of the log is kept.
 	Retention snapshot.Settings
 	// StopWithin bounds the graceful drain; default 10 s.
@@ -53,8 +51,10 @@ type Ports struct {
 	Orphans Orphans
 	// Points are told of the places at which the process may die; nil in production.
 	Points failpoint.Points
-	// Ready is told once, when every owned partition has caught up; may be nil.
+	// Ready is told once, when every owned partition has caught up, but for those that are halted; may be nil.
 	Ready func()
+	// Halted is told of each partition that must not go on; may be nil.
+	Halted func(partition int)
 }
 
 // Request is an RPC input.

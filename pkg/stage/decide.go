@@ -155,7 +155,7 @@ func (p *partition) cover(it *item, b *batch) {
 			continue
 		}
 		b.origins[o.GetLane()] = max(b.origins[o.GetLane()], o.GetSequence())
-		b.stir = b.stir || o.GetLane() != log.Barrier && !p.cfg.Final
+		b.stir = b.stir || o.GetLane() != log.Barrier
 	}
 }
 

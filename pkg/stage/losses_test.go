@@ -74,7 +74,6 @@ func (m *mesh) dies(step func(context.Context, *partition)) {
 	ctx, cancel := context.WithCancel(m.t.Context())
 	defer cancel()
 	s := m.stage("decision", m.broker, clock.Wall{})
-	s.cfg.Final = true // nobody has to learn what was covered
 	if err := s.start(ctx); err != nil {
 		m.t.Fatal(err)
 	}

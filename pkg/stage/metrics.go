@@ -54,7 +54,9 @@ func (s *Stage) watchLag() (stop func()) {
 	meter := s.ports.Meter.Meter("refrain.dev/pkg/stage")
 	g, _ := meter.Float64ObservableGauge("refrain_stage_lag_seconds", metric.WithUnit("s"), // fails for bad names only
 		metric.WithDescription("age in the log of the oldest input that a partition has at hand and not decided"))
+	h, _ := meter.Int64ObservableGauge("refrain_stage_halted_partitions", metric.WithDescription("partitions that this process has halted"))
 	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(h, int64(s.halts()), metric.WithAttributes(attribute.String("stage", s.Name())))
 		for _, p := range s.owned() {
 			lag := 0.0
 			if at := p.waiting.Load(); at != 0 {
@@ -63,7 +65,7 @@ func (s *Stage) watchLag() (stop func()) {
 			o.ObserveFloat64(g, lag, metric.WithAttributes(attribute.String("stage", s.Name()), attribute.Int("partition", p.number)))
 		}
 		return nil
-	}, g)
+	}, g, h)
 	if err != nil {
 		return func() {}
 	}

@@ -37,7 +37,11 @@ func (p *partition) takeOver(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.openRelay(ctx)
+	if err := p.openRelay(ctx); err != nil {
+		return err
+	}
+	p.forgetHalt(ctx)
+	return nil
 }
 
 // open appends the OPEN record.

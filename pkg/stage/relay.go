@@ -64,7 +64,7 @@ func (p *partition) openRelay(ctx context.Context) error {
 // readLetters queues the addressed facts of the records after the relay's saved position.
 func (p *partition) readLetters(ctx context.Context) error {
 	r := p.relay
-	from, _, err := snapshot.Relayed(ctx, r.kv, r.chain)
+	from, known, err := snapshot.Relayed(ctx, r.kv, r.chain)
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,10 @@ func (p *partition) readLetters(ctx context.Context) error {
 		rec := &stagev1.Record{}
 		if err := rec.UnmarshalVT(msg.Data); err != nil {
 			return &HaltError{Subject: r.chain, Why: fmt.Sprintf("record %d cannot be read: %v", msg.Sequence, err)}
+		}
+		// What a lost position has led to is delivered again, from what the chain still has.
+		if rec.GetPrev() != seq && (known != 0 || seq != from) {
+			return fmt.Errorf("%w: record %d of %s follows %d, but %d was read before it", log.ErrGone, msg.Sequence, r.chain, rec.GetPrev(), seq)
 		}
 		r.add(msg.Sequence, rec)
 		seq = msg.Sequence

@@ -94,6 +94,7 @@ func (p *partition) halt(ctx context.Context, why *HaltError) {
 	p.halted = true
 	p.ports.Logger.Error("partition halted", "stage", p.cfg.Spec.Name, "partition", p.number, "error", why)
 	p.metrics.halted(ctx)
+	p.noteHalt(ctx, why)
 	p.ports.Points.At("stage.halted")
 }
 

@@ -27,6 +27,8 @@ type Stage struct {
 
 	mu    sync.RWMutex
 	parts map[int]*partition
+	// stopped are the partitions that were halted here.
+	stopped map[int]bool
 
 	callsCtx  context.Context //nolint:containedctx // the life of the calls, not of a request
 	stopCalls context.CancelFunc
@@ -47,7 +49,7 @@ func New(cfg Config, fold Fold, ports Ports) *Stage {
 	}
 	s := &Stage{
 		cfg: cfg, fold: fold, ports: ports, metrics: newMetrics(cfg.Spec.Name, ports.Meter),
-		tracer: ports.Tracer.Tracer("refrain.dev/pkg/stage"), parts: map[int]*partition{},
+		tracer: ports.Tracer.Tracer("refrain.dev/pkg/stage"), parts: map[int]*partition{}, stopped: map[int]bool{},
 	}
 	if ports.Objects != nil {
 		s.library = snapshot.NewLibrary(ports.Objects, ports.KV, cfg.Generation.Number)

@@ -61,7 +61,7 @@ func (t *tenancy) run(ctx context.Context) error {
 		if err := t.acquire(ctx, t.missing()); err != nil {
 			t.ports.Logger.Warn("take-over waits", "stage", t.Name(), "error", err)
 			pause = tryAgainAfter
-		} else if !t.ready && !t.anyHalted() {
+		} else if !t.ready && t.anyGoing() {
 			t.ready = true
 			t.tookOver()
 		}
@@ -151,11 +151,12 @@ func (t *tenancy) takeOverAll(ctx context.Context, numbers []int) ([]*partition,
 	return taken, errors.Join(errs...)
 }
 
-// anyHalted says whether there is a partition that must not be touched.
-func (t *tenancy) anyHalted() bool {
+// anyGoing reports whether a partition goes on, or there is none that was halted: those that go on are not kept
+// from serving by others.
+func (t *tenancy) anyGoing() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.over) > 0
+	return len(t.over) == 0 || len(t.tenures) > 0
 }
 
 func (t *tenancy) setOver(partition int) {

@@ -45,7 +45,8 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	}, NewFold(rules), stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: rules,
-		Ready: func() { deps.Ready(decisionStage, true) },
+		Ready:  func() { deps.Ready(decisionStage, true) },
+		Halted: deps.HaltedOf(decisionStage),
 	})
 	return s, nil
 }

@@ -69,6 +69,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Caller: engine, Preparer: catalogs,
 		Orphans: orphans{publisher: deps.Broker, clock: deps.Clock},
 		Ready:   func() { deps.Ready(name, true) },
+		Halted:  deps.HaltedOf(name),
 	})
 	return &Service{stage: s, runner: deps.Runner, engine: engine, providers: pool, logger: logger}, nil
 }

@@ -41,7 +41,8 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: catalogs,
-		Ready: func() { deps.Ready(stageName, true) },
+		Ready:  func() { deps.Ready(stageName, true) },
+		Halted: deps.HaltedOf(stageName),
 	})
 	others := newPeers(deps)
 	contactv1.RegisterContactServiceServer(deps.GRPC, &server{metrics: m, engine: &engine{

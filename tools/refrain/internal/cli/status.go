@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/source"
+	"refrain.dev/pkg/stage"
 )
 
 // meshStatus is how far the mesh is.
@@ -19,6 +22,8 @@ type meshStatus struct {
 	Revision   string         `json:"revision"`
 	Streams    []streamStatus `json:"streams"`
 	Stages     []stageStatus  `json:"stages"`
+	// Halted are the chains whose partitions must not go on, and why.
+	Halted map[string]string `json:"halted,omitempty"`
 }
 
 type streamStatus struct {
@@ -69,6 +74,9 @@ func readStatus(ctx context.Context, site log.Site, gen log.Generation) (*meshSt
 	s := &meshStatus{Generation: generationOf(gen)}
 	var err error
 	if s.Revision, err = source.Current(ctx, site.KV()); err != nil {
+		return nil, err
+	}
+	if s.Halted, err = stage.Halts(ctx, site.KV()); err != nil {
 		return nil, err
 	}
 	for _, cfg := range gen.StreamConfigs(0) {
@@ -131,6 +139,9 @@ func inputs(spec log.StageSpec) []string {
 func (s *meshStatus) table(all bool) table {
 	var t table
 	t.linef("generation %d: %s, %s; revision %s", s.Generation.Number, count(s.Generation.Partitions, "partition"), count(s.Generation.Replicas, "replica"), orNone(s.Revision))
+	for _, chain := range slices.Sorted(maps.Keys(s.Halted)) {
+		t.linef("HALTED %s by %s", chain, s.Halted[chain])
+	}
 	for _, x := range s.Streams {
 		if all || x.MaxBytes > 0 && x.Bytes > x.MaxBytes/2 {
 			t.linef("stream %s: %s, %d of %d MiB", x.Name, count(int(x.Messages), "message"), x.Bytes>>20, x.MaxBytes>>20) //nolint:gosec // for people
