@@ -107,6 +107,8 @@ func varies(field protoreflect.FullName, how precision) bool {
 	switch field {
 	case "refrain.dispatch.v1.DeliveryReported.provider_id": // a path in the run's own directory
 		return true
+	case "refrain.profile.v1.Arrived.sequence", "refrain.profile.v1.Arrived.index": // a publisher that repeats itself moves them
+		return true
 	case "refrain.dispatch.v1.DeliveryReported.attempt", "refrain.dispatch.v1.DeliveryReported.profile_version":
 		return how == inTheEnd
 	}
