@@ -72,7 +72,8 @@ func (p *partition) takeTurns(doors []func() (bool, error), room int) (int, erro
 		if err != nil {
 			return taken, err
 		}
-		if empty++; ok {
+		empty++
+		if ok {
 			empty = 0
 			taken++
 		}

@@ -83,7 +83,8 @@ func (d *doors) enter(partition int, r *request) (*request, error) {
 func (d *doors) leave(r *request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if r.callers--; r.callers > 0 {
+	r.callers--
+	if r.callers > 0 {
 		return
 	}
 	r.gone.Store(true)
