@@ -87,7 +87,7 @@ func (e *engine) pace(ctx context.Context, partition int, j job) (paced paceResu
 	}
 	defer func() {
 		if r := recover(); r != nil { // such as while an adapter is made
-			e.panicked(ctx, "dispatch panicked before a send", j, r)
+			e.panicked(ctx, "before a send", j, r)
 			paced = fail(later(reasonv1.Code_CODE_PROVIDER_REJECTED, "a panic; see the log of dispatch"))
 		}
 	}()
@@ -193,7 +193,7 @@ func (e *engine) send(ctx context.Context, partition int, j job) delivery.Result
 func (e *engine) checked(ctx context.Context, partition int, j job) (m channel.Message, seen view, failure *delivery.Result) {
 	defer func() {
 		if r := recover(); r != nil { // nothing was called yet
-			e.panicked(ctx, "dispatch panicked before a send", j, r)
+			e.panicked(ctx, "before a send", j, r)
 			failure = new(unsent(reasonv1.Code_CODE_RENDER_FAILED, "a panic; see the log of dispatch"))
 		}
 	}()
@@ -338,7 +338,7 @@ func (e *engine) call(ctx context.Context, p *provider, m channel.Message, seen 
 func (e *engine) attempt(ctx context.Context, p *provider, m channel.Message) (result delivery.Result) {
 	defer func() {
 		if r := recover(); r != nil {
-			e.panicked(ctx, "an adapter panicked in a send", job{treatment: &decisionv1.TreatmentRef{Channel: m.Channel}}, r)
+			e.panicked(ctx, "in a send", job{treatment: &decisionv1.TreatmentRef{Channel: m.Channel}}, r)
 			result = delivery.Result{Status: dispatchv1.Status_STATUS_UNKNOWN, Reasons: []*reasonv1.Reason{{
 				Code: reasonv1.Code_CODE_PROVIDER_REJECTED, Evidence: []string{"the adapter panicked; see the log of dispatch"},
 			}}}
@@ -348,8 +348,8 @@ func (e *engine) attempt(ctx context.Context, p *provider, m channel.Message) (r
 }
 
 // panicked says what panicked. The value may hold personal data, so only its kind is told, and where.
-func (e *engine) panicked(ctx context.Context, what string, j job, value any) {
-	e.logger.ErrorContext(ctx, what, slog.String(telemetry.KeyChannel, j.treatment.GetChannel()),
+func (e *engine) panicked(ctx context.Context, where string, j job, value any) {
+	e.logger.ErrorContext(ctx, "dispatch panicked", slog.String("where", where), slog.String(telemetry.KeyChannel, j.treatment.GetChannel()),
 		slog.String("panic", fmt.Sprintf("%T", value)), slog.String("stack", string(debug.Stack())))
 }
 
@@ -357,7 +357,7 @@ func (e *engine) panicked(ctx context.Context, what string, j job, value any) {
 func (e *engine) lookUp(ctx context.Context, j job) (result delivery.Result) {
 	defer func() {
 		if r := recover(); r != nil {
-			e.panicked(ctx, "an adapter panicked in a look-up", j, r)
+			e.panicked(ctx, "in a look-up", j, r)
 			result = delivery.Result{Status: dispatchv1.Status_STATUS_UNKNOWN}
 		}
 	}()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -74,7 +75,7 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 	res := &contactv1.CheckResponse{Kind: v.Kind, Reasons: v.Reasons, Purpose: c.Purpose}
 	if a := defs.Actions[c.Action]; a != nil && !req.GetPolicyOnly() {
 		if refusals := a.Refusals(profile.Traits(who.profile), revision, decide.Explain); len(refusals) > 0 {
-			res.Kind, res.Reasons = contactv1.VerdictKind_VERDICT_KIND_SUPPRESSED, append(refusals, v.Reasons...)
+			res.Kind, res.Reasons = contactv1.VerdictKind_VERDICT_KIND_SUPPRESSED, slices.Concat(refusals, v.Reasons)
 		}
 	}
 	switch res.GetKind() {
