@@ -165,10 +165,10 @@ func (s *meshStatus) table(all bool) table {
 }
 
 // summary says in one row how a stage is.
-func (s *meshStatus) summary(stage string) []string {
+func (s *meshStatus) summary(name string) []string {
 	owned, closed, sum, most, where := 0, 0, inputStatus{}, 0, "-"
 	for _, st := range s.Stages {
-		if st.Stage != stage {
+		if st.Stage != name {
 			continue
 		}
 		switch st.Kind {
@@ -185,7 +185,7 @@ func (s *meshStatus) summary(stage string) []string {
 			}
 		}
 	}
-	return []string{stage, fmt.Sprint(owned), fmt.Sprint(closed), sum.waiting(), where}
+	return []string{name, fmt.Sprint(owned), fmt.Sprint(closed), sum.waiting(), where}
 }
 
 func orNone(s string) string {
