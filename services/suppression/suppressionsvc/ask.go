@@ -32,6 +32,7 @@ const (
 type asking struct {
 	id   string // by which the fold knows a repeat
 	body request
+	held bool // it is about a reservation that was made before
 	pass func(context.Context, contactv1.ContactServiceClient) (any, error)
 }
 
@@ -39,6 +40,11 @@ type asking struct {
 // what became of the request is not known, it is put again: the id makes a repeat harmless.
 func (e *engine) ask(ctx context.Context, tenant string, id *eventv1.Identifier, a asking) (any, error) {
 	who, err := e.find(ctx, tenant, id)
+	if a.held && fault.Of(err) == fault.NotFound {
+		// Who holds a reservation was known when it was made, so the view that does not know the customer may be an old
+		// one, and "not found" would say that the reservation is gone.
+		return nil, rpc.WithRetryAfter(fault.New(fault.Unavailable, "find the customer of the reservation: %w", err), askAgainAfter)
+	}
 	if err != nil {
 		return nil, err
 	}

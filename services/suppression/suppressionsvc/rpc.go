@@ -43,7 +43,7 @@ func (s *server) Reserve(ctx context.Context, req *contactv1.ReserveRequest) (*c
 // Commit implements contactv1.ContactServiceServer.
 func (s *server) Commit(ctx context.Context, req *contactv1.CommitRequest) (*contactv1.CommitResponse, error) {
 	res, err := answer[*contactv1.CommitResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), asking{
-		id: "commit/" + req.GetId(), body: commitRequest{id: req.GetId()},
+		id: "commit/" + req.GetId(), body: commitRequest{id: req.GetId()}, held: true,
 		pass: func(ctx context.Context, peer contactv1.ContactServiceClient) (any, error) {
 			return peer.Commit(ctx, req)
 		},
@@ -55,7 +55,7 @@ func (s *server) Commit(ctx context.Context, req *contactv1.CommitRequest) (*con
 // Release implements contactv1.ContactServiceServer.
 func (s *server) Release(ctx context.Context, req *contactv1.ReleaseRequest) (*contactv1.ReleaseResponse, error) {
 	res, err := answer[*contactv1.ReleaseResponse](s.engine.ask(ctx, req.GetTenant(), req.GetIdentifier(), asking{
-		id: "release/" + req.GetId(), body: releaseRequest{id: req.GetId()},
+		id: "release/" + req.GetId(), body: releaseRequest{id: req.GetId()}, held: true,
 		pass: func(ctx context.Context, peer contactv1.ContactServiceClient) (any, error) {
 			return peer.Release(ctx, req)
 		},

@@ -281,6 +281,9 @@ func TestScenario(t *testing.T) {
 	if _, err := m.client.Check(ctx, &contactv1.CheckRequest{Identifier: m.who, Contact: mail}); status.Code(err) != codes.NotFound {
 		t.Fatalf("check of a stranger: %v, want NotFound", err)
 	}
+	if _, err := m.client.Commit(ctx, &contactv1.CommitRequest{Identifier: m.who, Id: "call-0000"}); status.Code(err) != codes.Unavailable {
+		t.Fatalf("commit for a customer who is not in the view: %v, want Unavailable: the view may be old", err)
+	}
 	m.join()
 	res, err := m.client.Check(ctx, &contactv1.CheckRequest{Identifier: m.who, Contact: mail})
 	if err != nil || reasonCodes(res.GetReasons()) != "NO_ENDPOINT CONSENT_MISSING" {

@@ -36,7 +36,8 @@ type ContactServiceClient interface {
 	// Reserve takes room, answered after the append. UNAVAILABLE says that the outcome is not known: repeat
 	// with the same id.
 	Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error)
-	// Commit uses reserved room. NOT_FOUND if the reservation was released.
+	// Commit uses reserved room. NOT_FOUND if the reservation was released; UNAVAILABLE also while the customer is not
+	// known, because the view may be an old one.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
 	// Release frees reserved room. Releasing what is gone is no error.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
@@ -101,7 +102,8 @@ type ContactServiceServer interface {
 	// Reserve takes room, answered after the append. UNAVAILABLE says that the outcome is not known: repeat
 	// with the same id.
 	Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error)
-	// Commit uses reserved room. NOT_FOUND if the reservation was released.
+	// Commit uses reserved room. NOT_FOUND if the reservation was released; UNAVAILABLE also while the customer is not
+	// known, because the view may be an old one.
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
 	// Release frees reserved room. Releasing what is gone is no error.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
