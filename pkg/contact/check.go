@@ -23,6 +23,9 @@ type Contact struct {
 	Treatments []Treatment
 	// DeferUntil is set if it was deferred before: the last instant at which it may still go.
 	DeferUntil time.Time
+	// SettleUntil is how long it may wait until it is settled who is contacted at the address; zero: SettleWithin
+	// from now.
+	SettleUntil time.Time
 }
 
 // Treatment is one way to make a contact.
@@ -154,6 +157,13 @@ func (k *check) judge(t Treatment) Verdict {
 				return v
 			}
 		}
+	}
+	if no := k.unsettled(t); no != nil {
+		v.Reasons = append(v.Reasons, no)
+		if len(v.Reasons) > 1 {
+			return v
+		}
+		return k.await(v)
 	}
 	rules := k.rules(t)
 	blocking := k.blocking(rules)

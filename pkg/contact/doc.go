@@ -8,6 +8,9 @@
 //   - A treatment that is not addressed to the customer (to: team, or a channel whose endpoint is a trait: the
 //     address of a rep, which many customers share) is no contact with the customer: only a closed basis and a
 //     missing address stop it, and it takes up no room.
+//   - An address is used only when it is settled who is contacted there: its claim is decided, and the contact
+//     ledgers of the profiles that were closed for this one have come, with nothing under way in them. Until then a
+//     contact is deferred (handover.go).
 //   - Consent is looked up from the most specific record to the least: channel and topic, channel and *,
 //   - and topic, * and *. A withdrawal for * and * dominates all of them, whenever it was made, until
 //     permission for * and * is given again. Marketing needs permission unless a policy says

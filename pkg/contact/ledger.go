@@ -103,7 +103,8 @@ func Expired(state *contactv1.State, now time.Time) []string {
 
 // leased says whether an entry is room that is freed by time alone.
 func leased(state *contactv1.State, e *contactv1.LedgerEntry) bool {
-	return e.GetState() == contactv1.EntryState_ENTRY_STATE_RESERVED && e.GetLeaseUntil() != nil && Pending(state, e.GetId()) == nil
+	return e.GetState() == contactv1.EntryState_ENTRY_STATE_RESERVED && e.GetLeaseUntil() != nil && len(e.GetFrom()) == 0 &&
+		Pending(state, e.GetId()) == nil
 }
 
 // Pending returns the pending contact of a proposal; nil if there is none.

@@ -15,6 +15,8 @@ func answer(r *Rules, c *profilev1.ClaimIdentifier, l *profilev1.Letter) Posted 
 		k.Linked.Tenant, k.Linked.To = c.GetTenant(), c.GetProfileId()
 	case *profilev1.Letter_Conflict:
 		k.Conflict.Tenant = c.GetTenant()
+	case *profilev1.Letter_Granted:
+		k.Granted.Tenant, k.Granted.To = c.GetTenant(), c.GetProfileId()
 	}
 	return Posted{Partition: r.hasher.Partition(c.GetProfileId()), Letter: l}
 }
@@ -66,6 +68,8 @@ func Open(h identity.Hasher, l *profilev1.Letter) (Mail, error) {
 		to(k.Gap.GetTenant(), k.Gap.GetTo())
 	case *profilev1.Letter_Closed:
 		to(k.Closed.GetTenant(), k.Closed.GetTo())
+	case *profilev1.Letter_Granted:
+		to(k.Granted.GetTenant(), k.Granted.GetTo())
 	default:
 		return Mail{}, fault.New(fault.Invalid, "open letter: it says nothing that this stage knows")
 	}
@@ -92,6 +96,8 @@ func Deliver(r *Rules, l Mail, row *profilev1.IdentifierRow, p *profilev1.Profil
 		return NoteGap(r, p, k.Gap, m)
 	case *profilev1.Letter_Closed:
 		return CloseGap(r, p, k.Closed, m)
+	case *profilev1.Letter_Granted:
+		return Grant(r, p, k.Granted, m)
 	}
 	return Change{}, fault.New(fault.Invalid, "deliver letter: it says nothing that this stage knows")
 }

@@ -15,7 +15,8 @@ import (
 )
 
 // link claims the identifiers of an event that do not resolve to the profile yet. They are the profile's
-// at once; an identifier's home that knows better answers with a conflict. A device is claimed again at
+// at once; an identifier's home that knows better answers with a conflict. An address is undecided until its home has
+// answered: nobody is contacted there as this profile, since another one may be. A device is claimed again at
 // every identify and alias, since the last login owns it.
 func (d *draft) link(e *eventv1.Event) {
 	byDevice := d.rules.class(e.GetIdentifiers()[0].GetKind()) == event.ClassDevice
@@ -38,7 +39,9 @@ func (d *draft) link(e *eventv1.Event) {
 			d.conflict(&profilev1.IdentityConflict{Kind: id.GetKind(), Claimant: d.p.GetId(), Cause: e.GetId()})
 			continue
 		}
-		d.leaf.Identities = append(d.leaf.GetIdentities(), &profilev1.Identity{Identifier: bare(id), Since: e.GetAt(), Cause: e.GetId()})
+		d.leaf.Identities = append(d.leaf.GetIdentities(), &profilev1.Identity{
+			Identifier: bare(id), Since: e.GetAt(), Cause: e.GetId(), Undecided: i > 0 && k.Class == event.ClassEndpoint,
+		})
 		d.fact(&profilev1.Fact{Fact: &profilev1.Fact_IdentifierLinked{
 			IdentifierLinked: &profilev1.IdentifierLinked{Kind: id.GetKind(), Cause: e.GetId()},
 		}})
@@ -84,16 +87,17 @@ func (d *draft) conflict(c *profilev1.IdentityConflict) {
 // identifier's, own the profile that the identifier made; both may be nil. An identifier that nobody has
 // goes to the claimant. A device goes to whoever used it last. An endpoint goes to the claimant if only
 // a profile without a person has it; then that profile, which keeps its id and its past, is closed.
-// Everything else stays where it is and the claimant is told of the conflict.
+// Everything else stays where it is and the claimant is told of the conflict. The claimant of an address is answered in
+// any case: it is contacted there only then.
 func Claim(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *profilev1.ClaimIdentifier, m Moment) Change {
 	home := r.hasher.ID(c.GetTenant(), c.GetIdentifier())
 	owner := row.GetProfileId()
 	class := r.class(c.GetIdentifier().GetKind())
 	switch {
 	case len(owner) == 0:
-		return Change{Row: moved(row, c)}
+		return granted(r, c, Change{Row: moved(row, c)})
 	case same(owner, c.GetProfileId()):
-		return Change{}
+		return granted(r, c, Change{})
 	case same(owner, home):
 		if class == event.ClassDevice || class == event.ClassEndpoint && !r.hasPerson(own) {
 			return closed(r, row, own, c, m)
@@ -106,6 +110,16 @@ func Claim(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *pr
 			Kind: c.GetIdentifier().GetKind(), Owner: owner, Claimant: c.GetProfileId(), Cause: c.GetCause(), Identifier: home,
 		},
 	}})}}
+}
+
+// granted answers a claim on an address at which nobody was contacted before.
+func granted(r *Rules, c *profilev1.ClaimIdentifier, out Change) Change {
+	if r.class(c.GetIdentifier().GetKind()) == event.ClassEndpoint {
+		out.Letters = append(out.Letters, answer(r, c, &profilev1.Letter{Letter: &profilev1.Letter_Granted{
+			Granted: &profilev1.IdentifierGranted{Identifier: r.hasher.ID(c.GetTenant(), c.GetIdentifier())},
+		}}))
+	}
+	return out
 }
 
 func moved(row *profilev1.IdentifierRow, c *profilev1.ClaimIdentifier) *profilev1.IdentifierRow {
@@ -122,7 +136,7 @@ func moved(row *profilev1.IdentifierRow, c *profilev1.ClaimIdentifier) *profilev
 func closed(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *profilev1.ClaimIdentifier, m Moment) Change {
 	out := Change{Row: moved(row, c)}
 	if own == nil {
-		return out
+		return granted(r, c, out)
 	}
 	to := r.hasher.Partition(c.GetProfileId())
 	d := r.open(own)
@@ -131,7 +145,7 @@ func closed(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *p
 	d.line(m.Now, "identity_linked", c.GetIdentifier().GetKind(), c.GetCause())
 	linked := &profilev1.Linked{
 		ProfileId: own.GetId(), Partition: uint32(r.hasher.Partition(own.GetId())), //nolint:gosec // at most 1024
-		At: c.GetAt(), Cause: c.GetCause(),
+		At: c.GetAt(), Cause: c.GetCause(), Identifier: r.hasher.ID(c.GetTenant(), c.GetIdentifier()),
 	}
 	if linked.Withdrawals, linked.Blocked = restrictions(own); len(linked.GetWithdrawals())+len(linked.GetBlocked()) > 0 {
 		linked.Word = tellAt(out.Row, own.GetId(), c.GetProfileId())
@@ -163,7 +177,8 @@ func (r *Rules) hasPerson(p *profilev1.Profile) bool {
 
 // Adopt notes in the claimant's profile that another one was closed in its favour, and takes over what that one
 // was told not to do: its person goes on here. A claimant that is closed itself tells the profile that it was
-// closed for. Doing it again changes nothing.
+// closed for. Contact at an address waits until the contact ledger of the closed profile has come, which follows by
+// another way (package contact). Doing it again changes nothing.
 func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Change, error) {
 	if p == nil {
 		return Change{}, fault.New(fault.NotFound, "adopt profile: the claimant does not exist")
@@ -171,11 +186,13 @@ func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Chang
 	if adopted(p, l.GetProfileId()) {
 		return closeGap(r, p, m), nil
 	}
-	word, withdrawals, blocked := l.GetWord(), l.GetWithdrawals(), l.GetBlocked()
+	word, withdrawals, blocked, identifier := l.GetWord(), l.GetWithdrawals(), l.GetBlocked(), l.GetIdentifier()
 	l = l.CloneVT()
-	l.Word, l.Withdrawals, l.Blocked = nil, nil, nil
+	l.Word, l.Withdrawals, l.Blocked, l.Identifier = nil, nil, nil, nil
 	d := r.open(hear(p, word))
 	d.redriven(m.DeadLetter)
+	d.decided(identifier)
+	d.basis = true // its contact ledger is awaited
 	d.p.Linked = append(d.p.GetLinked(), l)
 	// Answers of several homes come in any order; the state must not show which.
 	slices.SortFunc(d.p.GetLinked(), func(a, b *profilev1.Linked) int {
@@ -183,7 +200,7 @@ func Adopt(r *Rules, p *profilev1.Profile, l *profilev1.Linked, m Moment) (Chang
 	})
 	d.line(m.Now, "identity_adopted", "", l.GetCause())
 	d.restrict(withdrawals, blocked)
-	if to := p.GetLinkedTo(); len(to) > 0 && word != nil {
+	if to := p.GetLinkedTo(); len(to) > 0 {
 		onward := l.CloneVT()
 		onward.Tenant, onward.To, onward.Word = p.GetTenant(), to, d.pass(word)
 		onward.Withdrawals, onward.Blocked = withdrawals, blocked
@@ -229,7 +246,12 @@ func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Momen
 		return Change{}, nil
 	}
 	if adopted(p, c.GetOwner()) {
-		return closeGap(r, p, m), nil
+		d := r.open(p)
+		d.redriven(m.DeadLetter)
+		if !d.decided(c.GetIdentifier()) {
+			return closeGap(r, p, m), nil
+		}
+		return d.close(), nil
 	}
 	d := r.open(p)
 	d.redriven(m.DeadLetter)
@@ -242,6 +264,31 @@ func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Momen
 	d.conflict(fact)
 	d.line(m.Now, "identity_conflict", c.GetKind(), c.GetCause())
 	return d.close(), nil
+}
+
+// Grant notes in the claimant's profile that an address is its own. Doing it again changes nothing.
+func Grant(r *Rules, p *profilev1.Profile, g *profilev1.IdentifierGranted, m Moment) (Change, error) {
+	if p == nil {
+		return Change{}, fault.New(fault.NotFound, "grant identifier: the claimant does not exist")
+	}
+	d := r.open(p)
+	d.redriven(m.DeadLetter)
+	if !d.decided(g.GetIdentifier()) {
+		return closeGap(r, p, m), nil
+	}
+	return d.close(), nil
+}
+
+// decided notes that the claim on an identifier is decided in the profile's favour; false if it was before, or the
+// profile has it no more.
+func (d *draft) decided(identifier []byte) bool {
+	for _, i := range d.leaf.GetIdentities() {
+		if i.GetUndecided() && same(d.rules.hasher.ID(d.p.GetTenant(), i.GetIdentifier()), identifier) {
+			i.Undecided, d.basis = false, true
+			return true
+		}
+	}
+	return false
 }
 
 // adopted says whether a profile was closed for p.

@@ -120,7 +120,19 @@ func Closed(p *profilev1.Profile) *reasonv1.Reason {
 
 // Basis is the part of a profile that contact depends on. Addresses are the traits whose values are addresses.
 func Basis(p *profilev1.Profile, addresses []string) *decisionv1.ContactBasis {
-	b := &decisionv1.ContactBasis{Consents: Consents(p), Endpoints: Endpoints(p), Zone: Zone(p), Closed: Closed(p)}
+	b := &decisionv1.ContactBasis{
+		Consents: Consents(p), Endpoints: Endpoints(p), Zone: Zone(p), Closed: Closed(p), LinkedTo: p.GetLinkedTo(),
+	}
+	for i, ep := range b.GetEndpoints() {
+		if undecided(p, ep.GetAddress()) {
+			b.Endpoints = slices.Clone(b.GetEndpoints())
+			b.Endpoints[i] = ep.CloneVT()
+			b.Endpoints[i].Undecided = true
+		}
+	}
+	for _, l := range p.GetLinked() {
+		b.Awaits = append(b.GetAwaits(), l.GetProfileId())
+	}
 	if len(addresses) == 0 {
 		return b
 	}
@@ -132,6 +144,43 @@ func Basis(p *profilev1.Profile, addresses []string) *decisionv1.ContactBasis {
 		}
 	}
 	return b
+}
+
+// undecided says whether an address is claimed and its home has not answered.
+func undecided(p *profilev1.Profile, address string) bool {
+	for _, leaf := range p.GetLeaves() {
+		for _, i := range leaf.GetIdentities() {
+			if i.GetUndecided() && i.GetIdentifier().GetValue() == address {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Reaches returns the endpoint of an address at which contact was approved, if it may still be used: it is in use, or
+// it was and is still the customer's own. It returns nil if it may not.
+func Reaches(p *profilev1.Profile, address string) *profilev1.Endpoint {
+	var own *profilev1.Endpoint
+	for _, leaf := range p.GetLeaves() {
+		for _, ep := range leaf.GetEndpoints() {
+			if ep.GetAddress() == address && ep.GetDoNotContact() != nil {
+				return nil
+			}
+			if ep.GetAddress() == address {
+				own = ep
+			}
+		}
+		for _, i := range leaf.GetIdentities() {
+			if own == nil && i.GetIdentifier().GetValue() == address {
+				own = &profilev1.Endpoint{Address: address}
+			}
+		}
+	}
+	if undecided(p, address) {
+		return nil
+	}
+	return own
 }
 
 // textOf is the text of a trait; empty if it is none.

@@ -469,6 +469,14 @@ func badContacts() []bad {
 	}
 	return []bad{
 		{name: "four in two hours", want: ContactCap, says: "cap 0", during: repeat(4, func(*route) {})},
+		{name: "four in two hours at one address, by two profiles", want: ContactAddress, says: "contact 4", during: func(w *world) {
+			w.visitor(eve, "Europe/London", yes(w))
+			for i, key := range []string{eve, eve, ann, ann} {
+				r := hello(fmt.Sprintf("p1%d", i))
+				r.key, r.tries = key, []Request{{Accepted: true, Address: []string{"Ann@shop.example", "ann@shop.example"}[i%2]}}
+				w.send(r)
+			}
+		}},
 		{name: "three offers in a day", want: ContactCap, says: "cap 2", during: repeat(2, func(r *route) { r.action = "offer" })},
 		{name: "five on one day", want: ContactCap, says: "cap 1", during: func(w *world) {
 			repeat(2, func(*route) {})(w)

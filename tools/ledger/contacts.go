@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
@@ -45,6 +46,9 @@ func (c *checker) checkContacts() {
 	slices.SortStableFunc(c.contacts, func(a, b *contact) int { return a.at.Compare(b.at) })
 	for _, m := range c.contacts {
 		m.customer.contacts = append(m.customer.contacts, m)
+		if at := m.inbox(); at != "" {
+			c.inboxes[at] = append(c.inboxes[at], m)
+		}
 	}
 	c.findArrivals()
 	outs := c.optOuts()
@@ -133,9 +137,46 @@ func (l *Limit) matches(m *contact) bool {
 		(l.Label == "" || slices.Contains(m.labels, l.Label))
 }
 
-// checkRoom checks that a contact exceeded no cap and kept every gap, counting what was before it.
+// inbox is the address that a contact reached, in its tenant; empty if it is not known.
+func (m *contact) inbox() string {
+	if m.address == "" {
+		return ""
+	}
+	tenant, _, _ := strings.Cut(m.customer.key, "/")
+	return tenant + "/" + strings.ToLower(m.address)
+}
+
+// checkRoom checks that a contact exceeded no cap and kept every gap, counting what was before it: with its customer,
+// and, where others were contacted at the same address, there too.
 func (c *checker) checkRoom(d *Definitions, m *contact) {
-	over := false
+	broken := c.checkAgainst(d, m, m.customer.contacts, [2]Rule{ContactCap, ContactGap})
+	if shared := c.shared(m); shared != nil && !broken {
+		broken = c.checkAgainst(d, m, shared, [2]Rule{ContactAddress, ContactAddress})
+	}
+	if broken {
+		c.out.Totals.CapsExceeded++
+	}
+}
+
+// shared are the contacts with a contact's customer, and with anybody else at its address; nil if nobody else was
+// contacted there.
+func (c *checker) shared(m *contact) []*contact {
+	var others []*contact
+	for _, o := range c.inboxes[m.inbox()] {
+		if o.customer != m.customer {
+			others = append(others, o)
+		}
+	}
+	if others == nil {
+		return nil
+	}
+	all := append(slices.Clone(m.customer.contacts), others...)
+	slices.SortStableFunc(all, func(a, b *contact) int { return a.at.Compare(b.at) })
+	return all
+}
+
+// checkAgainst checks a contact against those of a list that were before it. Rules are what is broken: a cap, a gap.
+func (c *checker) checkAgainst(d *Definitions, m *contact, list []*contact, rules [2]Rule) (over bool) {
 	for n := range d.Policies {
 		p := &d.Policies[n]
 		if m.repeat || !m.obeys || !p.governs(m) {
@@ -146,12 +187,12 @@ func (c *checker) checkRoom(d *Definitions, m *contact) {
 			if !l.matches(m) {
 				continue
 			}
-			if others := c.others(d, p, l, m); others >= c.allowed(p, i, m) {
+			if others := c.others(d, p, l, m, list); others >= c.allowed(p, i, m, list) {
 				over = true
-				c.breaksf(ContactCap, "", m.customer.key, "%s of %s at %s is contact %d, where cap %d of %s allows %d", m.id, m.action, m.at, others+1, i, p.Name, l.Max)
+				c.breaksf(rules[0], "", m.customer.key, "%s of %s at %s is contact %d, where cap %d of %s allows %d", m.id, m.action, m.at, others+1, i, p.Name, l.Max)
 			}
 		}
-		for _, o := range m.customer.contacts {
+		for _, o := range list {
 			if o == m {
 				break
 			}
@@ -160,26 +201,27 @@ func (c *checker) checkRoom(d *Definitions, m *contact) {
 				gap = min(gap, d.policyOf(p.Name).Gap)
 			}
 			if since := m.at.Sub(o.at); o.counts && o.id != m.id && selects(p.Channels, o.channel) && since < gap-c.h.Skew {
-				c.breaksf(ContactGap, "", m.customer.key, "%s of %s at %s is %s after %s, where %s wants %s", m.id, m.action, m.at, since, o.id, p.Name, gap)
+				c.breaksf(rules[1], "", m.customer.key, "%s of %s at %s is %s after %s, where %s wants %s", m.id, m.action, m.at, since, o.id, p.Name, gap)
 			}
 		}
 	}
-	if over {
-		c.out.Totals.CapsExceeded++
-	}
+	return over
 }
 
 // decidedLater says whether a contact that was made before m was decided after it by the rules of another
 // revision, and by which. It knew of m: what its rules allow is allowed.
 func (c *checker) decidedLater(o, m *contact) (d *Definitions, yes bool) {
 	d = c.definitions(o.revision)
+	if o.customer != m.customer { // of another chain
+		return d, d != nil && o.revision != m.revision && o.decided.now.After(m.decided.now)
+	}
 	return d, d != nil && o.revision != m.revision && o.decided.sequence > m.decided.sequence
 }
 
 // allowed is how many contacts a cap of m's revision allows.
-func (c *checker) allowed(p *Policy, limit int, m *contact) int {
+func (c *checker) allowed(p *Policy, limit int, m *contact, list []*contact) int {
 	most := p.Limits[limit].Max
-	for _, o := range m.customer.contacts {
+	for _, o := range list {
 		if o == m {
 			break
 		}
@@ -202,10 +244,10 @@ func (d *Definitions) policyOf(name string) *Policy {
 
 // others counts the contacts before m in its window: in the zone, of those that may have been the
 // recipient's, that leaves the fewest.
-func (c *checker) others(d *Definitions, p *Policy, l *Limit, m *contact) int {
+func (c *checker) others(d *Definitions, p *Policy, l *Limit, m *contact, list []*contact) int {
 	count := func(same func(*contact) bool) int {
 		n := 0
-		for _, o := range m.customer.contacts {
+		for _, o := range list {
 			if o == m {
 				break
 			}

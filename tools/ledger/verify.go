@@ -56,6 +56,7 @@ type checker struct {
 	contacts  []*contact
 
 	reservations map[string]*reservation
+	inboxes      map[string][]*contact // by tenant and address
 	zones        *Zones
 }
 
@@ -64,7 +65,7 @@ func newChecker(h *History) *checker {
 		h: h, out: &Report{}, specs: log.Stages(), chains: make([][stages]chain, h.Partitions), whole: true,
 		decoder: decoder{interned: map[string]string{}}, events: newEvents(), lanes: map[string]*lane{}, boxes: map[string]*box{},
 		letters: map[string]deadLetter{}, proposals: proposals{byID: map[string]*proposal{}}, customers: map[string]*customer{},
-		reservations: map[string]*reservation{}, zones: cmp.Or(h.Zones, &Zones{}),
+		reservations: map[string]*reservation{}, inboxes: map[string][]*contact{}, zones: cmp.Or(h.Zones, &Zones{}),
 	}
 	for n, spec := range c.specs {
 		c.inputs[n] = slices.Clone(spec.Before)

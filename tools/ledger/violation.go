@@ -114,6 +114,9 @@ const (
 const (
 	// ContactCap: a cap was exceeded.
 	ContactCap Rule = "contact.cap"
+	// ContactAddress: at one address a cap was exceeded or a gap not kept, counting the contacts with everybody who
+	// was reached there.
+	ContactAddress Rule = "contact.address"
 	// ContactGap: a contact was made too soon after another one.
 	ContactGap Rule = "contact.gap"
 	// ContactQuiet: a contact was made in quiet hours.
@@ -143,7 +146,7 @@ func Rules() []Rule {
 		ChainSender, ChainRevision, ChainGap, ChainRedrive, ChainSize, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
 		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventClosed, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
-		SendExpired, ContactCap, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue,
+		SendExpired, ContactCap, ContactAddress, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue,
 	}
 }
 

@@ -3,8 +3,10 @@ package dispatchsvc
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
@@ -69,12 +71,39 @@ func definitionsOf(c *catalog.Catalog, zones *window.Zones) Definitions {
 			return nil
 		},
 		LastCheck: func(p *profilev1.Profile, last LastContact) []*reasonv1.Reason { return lastCheck(c, zones, p, last) },
-		Address: func(p *profilev1.Profile, channel string) string {
-			at := contact.Address(profile.Basis(p, c.Addresses()), c.Reach(channel))
+		Address: func(p *profilev1.Profile, ref *decisionv1.TreatmentRef) string {
+			at := contact.Address(basisOf(c, p), c.Reach(ref.GetChannel()))
+			if approved := ref.GetAddress(); approved != "" && at.GetAddress() != approved {
+				at = profile.Reaches(p, approved)
+			}
 			return cmp.Or(at.GetWritten(), at.GetAddress())
 		},
 		Traits: profile.Traits,
 	}
+}
+
+// basisOf is what the last check rests on. Contact ledgers are suppression's to wait for, before it approves.
+func basisOf(c *catalog.Catalog, p *profilev1.Profile) *decisionv1.ContactBasis {
+	b := profile.Basis(p, c.Addresses())
+	b.Awaits = nil
+	return b
+}
+
+// lastBasis is the basis for a contact that was approved at an address: whatever address was learned since is not asked.
+func lastBasis(c *catalog.Catalog, p *profilev1.Profile, ref *decisionv1.TreatmentRef) *decisionv1.ContactBasis {
+	b, r := basisOf(c, p), c.Reach(ref.GetChannel())
+	if ref.GetAddress() == "" || r.Trait || contact.Address(b, r).GetAddress() == ref.GetAddress() {
+		return b
+	}
+	if at := profile.Reaches(p, ref.GetAddress()).CloneVT(); at != nil {
+		at.Channel = r.Channel
+		b.Endpoints = []*profilev1.Endpoint{at}
+		return b
+	}
+	b.Endpoints = slices.DeleteFunc(slices.Clone(b.GetEndpoints()), func(ep *profilev1.Endpoint) bool {
+		return ep.GetAddress() != ref.GetAddress()
+	})
+	return b
 }
 
 // lastCheck runs the contact policies against an empty ledger: room was taken at the verdict, and what
@@ -85,7 +114,7 @@ func lastCheck(c *catalog.Catalog, zones *window.Zones, p *profilev1.Profile, la
 		obeys = a.ObeysCaps
 	}
 	verdict := contact.Check(
-		&contactv1.State{Tenant: p.GetTenant(), Customer: p.GetId(), Basis: profile.Basis(p, c.Addresses())},
+		&contactv1.State{Tenant: p.GetTenant(), Customer: p.GetId(), Basis: lastBasis(c, p, last.Treatment)},
 		contact.Contact{
 			ID: last.Proposal.GetId(), Action: last.Proposal.GetAction(), Purpose: last.Proposal.GetPurpose(), Obeys: obeys,
 			Treatments: []contact.Treatment{{

@@ -273,7 +273,7 @@ func (e *engine) compose(partition int, j job, d Definitions, profile *profilev1
 	def := d.Channels[m.Channel]
 	if m.To == "team" {
 		m.Address = def.GetConfig()["to"]
-	} else if m.Address = d.Address(profile, m.Channel); m.Address == "" && def.GetEndpoint() != "" {
+	} else if m.Address = d.Address(profile, j.treatment); m.Address == "" && def.GetEndpoint() != "" {
 		return none, new(late(unsent(reasonv1.Code_CODE_NO_ENDPOINT)))
 	}
 	return rendered(m, templates, d.Traits(profile))

@@ -135,7 +135,7 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 			Channels:  map[string]*definitionv1.Channel{"email": def},
 			Templates: func(string, string) *decide.Templates { return &decide.Templates{} },
 			LastCheck: func(*profilev1.Profile, LastContact) []*reasonv1.Reason { return nil },
-			Address:   func(*profilev1.Profile, string) string { return "ada@shop.example" },
+			Address:   func(*profilev1.Profile, *decisionv1.TreatmentRef) string { return "ada@shop.example" },
 			Traits:    func(*profilev1.Profile) []*profilev1.Trait { return nil },
 		}},
 		providers: newProviders(channel.Options{DataDir: t.TempDir()}, clock.Wall{}, nil), freshness: freshnessOf(view, pings),
@@ -298,7 +298,7 @@ func TestWhatIsMissingInAViewFromBeforeIsNotYet(t *testing.T) {
 				def.Endpoint = "email"
 				e := testEngine(t, adapter, def)
 				d := e.catalogs.(fixedCatalogs)
-				d.definitions.Address = func(p *profilev1.Profile, _ string) string {
+				d.definitions.Address = func(p *profilev1.Profile, _ *decisionv1.TreatmentRef) string {
 					if p.GetVersion() < 3 {
 						return ""
 					}

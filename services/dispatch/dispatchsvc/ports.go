@@ -32,8 +32,9 @@ type Definitions struct {
 	Templates func(action, treatment string) *decide.Templates
 	// LastCheck says why a contact may not be made now, without counting caps; empty: it may.
 	LastCheck func(p *profilev1.Profile, c LastContact) []*reasonv1.Reason
-	// Address is the endpoint to use on a channel; empty if there is none.
-	Address func(p *profilev1.Profile, channel string) string
+	// Address is where an approved treatment is sent: the address that it was approved for, if that may still be used;
+	// empty if there is none.
+	Address func(p *profilev1.Profile, ref *decisionv1.TreatmentRef) string
 	// Traits are what templates may read.
 	Traits func(p *profilev1.Profile) []*profilev1.Trait
 }

@@ -39,17 +39,17 @@ type asking struct {
 // ask puts a request to the fold of the customer's partition, wherever that is owned. While nobody owns it, or
 // what became of the request is not known, it is put again: the id makes a repeat harmless.
 func (e *engine) ask(ctx context.Context, tenant string, id *eventv1.Identifier, a asking) (any, error) {
-	who, err := e.find(ctx, tenant, id)
-	if a.held && fault.Of(err) == fault.NotFound {
-		// Who holds a reservation was known when it was made, so the view that does not know the customer may be an old
-		// one, and "not found" would say that the reservation is gone.
-		return nil, rpc.WithRetryAfter(fault.New(fault.Unavailable, "find the customer of the reservation: %w", err), askAgainAfter)
-	}
-	if err != nil {
-		return nil, err
-	}
 	pause := firstPause
 	for n := 1; ; n++ {
+		who, err := e.find(ctx, tenant, id) // anew each time: a profile may be closed for another meanwhile
+		if a.held && fault.Of(err) == fault.NotFound {
+			// Who holds a reservation was known when it was made, so the view that does not know the customer may be an old
+			// one, and "not found" would say that the reservation is gone.
+			return nil, rpc.WithRetryAfter(fault.New(fault.Unavailable, "find the customer of the reservation: %w", err), askAgainAfter)
+		}
+		if err != nil {
+			return nil, err
+		}
 		reply, err := e.try(ctx, who, a)
 		if fault.Of(err) != fault.Unavailable {
 			return reply, err

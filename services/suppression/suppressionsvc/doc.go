@@ -11,6 +11,9 @@
 // free it, and either way the proposal is resolved in VERDICTS, where decision reads it. A withdrawal of
 // what is deferred is answered here; of what is approved it goes on to dispatch, whose answer counts.
 //
+// The contact ledger of a profile that was closed for another one goes to that one by letter, and nobody is contacted at
+// an address before it has come (handover.go).
+//
 // Reserve, Commit and Release are inputs of the same fold, so they and the proposals never overshoot each
 // other; Check reads the row and changes nothing. An input that had to be given up closes contact with the
 // customer; a proposal that was in it is resolved as suppressed and never sent later.

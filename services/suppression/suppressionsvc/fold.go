@@ -25,10 +25,15 @@ type fold struct {
 	catalogs Catalogs
 	zones    *window.Zones
 	lease    time.Duration
+	hasher   identity.Hasher
 }
 
 // Needs implements stage.Fold.
 func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
+	in, _, err := f.read(in)
+	if err != nil {
+		return stage.Needs{}, err
+	}
 	if _, space, _, err := identity.ParseKey(in.Key); err != nil || space != "c" {
 		return stage.Needs{}, fault.New(fault.Invalid, "read input: %q is not a customer's row", in.Key)
 	}
@@ -61,6 +66,10 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 
 // decide also returns the facts as they were before they were encoded.
 func (f *fold) decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outcome, []*contactv1.Fact, error) {
+	in, letter, err := f.read(in)
+	if err != nil {
+		return stage.Outcome{}, nil, err
+	}
 	t, err := f.begin(in, rows, env)
 	if err != nil {
 		return stage.Outcome{}, nil, err
@@ -75,7 +84,9 @@ func (f *fold) decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 		t.due()
 	case stage.FromRPC:
 		reply, err = t.asked(in.Request)
-	case stage.FromLane, stage.FromBox, stage.FromCall, stage.FromRedrive:
+	case stage.FromBox:
+		err = t.received(letter)
+	case stage.FromLane, stage.FromCall, stage.FromRedrive:
 		err = fault.New(fault.Invalid, "read input: suppression takes nothing from %s", in.Name)
 	}
 	if err != nil {
@@ -102,16 +113,24 @@ func origin(in stage.Input) stage.Source {
 	if in.Source != stage.FromRedrive {
 		return in.Source
 	}
-	if in.Redriven == log.Stage(stageName).After {
+	switch {
+	case in.Redriven == log.Stage(stageName).After:
 		return stage.FromAfter
+	case isLetter(in):
+		return stage.FromBox
 	}
 	return stage.FromBefore
 }
 
 // Gap implements stage.Fold. What an input from before would have told about permission is unknown from now
 // on, so contact is closed until a later or the redriven input carries the whole basis; the proposals in it
-// are resolved. An input from after leaves its room reserved: what is unsure counts.
+// are resolved. An input from after leaves its room reserved: what is unsure counts. Without a letter the customer
+// goes on to wait for what it brings.
 func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter string) stage.Outcome {
+	in, _, err := f.read(in)
+	if err != nil {
+		return stage.Outcome{} // it is known for nobody
+	}
 	t, err := f.begin(in, rows, env)
 	if err != nil {
 		return stage.Outcome{}
@@ -150,6 +169,8 @@ type turn struct {
 	facts []*contactv1.Fact
 	notes []*profilev1.TimelineEntry
 	lost  []string // proposals
+	// letters to other profiles, in order.
+	letters []*contactv1.Letter
 }
 
 func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*turn, error) {
@@ -213,7 +234,7 @@ func (t *turn) sent(in stage.Input) error {
 // outcome encodes what the turn led to; nothing if it led to nothing.
 func (t *turn) outcome() (stage.Outcome, error) {
 	changed := t.before == nil || !t.before.EqualVT(t.state)
-	if t.before == nil && len(t.facts) == 0 && len(t.state.GetLedger()) == 0 && t.state.GetBasis() == nil {
+	if t.before == nil && len(t.facts) == 0 && len(t.state.GetLedger()) == 0 && t.state.GetBasis() == nil && len(t.letters) == 0 {
 		changed = false
 	}
 	cell := stage.Cell{Key: t.key, Deltas: t.deltas()}
@@ -234,7 +255,8 @@ func (t *turn) outcome() (stage.Outcome, error) {
 	if cell.State == nil && cell.Facts == nil && cell.Deltas == nil {
 		return stage.Outcome{}, nil
 	}
-	return stage.Outcome{Cells: []stage.Cell{cell}}, nil
+	letters, err := t.addressed()
+	return stage.Outcome{Cells: []stage.Cell{cell}, Addressed: letters}, err
 }
 
 var _ stage.Fold = (*fold)(nil)

@@ -65,7 +65,8 @@ type bench struct {
 	notes []string
 	reply any
 
-	members map[stage.Member]bool
+	members   map[stage.Member]bool
+	addressed []stage.Addressed // of the last input
 }
 
 func newBench(t *testing.T, policy *definitionv1.ContactPolicy) *bench {
@@ -119,7 +120,7 @@ func (b *bench) play(in stage.Input) error {
 
 func (b *bench) take(out stage.Outcome) {
 	b.t.Helper()
-	b.facts, b.notes, b.reply = nil, nil, out.Reply
+	b.facts, b.notes, b.reply, b.addressed = nil, nil, out.Reply, out.Addressed
 	for _, c := range out.Cells {
 		if c.State != nil {
 			b.row, b.wake = c.State, c.Wake
@@ -170,6 +171,10 @@ func show(t *testing.T, raw []byte) string {
 		return "reserved " + x.ReservationMade.GetEntry().GetId()
 	case *contactv1.Fact_ApprovalWithdrawn:
 		return "withdraw " + x.ApprovalWithdrawn.GetProposal()
+	case *contactv1.Fact_LedgerHandedOver:
+		return fmt.Sprintf("handed over %d", x.LedgerHandedOver.GetContacts())
+	case *contactv1.Fact_LedgerTakenOver:
+		return fmt.Sprintf("taken over %d", x.LedgerTakenOver.GetContacts())
 	}
 	return "?"
 }

@@ -84,6 +84,9 @@ func (t *turn) commit(id string) (*contactv1.CommitResponse, error) {
 		return nil, err
 	}
 	e := contact.Find(t.state, id)
+	if e == nil && (t.state.GetHandedOver() != nil || !contact.Complete(t.state)) {
+		return nil, fault.New(fault.Unavailable, "commit %s: the contacts of a linked profile are on their way; ask again", id)
+	}
 	if e == nil {
 		return nil, fault.New(fault.NotFound, "commit %s: there is no such reservation; it was released, or its lease is over", id)
 	}
@@ -100,6 +103,9 @@ func (t *turn) release(id string) (*contactv1.ReleaseResponse, error) {
 		return nil, err
 	}
 	e := contact.Find(t.state, id)
+	if e == nil && (t.state.GetHandedOver() != nil || !contact.Complete(t.state)) {
+		return nil, fault.New(fault.Unavailable, "release %s: the contacts of a linked profile are on their way; ask again", id)
+	}
 	if e != nil && e.GetState() != contactv1.EntryState_ENTRY_STATE_RESERVED {
 		return nil, fault.New(fault.Conflict, "release %s: the contact was made", id)
 	}

@@ -32,11 +32,12 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	}
 	lasting := context.WithoutCancel(ctx) // instruments want a context, and a fold has none
 	catalogs, zones := newCatalogs(deps, cfg.Catalogs), &window.Zones{}
+	hasher := identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions)
 	s := stage.New(stage.Config{
 		Spec: log.Stage(stageName), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
 		Retention: deps.Retention,
 	}, counted{
-		fold:   &fold{catalogs: catalogs, zones: zones, lease: time.Duration(cfg.Lease)},
+		fold:   &fold{catalogs: catalogs, zones: zones, lease: time.Duration(cfg.Lease), hasher: hasher},
 		judged: func(facts []*contactv1.Fact) { m.judged(lasting, facts) },
 	}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
@@ -47,7 +48,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	others := newPeers(deps)
 	contactv1.RegisterContactServiceServer(deps.GRPC, &server{metrics: m, engine: &engine{
 		catalogs: catalogs, store: deps.Store, owner: s, peers: others, clock: deps.Clock, zones: zones,
-		hasher: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions),
+		hasher: hasher,
 	}})
 	return &Service{stage: s, peers: others, deps: deps}, nil
 }

@@ -26,6 +26,8 @@ func (t *turn) basis(b *decisionv1.ContactBasis, redriven bool) {
 	}
 	t.state = t.state.CloneVT()
 	t.state.Basis = b.CloneVT()
+	t.handOver()
+	t.goOn()
 }
 
 // close shuts contact with the customer, unless it is shut already.
@@ -64,6 +66,9 @@ func (t *turn) judge(p *contactv1.Pending) {
 	c := t.contact(d)
 	if p.GetDeferUntil() != nil {
 		c.DeferUntil = p.GetDeferUntil().AsTime()
+	}
+	if waits(p) {
+		c.SettleUntil = p.GetUntil().AsTime()
 	}
 	v := contact.Check(t.state, c, t.defs.Policies, t.checkEnv(), contact.Fast)
 	switch v.Kind {
@@ -122,18 +127,30 @@ func (t *turn) approve(p *contactv1.Pending, c contact.Contact, v contact.Verdic
 	t.state = contact.Trim(t.state, t.defs.Policies, t.env.Now)
 	t.verdict(&contactv1.VerdictGiven{
 		Kind: v.Kind, Request: d, Reasons: v.Reasons, NotAfter: timestamppb.New(v.NotAfter),
-		Treatment: &decisionv1.TreatmentRef{Id: ref.ID, Channel: ref.Channel, To: ref.To, Topic: ref.Topic},
+		Treatment: &decisionv1.TreatmentRef{Id: ref.ID, Channel: ref.Channel, To: ref.To, Topic: ref.Topic, Address: t.address(ref)},
 	})
 	t.tell("contact_approved", d, ref.Channel, v.Reasons)
+}
+
+// address is the customer's address that a treatment is approved for; empty if it needs none.
+func (t *turn) address(ref contact.Treatment) string {
+	if !ref.ToCustomer() {
+		return ""
+	}
+	return contact.Address(t.state.GetBasis(), ref.Reach).GetAddress()
 }
 
 // postpone keeps the proposal until it is checked again.
 func (t *turn) postpone(p *contactv1.Pending, v contact.Verdict) {
 	d := p.GetRequest()
-	t.keep(&contactv1.Pending{
+	kept := &contactv1.Pending{
 		Request: d, Status: contactv1.PendingStatus_PENDING_STATUS_DEFERRED, Since: p.GetSince(),
-		Until: timestamppb.New(v.Until), DeferUntil: timestamppb.New(v.DeferUntil), Reasons: v.Reasons,
-	})
+		Until: timestamppb.New(v.Until), Reasons: v.Reasons,
+	}
+	if !v.DeferUntil.IsZero() {
+		kept.DeferUntil = timestamppb.New(v.DeferUntil)
+	}
+	t.keep(kept)
 	t.verdict(&contactv1.VerdictGiven{Kind: v.Kind, Request: d, Reasons: v.Reasons, Until: timestamppb.New(v.Until)})
 	t.tell("contact_deferred", d, channelOf(d), v.Reasons)
 }
@@ -260,6 +277,9 @@ func (t *turn) use(id string, settle func(*contactv1.State, string, time.Time) (
 	t.fact(&contactv1.Fact{Fact: &contactv1.Fact_ReservationCommitted{
 		ReservationCommitted: &contactv1.ReservationCommitted{Id: id, InDoubt: doubt},
 	}})
+	if e := contact.Find(t.state, id); e != nil {
+		t.tellSettled(id, e.GetState(), e.GetAt().AsTime())
+	}
 }
 
 // free gives reserved room back.
@@ -274,6 +294,7 @@ func (t *turn) free(id string, reasons []*reasonv1.Reason) {
 		released.Reason = reasons[0]
 	}
 	t.fact(&contactv1.Fact{Fact: &contactv1.Fact_ReservationReleased{ReservationReleased: released}})
+	t.tellSettled(id, contactv1.EntryState_ENTRY_STATE_UNSPECIFIED, time.Time{})
 }
 
 // due does what has become due: deferred proposals are checked again, in the order they came, and leases

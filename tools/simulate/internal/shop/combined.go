@@ -20,6 +20,8 @@ func combined(seed uint64) schedule.Schedule {
 		return deadLetters(rng)
 	case 20:
 		return sharedAddress(rng)
+	case 1, 8, 16, 24:
+		return takenAddress(rng)
 	}
 	switch seed % 8 {
 	case 5:
@@ -185,6 +187,27 @@ func sharedAddress(rng *rand.Rand) schedule.Schedule {
 		s.Operations = append(s.Operations, schedule.Operation{
 			At: at + between(rng, 0, 8*time.Second), Client: n % clients, Do: fmt.Sprintf("order customer=%d order=%d lane=live late=0s", claimant, 7000+n),
 		})
+	}
+	return s
+}
+
+// takenAddress lets somebody be contacted who is known by address only, until a person takes the address and orders
+// on. The customer is one whom the other operations do not know.
+func takenAddress(rng *rand.Rand) schedule.Schedule {
+	who, zone := customers, rng.IntN(3)
+	s := schedule.Schedule{}
+	do := func(at time.Duration, format string, args ...any) {
+		s.Operations = append(s.Operations, schedule.Operation{At: at, Client: rng.IntN(clients), Do: fmt.Sprintf(format, args...)})
+	}
+	do(0, "consent customer=%d state=given by=email", who)
+	for n := range 2 + rng.IntN(3) {
+		do(between(rng, 100*time.Millisecond, 6*time.Second), "order customer=%d order=%d lane=live late=0s by=email zone=%d", who, 8000+n, zone)
+	}
+	taken := between(rng, 2*time.Second, 12*time.Second)
+	do(taken, "identify customer=%d zone=%d", who, zone)
+	do(taken, "consent customer=%d state=given by=user", who)
+	for n := range 3 + rng.IntN(3) {
+		do(taken+between(rng, 0, 8*time.Second), "order customer=%d order=%d lane=live late=0s", who, 8100+n)
 	}
 	return s
 }

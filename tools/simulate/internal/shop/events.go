@@ -62,16 +62,21 @@ func (c *client) identify(a arguments) *eventv1.Event {
 	return e
 }
 
+// by is the identifier under which a customer does something.
+func by(a arguments) *eventv1.Identifier {
+	switch a["by"] {
+	case "email":
+		return email(a.number("customer"))
+	case "device":
+		return device(a.number("customer"))
+	}
+	return user(a.number("customer"))
+}
+
 // consent gives or withdraws permission; by says under which identifier: the e-mail address and the device live in
 // another partition than their owner as often as not. Claims says by how much the publisher's clock is wrong.
 func (c *client) consent(a arguments) *eventv1.Event {
-	who, state, what := user(a.number("customer")), eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, "consent_withdrawn"
-	switch a["by"] {
-	case "email":
-		who = email(a.number("customer"))
-	case "device":
-		who = device(a.number("customer"))
-	}
+	who, state, what := by(a), eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, "consent_withdrawn"
 	if a["state"] == "given" {
 		state, what = eventv1.ConsentState_CONSENT_STATE_GIVEN, "consent_given"
 	}
@@ -87,7 +92,10 @@ func (c *client) consent(a arguments) *eventv1.Event {
 }
 
 func (c *client) ordered(a arguments, order int) *eventv1.Event {
-	e := c.event(eventv1.Kind_KIND_TRACK, "order_placed", user(a.number("customer")))
+	e := c.event(eventv1.Kind_KIND_TRACK, "order_placed", by(a))
+	if a["by"] == "email" { // somebody known by address only: where they are must be said, or it is always quiet
+		e.Context = &eventv1.Context{TimeZone: zones()[a.number("zone")%len(zones())]}
+	}
 	e.Properties = []*eventv1.Property{text("order_id", strconv.Itoa(order))}
 	if late, err := time.ParseDuration(a["late"]); err == nil {
 		e.At = timestamppb.New(c.world.Now().Add(-late))

@@ -30,6 +30,9 @@ func (m *mesh) scan(h *ledger.History) {
 				if r := f.GetReservationMade(); r != nil {
 					made[r.GetEntry().GetId()] = true
 				}
+				if f.GetLedgerTakenOver().GetContacts() > 0 {
+					m.world.Reach("contacts moved with an address")
+				}
 				m.scanVerdict(f.GetVerdictGiven(), deferred)
 			}
 		})

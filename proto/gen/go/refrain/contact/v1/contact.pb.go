@@ -210,7 +210,12 @@ type State struct {
 	// The contact ledger, oldest first; bounded by number and by the longest window.
 	Ledger []*LedgerEntry `protobuf:"bytes,4,rep,name=ledger,proto3" json:"ledger,omitempty"`
 	// Proposals that are deferred or approved and not yet resolved, in the order they came.
-	Pending       []*Pending `protobuf:"bytes,5,rep,name=pending,proto3" json:"pending,omitempty"`
+	Pending []*Pending `protobuf:"bytes,5,rep,name=pending,proto3" json:"pending,omitempty"`
+	// The profiles whose contact ledgers have come, the latest last; a repeat of one changes nothing.
+	TakenOver [][]byte `protobuf:"bytes,6,rep,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
+	// The profile that the contact ledger was handed over to, once this one is closed. What becomes of a contact later
+	// is passed on to it.
+	HandedOver    []byte `protobuf:"bytes,7,opt,name=handed_over,json=handedOver,proto3" json:"handed_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -280,6 +285,20 @@ func (x *State) GetPending() []*Pending {
 	return nil
 }
 
+func (x *State) GetTakenOver() [][]byte {
+	if x != nil {
+		return x.TakenOver
+	}
+	return nil
+}
+
+func (x *State) GetHandedOver() []byte {
+	if x != nil {
+		return x.HandedOver
+	}
+	return nil
+}
+
 // LedgerEntry is one contact, with its classification frozen when it was made.
 type LedgerEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -302,7 +321,10 @@ type LedgerEntry struct {
 	// A reservation made by RPC ends then unless committed.
 	LeaseUntil *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=lease_until,json=leaseUntil,proto3" json:"lease_until,omitempty"`
 	// The recipient's zone when it was made.
-	Zone          string `protobuf:"bytes,10,opt,name=zone,proto3" json:"zone,omitempty"`
+	Zone string `protobuf:"bytes,10,opt,name=zone,proto3" json:"zone,omitempty"`
+	// The closed profile that it came from, if it is a proposal's: while it is reserved, its delivery is under way there
+	// and says what becomes of it.
+	From          []byte `protobuf:"bytes,11,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +427,13 @@ func (x *LedgerEntry) GetZone() string {
 		return x.Zone
 	}
 	return ""
+}
+
+func (x *LedgerEntry) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
 }
 
 // Pending is a proposal between its first verdict and its resolution.
@@ -521,6 +550,8 @@ type Fact struct {
 	//	*Fact_ProposalResolved
 	//	*Fact_ApprovalWithdrawn
 	//	*Fact_ReservationMade
+	//	*Fact_LedgerHandedOver
+	//	*Fact_LedgerTakenOver
 	Fact          isFact_Fact `protobuf_oneof:"fact"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -617,6 +648,24 @@ func (x *Fact) GetReservationMade() *ReservationMade {
 	return nil
 }
 
+func (x *Fact) GetLedgerHandedOver() *LedgerHandedOver {
+	if x != nil {
+		if x, ok := x.Fact.(*Fact_LedgerHandedOver); ok {
+			return x.LedgerHandedOver
+		}
+	}
+	return nil
+}
+
+func (x *Fact) GetLedgerTakenOver() *LedgerTakenOver {
+	if x != nil {
+		if x, ok := x.Fact.(*Fact_LedgerTakenOver); ok {
+			return x.LedgerTakenOver
+		}
+	}
+	return nil
+}
+
 type isFact_Fact interface {
 	isFact_Fact()
 }
@@ -651,6 +700,16 @@ type Fact_ReservationMade struct {
 	ReservationMade *ReservationMade `protobuf:"bytes,6,opt,name=reservation_made,json=reservationMade,proto3,oneof"`
 }
 
+type Fact_LedgerHandedOver struct {
+	// The contact ledger was handed over to the profile that this one was closed for.
+	LedgerHandedOver *LedgerHandedOver `protobuf:"bytes,7,opt,name=ledger_handed_over,json=ledgerHandedOver,proto3,oneof"`
+}
+
+type Fact_LedgerTakenOver struct {
+	// The contact ledger of a profile that was closed for this one was taken over.
+	LedgerTakenOver *LedgerTakenOver `protobuf:"bytes,8,opt,name=ledger_taken_over,json=ledgerTakenOver,proto3,oneof"`
+}
+
 func (*Fact_VerdictGiven) isFact_Fact() {}
 
 func (*Fact_ReservationCommitted) isFact_Fact() {}
@@ -662,6 +721,345 @@ func (*Fact_ProposalResolved) isFact_Fact() {}
 func (*Fact_ApprovalWithdrawn) isFact_Fact() {}
 
 func (*Fact_ReservationMade) isFact_Fact() {}
+
+func (*Fact_LedgerHandedOver) isFact_Fact() {}
+
+func (*Fact_LedgerTakenOver) isFact_Fact() {}
+
+// LedgerHandedOver says where the contact ledger went.
+type LedgerHandedOver struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The profile that has it now.
+	To []byte `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// How many contacts it holds.
+	Contacts      uint32 `protobuf:"varint,2,opt,name=contacts,proto3" json:"contacts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerHandedOver) Reset() {
+	*x = LedgerHandedOver{}
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerHandedOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerHandedOver) ProtoMessage() {}
+
+func (x *LedgerHandedOver) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerHandedOver.ProtoReflect.Descriptor instead.
+func (*LedgerHandedOver) Descriptor() ([]byte, []int) {
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LedgerHandedOver) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *LedgerHandedOver) GetContacts() uint32 {
+	if x != nil {
+		return x.Contacts
+	}
+	return 0
+}
+
+// LedgerTakenOver says whose contact ledger came.
+type LedgerTakenOver struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The profile that was closed.
+	From []byte `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// How many contacts were added.
+	Contacts      uint32 `protobuf:"varint,2,opt,name=contacts,proto3" json:"contacts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerTakenOver) Reset() {
+	*x = LedgerTakenOver{}
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerTakenOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerTakenOver) ProtoMessage() {}
+
+func (x *LedgerTakenOver) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerTakenOver.ProtoReflect.Descriptor instead.
+func (*LedgerTakenOver) Descriptor() ([]byte, []int) {
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LedgerTakenOver) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *LedgerTakenOver) GetContacts() uint32 {
+	if x != nil {
+		return x.Contacts
+	}
+	return 0
+}
+
+// Letter is what suppression partitions tell each other through box.suppression.<p>. Letters of one profile come in the
+// order in which they were sent.
+type Letter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The profile to which it is addressed.
+	To []byte `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The closed profile that it comes from.
+	From []byte `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	// What it says.
+	//
+	// Types that are valid to be assigned to Letter:
+	//
+	//	*Letter_Handover
+	//	*Letter_Settled
+	Letter        isLetter_Letter `protobuf_oneof:"letter"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Letter) Reset() {
+	*x = Letter{}
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Letter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Letter) ProtoMessage() {}
+
+func (x *Letter) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Letter.ProtoReflect.Descriptor instead.
+func (*Letter) Descriptor() ([]byte, []int) {
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Letter) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Letter) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Letter) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Letter) GetLetter() isLetter_Letter {
+	if x != nil {
+		return x.Letter
+	}
+	return nil
+}
+
+func (x *Letter) GetHandover() *Handover {
+	if x != nil {
+		if x, ok := x.Letter.(*Letter_Handover); ok {
+			return x.Handover
+		}
+	}
+	return nil
+}
+
+func (x *Letter) GetSettled() *Settled {
+	if x != nil {
+		if x, ok := x.Letter.(*Letter_Settled); ok {
+			return x.Settled
+		}
+	}
+	return nil
+}
+
+type isLetter_Letter interface {
+	isLetter_Letter()
+}
+
+type Letter_Handover struct {
+	// The contact ledger of the closed profile.
+	Handover *Handover `protobuf:"bytes,4,opt,name=handover,proto3,oneof"`
+}
+
+type Letter_Settled struct {
+	// What became of a contact that was handed over as reserved.
+	Settled *Settled `protobuf:"bytes,5,opt,name=settled,proto3,oneof"`
+}
+
+func (*Letter_Handover) isLetter_Letter() {}
+
+func (*Letter_Settled) isLetter_Letter() {}
+
+// Handover carries a contact ledger to the profile that takes the address.
+type Handover struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All contacts that may still use up room, those in doubt and the reserved ones too.
+	Ledger        []*LedgerEntry `protobuf:"bytes,1,rep,name=ledger,proto3" json:"ledger,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handover) Reset() {
+	*x = Handover{}
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handover) ProtoMessage() {}
+
+func (x *Handover) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handover.ProtoReflect.Descriptor instead.
+func (*Handover) Descriptor() ([]byte, []int) {
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Handover) GetLedger() []*LedgerEntry {
+	if x != nil {
+		return x.Ledger
+	}
+	return nil
+}
+
+// Settled says what became of a contact after its ledger was handed over.
+type Settled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The proposal or reservation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// COMMITTED or IN_DOUBT; unspecified: it was not made, and its room is free.
+	State EntryState `protobuf:"varint,2,opt,name=state,proto3,enum=refrain.contact.v1.EntryState" json:"state,omitempty"`
+	// When it was made.
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settled) Reset() {
+	*x = Settled{}
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settled) ProtoMessage() {}
+
+func (x *Settled) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settled.ProtoReflect.Descriptor instead.
+func (*Settled) Descriptor() ([]byte, []int) {
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Settled) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Settled) GetState() EntryState {
+	if x != nil {
+		return x.State
+	}
+	return EntryState_ENTRY_STATE_UNSPECIFIED
+}
+
+func (x *Settled) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
 
 // VerdictGiven judges one contact.
 type VerdictGiven struct {
@@ -684,7 +1082,7 @@ type VerdictGiven struct {
 
 func (x *VerdictGiven) Reset() {
 	*x = VerdictGiven{}
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[4]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +1094,7 @@ func (x *VerdictGiven) String() string {
 func (*VerdictGiven) ProtoMessage() {}
 
 func (x *VerdictGiven) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[4]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +1107,7 @@ func (x *VerdictGiven) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerdictGiven.ProtoReflect.Descriptor instead.
 func (*VerdictGiven) Descriptor() ([]byte, []int) {
-	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{4}
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *VerdictGiven) GetKind() VerdictKind {
@@ -765,7 +1163,7 @@ type ReservationMade struct {
 
 func (x *ReservationMade) Reset() {
 	*x = ReservationMade{}
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[5]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +1175,7 @@ func (x *ReservationMade) String() string {
 func (*ReservationMade) ProtoMessage() {}
 
 func (x *ReservationMade) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[5]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +1188,7 @@ func (x *ReservationMade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReservationMade.ProtoReflect.Descriptor instead.
 func (*ReservationMade) Descriptor() ([]byte, []int) {
-	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{5}
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReservationMade) GetEntry() *LedgerEntry {
@@ -813,7 +1211,7 @@ type ReservationCommitted struct {
 
 func (x *ReservationCommitted) Reset() {
 	*x = ReservationCommitted{}
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[6]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +1223,7 @@ func (x *ReservationCommitted) String() string {
 func (*ReservationCommitted) ProtoMessage() {}
 
 func (x *ReservationCommitted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[6]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +1236,7 @@ func (x *ReservationCommitted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReservationCommitted.ProtoReflect.Descriptor instead.
 func (*ReservationCommitted) Descriptor() ([]byte, []int) {
-	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{6}
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReservationCommitted) GetId() string {
@@ -868,7 +1266,7 @@ type ReservationReleased struct {
 
 func (x *ReservationReleased) Reset() {
 	*x = ReservationReleased{}
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[7]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +1278,7 @@ func (x *ReservationReleased) String() string {
 func (*ReservationReleased) ProtoMessage() {}
 
 func (x *ReservationReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[7]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +1291,7 @@ func (x *ReservationReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReservationReleased.ProtoReflect.Descriptor instead.
 func (*ReservationReleased) Descriptor() ([]byte, []int) {
-	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{7}
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReservationReleased) GetId() string {
@@ -923,7 +1321,7 @@ type ApprovalWithdrawn struct {
 
 func (x *ApprovalWithdrawn) Reset() {
 	*x = ApprovalWithdrawn{}
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[8]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1333,7 @@ func (x *ApprovalWithdrawn) String() string {
 func (*ApprovalWithdrawn) ProtoMessage() {}
 
 func (x *ApprovalWithdrawn) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_contact_v1_contact_proto_msgTypes[8]
+	mi := &file_refrain_contact_v1_contact_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1346,7 @@ func (x *ApprovalWithdrawn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalWithdrawn.ProtoReflect.Descriptor instead.
 func (*ApprovalWithdrawn) Descriptor() ([]byte, []int) {
-	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{8}
+	return file_refrain_contact_v1_contact_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApprovalWithdrawn) GetProposal() string {
@@ -969,13 +1367,17 @@ var File_refrain_contact_v1_contact_proto protoreflect.FileDescriptor
 
 const file_refrain_contact_v1_contact_proto_rawDesc = "" +
 	"\n" +
-	" refrain/contact/v1/contact.proto\x12\x12refrain.contact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"refrain/decision/v1/decision.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xe4\x01\n" +
+	" refrain/contact/v1/contact.proto\x12\x12refrain.contact.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"refrain/decision/v1/decision.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xa4\x02\n" +
 	"\x05State\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bcustomer\x18\x02 \x01(\fR\bcustomer\x127\n" +
 	"\x05basis\x18\x03 \x01(\v2!.refrain.decision.v1.ContactBasisR\x05basis\x127\n" +
 	"\x06ledger\x18\x04 \x03(\v2\x1f.refrain.contact.v1.LedgerEntryR\x06ledger\x125\n" +
-	"\apending\x18\x05 \x03(\v2\x1b.refrain.contact.v1.PendingR\apending\"\xca\x02\n" +
+	"\apending\x18\x05 \x03(\v2\x1b.refrain.contact.v1.PendingR\apending\x12\x1d\n" +
+	"\n" +
+	"taken_over\x18\x06 \x03(\fR\ttakenOver\x12\x1f\n" +
+	"\vhanded_over\x18\a \x01(\fR\n" +
+	"handedOver\"\xde\x02\n" +
 	"\vLedgerEntry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x124\n" +
@@ -988,7 +1390,8 @@ const file_refrain_contact_v1_contact_proto_rawDesc = "" +
 	"\vlease_until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"leaseUntil\x12\x12\n" +
 	"\x04zone\x18\n" +
-	" \x01(\tR\x04zone\"\xfa\x02\n" +
+	" \x01(\tR\x04zone\x12\x12\n" +
+	"\x04from\x18\v \x01(\fR\x04from\"\xfa\x02\n" +
 	"\aPending\x12@\n" +
 	"\arequest\x18\x01 \x01(\v2&.refrain.decision.v1.DispatchTreatmentR\arequest\x129\n" +
 	"\x06status\x18\x02 \x01(\x0e2!.refrain.contact.v1.PendingStatusR\x06status\x120\n" +
@@ -997,15 +1400,36 @@ const file_refrain_contact_v1_contact_proto_rawDesc = "" +
 	"\vdefer_until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"deferUntil\x12\x1c\n" +
 	"\ttreatment\x18\x06 \x01(\tR\ttreatment\x123\n" +
-	"\areasons\x18\a \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\"\x96\x04\n" +
+	"\areasons\x18\a \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\"\xbf\x05\n" +
 	"\x04Fact\x12G\n" +
 	"\rverdict_given\x18\x01 \x01(\v2 .refrain.contact.v1.VerdictGivenH\x00R\fverdictGiven\x12_\n" +
 	"\x15reservation_committed\x18\x02 \x01(\v2(.refrain.contact.v1.ReservationCommittedH\x00R\x14reservationCommitted\x12\\\n" +
 	"\x14reservation_released\x18\x03 \x01(\v2'.refrain.contact.v1.ReservationReleasedH\x00R\x13reservationReleased\x12T\n" +
 	"\x11proposal_resolved\x18\x04 \x01(\v2%.refrain.decision.v1.ProposalResolvedH\x00R\x10proposalResolved\x12V\n" +
 	"\x12approval_withdrawn\x18\x05 \x01(\v2%.refrain.contact.v1.ApprovalWithdrawnH\x00R\x11approvalWithdrawn\x12P\n" +
-	"\x10reservation_made\x18\x06 \x01(\v2#.refrain.contact.v1.ReservationMadeH\x00R\x0freservationMadeB\x06\n" +
-	"\x04fact\"\xe6\x02\n" +
+	"\x10reservation_made\x18\x06 \x01(\v2#.refrain.contact.v1.ReservationMadeH\x00R\x0freservationMade\x12T\n" +
+	"\x12ledger_handed_over\x18\a \x01(\v2$.refrain.contact.v1.LedgerHandedOverH\x00R\x10ledgerHandedOver\x12Q\n" +
+	"\x11ledger_taken_over\x18\b \x01(\v2#.refrain.contact.v1.LedgerTakenOverH\x00R\x0fledgerTakenOverB\x06\n" +
+	"\x04fact\">\n" +
+	"\x10LedgerHandedOver\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\fR\x02to\x12\x1a\n" +
+	"\bcontacts\x18\x02 \x01(\rR\bcontacts\"A\n" +
+	"\x0fLedgerTakenOver\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\fR\x04from\x12\x1a\n" +
+	"\bcontacts\x18\x02 \x01(\rR\bcontacts\"\xc3\x01\n" +
+	"\x06Letter\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\fR\x02to\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\fR\x04from\x12:\n" +
+	"\bhandover\x18\x04 \x01(\v2\x1c.refrain.contact.v1.HandoverH\x00R\bhandover\x127\n" +
+	"\asettled\x18\x05 \x01(\v2\x1b.refrain.contact.v1.SettledH\x00R\asettledB\b\n" +
+	"\x06letter\"C\n" +
+	"\bHandover\x127\n" +
+	"\x06ledger\x18\x01 \x03(\v2\x1f.refrain.contact.v1.LedgerEntryR\x06ledger\"{\n" +
+	"\aSettled\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1e.refrain.contact.v1.EntryStateR\x05state\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xe6\x02\n" +
 	"\fVerdictGiven\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.refrain.contact.v1.VerdictKindR\x04kind\x12@\n" +
 	"\arequest\x18\x02 \x01(\v2&.refrain.decision.v1.DispatchTreatmentR\arequest\x12?\n" +
@@ -1055,7 +1479,7 @@ func file_refrain_contact_v1_contact_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_contact_v1_contact_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_refrain_contact_v1_contact_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_refrain_contact_v1_contact_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_refrain_contact_v1_contact_proto_goTypes = []any{
 	(EntryState)(0),               // 0: refrain.contact.v1.EntryState
 	(PendingStatus)(0),            // 1: refrain.contact.v1.PendingStatus
@@ -1064,51 +1488,63 @@ var file_refrain_contact_v1_contact_proto_goTypes = []any{
 	(*LedgerEntry)(nil),           // 4: refrain.contact.v1.LedgerEntry
 	(*Pending)(nil),               // 5: refrain.contact.v1.Pending
 	(*Fact)(nil),                  // 6: refrain.contact.v1.Fact
-	(*VerdictGiven)(nil),          // 7: refrain.contact.v1.VerdictGiven
-	(*ReservationMade)(nil),       // 8: refrain.contact.v1.ReservationMade
-	(*ReservationCommitted)(nil),  // 9: refrain.contact.v1.ReservationCommitted
-	(*ReservationReleased)(nil),   // 10: refrain.contact.v1.ReservationReleased
-	(*ApprovalWithdrawn)(nil),     // 11: refrain.contact.v1.ApprovalWithdrawn
-	(*v1.ContactBasis)(nil),       // 12: refrain.decision.v1.ContactBasis
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*v1.DispatchTreatment)(nil),  // 14: refrain.decision.v1.DispatchTreatment
-	(*v11.Reason)(nil),            // 15: refrain.reason.v1.Reason
-	(*v1.ProposalResolved)(nil),   // 16: refrain.decision.v1.ProposalResolved
-	(*v1.TreatmentRef)(nil),       // 17: refrain.decision.v1.TreatmentRef
+	(*LedgerHandedOver)(nil),      // 7: refrain.contact.v1.LedgerHandedOver
+	(*LedgerTakenOver)(nil),       // 8: refrain.contact.v1.LedgerTakenOver
+	(*Letter)(nil),                // 9: refrain.contact.v1.Letter
+	(*Handover)(nil),              // 10: refrain.contact.v1.Handover
+	(*Settled)(nil),               // 11: refrain.contact.v1.Settled
+	(*VerdictGiven)(nil),          // 12: refrain.contact.v1.VerdictGiven
+	(*ReservationMade)(nil),       // 13: refrain.contact.v1.ReservationMade
+	(*ReservationCommitted)(nil),  // 14: refrain.contact.v1.ReservationCommitted
+	(*ReservationReleased)(nil),   // 15: refrain.contact.v1.ReservationReleased
+	(*ApprovalWithdrawn)(nil),     // 16: refrain.contact.v1.ApprovalWithdrawn
+	(*v1.ContactBasis)(nil),       // 17: refrain.decision.v1.ContactBasis
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*v1.DispatchTreatment)(nil),  // 19: refrain.decision.v1.DispatchTreatment
+	(*v11.Reason)(nil),            // 20: refrain.reason.v1.Reason
+	(*v1.ProposalResolved)(nil),   // 21: refrain.decision.v1.ProposalResolved
+	(*v1.TreatmentRef)(nil),       // 22: refrain.decision.v1.TreatmentRef
 }
 var file_refrain_contact_v1_contact_proto_depIdxs = []int32{
-	12, // 0: refrain.contact.v1.State.basis:type_name -> refrain.decision.v1.ContactBasis
+	17, // 0: refrain.contact.v1.State.basis:type_name -> refrain.decision.v1.ContactBasis
 	4,  // 1: refrain.contact.v1.State.ledger:type_name -> refrain.contact.v1.LedgerEntry
 	5,  // 2: refrain.contact.v1.State.pending:type_name -> refrain.contact.v1.Pending
-	13, // 3: refrain.contact.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
+	18, // 3: refrain.contact.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
 	0,  // 4: refrain.contact.v1.LedgerEntry.state:type_name -> refrain.contact.v1.EntryState
-	13, // 5: refrain.contact.v1.LedgerEntry.lease_until:type_name -> google.protobuf.Timestamp
-	14, // 6: refrain.contact.v1.Pending.request:type_name -> refrain.decision.v1.DispatchTreatment
+	18, // 5: refrain.contact.v1.LedgerEntry.lease_until:type_name -> google.protobuf.Timestamp
+	19, // 6: refrain.contact.v1.Pending.request:type_name -> refrain.decision.v1.DispatchTreatment
 	1,  // 7: refrain.contact.v1.Pending.status:type_name -> refrain.contact.v1.PendingStatus
-	13, // 8: refrain.contact.v1.Pending.until:type_name -> google.protobuf.Timestamp
-	13, // 9: refrain.contact.v1.Pending.since:type_name -> google.protobuf.Timestamp
-	13, // 10: refrain.contact.v1.Pending.defer_until:type_name -> google.protobuf.Timestamp
-	15, // 11: refrain.contact.v1.Pending.reasons:type_name -> refrain.reason.v1.Reason
-	7,  // 12: refrain.contact.v1.Fact.verdict_given:type_name -> refrain.contact.v1.VerdictGiven
-	9,  // 13: refrain.contact.v1.Fact.reservation_committed:type_name -> refrain.contact.v1.ReservationCommitted
-	10, // 14: refrain.contact.v1.Fact.reservation_released:type_name -> refrain.contact.v1.ReservationReleased
-	16, // 15: refrain.contact.v1.Fact.proposal_resolved:type_name -> refrain.decision.v1.ProposalResolved
-	11, // 16: refrain.contact.v1.Fact.approval_withdrawn:type_name -> refrain.contact.v1.ApprovalWithdrawn
-	8,  // 17: refrain.contact.v1.Fact.reservation_made:type_name -> refrain.contact.v1.ReservationMade
-	2,  // 18: refrain.contact.v1.VerdictGiven.kind:type_name -> refrain.contact.v1.VerdictKind
-	14, // 19: refrain.contact.v1.VerdictGiven.request:type_name -> refrain.decision.v1.DispatchTreatment
-	17, // 20: refrain.contact.v1.VerdictGiven.treatment:type_name -> refrain.decision.v1.TreatmentRef
-	15, // 21: refrain.contact.v1.VerdictGiven.reasons:type_name -> refrain.reason.v1.Reason
-	13, // 22: refrain.contact.v1.VerdictGiven.until:type_name -> google.protobuf.Timestamp
-	13, // 23: refrain.contact.v1.VerdictGiven.not_after:type_name -> google.protobuf.Timestamp
-	4,  // 24: refrain.contact.v1.ReservationMade.entry:type_name -> refrain.contact.v1.LedgerEntry
-	15, // 25: refrain.contact.v1.ReservationReleased.reason:type_name -> refrain.reason.v1.Reason
-	15, // 26: refrain.contact.v1.ApprovalWithdrawn.reason:type_name -> refrain.reason.v1.Reason
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	18, // 8: refrain.contact.v1.Pending.until:type_name -> google.protobuf.Timestamp
+	18, // 9: refrain.contact.v1.Pending.since:type_name -> google.protobuf.Timestamp
+	18, // 10: refrain.contact.v1.Pending.defer_until:type_name -> google.protobuf.Timestamp
+	20, // 11: refrain.contact.v1.Pending.reasons:type_name -> refrain.reason.v1.Reason
+	12, // 12: refrain.contact.v1.Fact.verdict_given:type_name -> refrain.contact.v1.VerdictGiven
+	14, // 13: refrain.contact.v1.Fact.reservation_committed:type_name -> refrain.contact.v1.ReservationCommitted
+	15, // 14: refrain.contact.v1.Fact.reservation_released:type_name -> refrain.contact.v1.ReservationReleased
+	21, // 15: refrain.contact.v1.Fact.proposal_resolved:type_name -> refrain.decision.v1.ProposalResolved
+	16, // 16: refrain.contact.v1.Fact.approval_withdrawn:type_name -> refrain.contact.v1.ApprovalWithdrawn
+	13, // 17: refrain.contact.v1.Fact.reservation_made:type_name -> refrain.contact.v1.ReservationMade
+	7,  // 18: refrain.contact.v1.Fact.ledger_handed_over:type_name -> refrain.contact.v1.LedgerHandedOver
+	8,  // 19: refrain.contact.v1.Fact.ledger_taken_over:type_name -> refrain.contact.v1.LedgerTakenOver
+	10, // 20: refrain.contact.v1.Letter.handover:type_name -> refrain.contact.v1.Handover
+	11, // 21: refrain.contact.v1.Letter.settled:type_name -> refrain.contact.v1.Settled
+	4,  // 22: refrain.contact.v1.Handover.ledger:type_name -> refrain.contact.v1.LedgerEntry
+	0,  // 23: refrain.contact.v1.Settled.state:type_name -> refrain.contact.v1.EntryState
+	18, // 24: refrain.contact.v1.Settled.at:type_name -> google.protobuf.Timestamp
+	2,  // 25: refrain.contact.v1.VerdictGiven.kind:type_name -> refrain.contact.v1.VerdictKind
+	19, // 26: refrain.contact.v1.VerdictGiven.request:type_name -> refrain.decision.v1.DispatchTreatment
+	22, // 27: refrain.contact.v1.VerdictGiven.treatment:type_name -> refrain.decision.v1.TreatmentRef
+	20, // 28: refrain.contact.v1.VerdictGiven.reasons:type_name -> refrain.reason.v1.Reason
+	18, // 29: refrain.contact.v1.VerdictGiven.until:type_name -> google.protobuf.Timestamp
+	18, // 30: refrain.contact.v1.VerdictGiven.not_after:type_name -> google.protobuf.Timestamp
+	4,  // 31: refrain.contact.v1.ReservationMade.entry:type_name -> refrain.contact.v1.LedgerEntry
+	20, // 32: refrain.contact.v1.ReservationReleased.reason:type_name -> refrain.reason.v1.Reason
+	20, // 33: refrain.contact.v1.ApprovalWithdrawn.reason:type_name -> refrain.reason.v1.Reason
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_refrain_contact_v1_contact_proto_init() }
@@ -1123,6 +1559,12 @@ func file_refrain_contact_v1_contact_proto_init() {
 		(*Fact_ProposalResolved)(nil),
 		(*Fact_ApprovalWithdrawn)(nil),
 		(*Fact_ReservationMade)(nil),
+		(*Fact_LedgerHandedOver)(nil),
+		(*Fact_LedgerTakenOver)(nil),
+	}
+	file_refrain_contact_v1_contact_proto_msgTypes[6].OneofWrappers = []any{
+		(*Letter_Handover)(nil),
+		(*Letter_Settled)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1130,7 +1572,7 @@ func file_refrain_contact_v1_contact_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_contact_v1_contact_proto_rawDesc), len(file_refrain_contact_v1_contact_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   9,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1822,7 +1822,9 @@ type TreatmentRef struct {
 	// The recipient's role: customer or team.
 	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	// The topic.
-	Topic         string `protobuf:"bytes,4,opt,name=topic,proto3" json:"topic,omitempty"`
+	Topic string `protobuf:"bytes,4,opt,name=topic,proto3" json:"topic,omitempty"`
+	// In a verdict: the customer's address that it was given for, at which alone it may be sent. Personal data.
+	Address       string `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1881,6 +1883,13 @@ func (x *TreatmentRef) GetTo() string {
 func (x *TreatmentRef) GetTopic() string {
 	if x != nil {
 		return x.Topic
+	}
+	return ""
+}
+
+func (x *TreatmentRef) GetAddress() string {
+	if x != nil {
+		return x.Address
 	}
 	return ""
 }
@@ -2087,7 +2096,12 @@ type ContactBasis struct {
 	// The time zone; unset: unknown.
 	Zone *v12.Zone `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
 	// Contact is closed, with this reason (GAP, IDENTITY_LINKED).
-	Closed        *v11.Reason `protobuf:"bytes,4,opt,name=closed,proto3" json:"closed,omitempty"`
+	Closed *v11.Reason `protobuf:"bytes,4,opt,name=closed,proto3" json:"closed,omitempty"`
+	// The profile was closed for this one, which takes over its contact ledger; 16 bytes. Unset: it is open.
+	LinkedTo []byte `protobuf:"bytes,5,opt,name=linked_to,json=linkedTo,proto3" json:"linked_to,omitempty"`
+	// The profiles that were closed for this one: until their contact ledgers have come, nobody is contacted at an
+	// address.
+	Awaits        [][]byte `protobuf:"bytes,6,rep,name=awaits,proto3" json:"awaits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2146,6 +2160,20 @@ func (x *ContactBasis) GetZone() *v12.Zone {
 func (x *ContactBasis) GetClosed() *v11.Reason {
 	if x != nil {
 		return x.Closed
+	}
+	return nil
+}
+
+func (x *ContactBasis) GetLinkedTo() []byte {
+	if x != nil {
+		return x.LinkedTo
+	}
+	return nil
+}
+
+func (x *ContactBasis) GetAwaits() [][]byte {
+	if x != nil {
+		return x.Awaits
 	}
 	return nil
 }
@@ -2702,12 +2730,13 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\n" +
 	"treatments\x18\x02 \x03(\v2!.refrain.decision.v1.TreatmentRefR\n" +
 	"treatments\x12\x1a\n" +
-	"\bdecision\x18\x03 \x01(\tR\bdecision\"^\n" +
+	"\bdecision\x18\x03 \x01(\tR\bdecision\"x\n" +
 	"\fTreatmentRef\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
-	"\x05topic\x18\x04 \x01(\tR\x05topic\"a\n" +
+	"\x05topic\x18\x04 \x01(\tR\x05topic\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\tR\aaddress\"a\n" +
 	"\x10WithdrawProposal\x12\x1a\n" +
 	"\bproposal\x18\x01 \x01(\tR\bproposal\x121\n" +
 	"\x06reason\x18\x02 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06reason\"\xf6\x01\n" +
@@ -2723,12 +2752,14 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"enrollment\x12\x18\n" +
 	"\achannel\x18\x06 \x01(\tR\achannel\"G\n" +
 	"\fBasisUpdated\x127\n" +
-	"\x05basis\x18\x01 \x01(\v2!.refrain.decision.v1.ContactBasisR\x05basis\"\xea\x01\n" +
+	"\x05basis\x18\x01 \x01(\v2!.refrain.decision.v1.ContactBasisR\x05basis\"\x9f\x02\n" +
 	"\fContactBasis\x12=\n" +
 	"\bconsents\x18\x01 \x03(\v2!.refrain.profile.v1.ConsentRecordR\bconsents\x12:\n" +
 	"\tendpoints\x18\x02 \x03(\v2\x1c.refrain.profile.v1.EndpointR\tendpoints\x12,\n" +
 	"\x04zone\x18\x03 \x01(\v2\x18.refrain.profile.v1.ZoneR\x04zone\x121\n" +
-	"\x06closed\x18\x04 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06closed\"\x83\x01\n" +
+	"\x06closed\x18\x04 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06closed\x12\x1b\n" +
+	"\tlinked_to\x18\x05 \x01(\fR\blinkedTo\x12\x16\n" +
+	"\x06awaits\x18\x06 \x03(\fR\x06awaits\"\x83\x01\n" +
 	"\fEntryRefused\x12\x18\n" +
 	"\ajourney\x18\x01 \x01(\tR\ajourney\x121\n" +
 	"\x06reason\x18\x02 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06reason\x12\x10\n" +

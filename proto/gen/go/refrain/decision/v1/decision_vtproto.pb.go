@@ -592,6 +592,7 @@ func (m *TreatmentRef) CloneVT() *TreatmentRef {
 	r.Channel = m.Channel
 	r.To = m.To
 	r.Topic = m.Topic
+	r.Address = m.Address
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -716,6 +717,20 @@ func (m *ContactBasis) CloneVT() *ContactBasis {
 		} else {
 			r.Closed = proto.Clone(rhs).(*v11.Reason)
 		}
+	}
+	if rhs := m.LinkedTo; rhs != nil {
+		tmpBytes := make([]byte, len(rhs))
+		copy(tmpBytes, rhs)
+		r.LinkedTo = tmpBytes
+	}
+	if rhs := m.Awaits; rhs != nil {
+		tmpContainer := make([][]byte, len(rhs))
+		for k, v := range rhs {
+			tmpBytes := make([]byte, len(v))
+			copy(tmpBytes, v)
+			tmpContainer[k] = tmpBytes
+		}
+		r.Awaits = tmpContainer
 	}
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
@@ -1872,6 +1887,9 @@ func (this *TreatmentRef) EqualVT(that *TreatmentRef) bool {
 	if this.Topic != that.Topic {
 		return false
 	}
+	if this.Address != that.Address {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -2040,6 +2058,18 @@ func (this *ContactBasis) EqualVT(that *ContactBasis) bool {
 		}
 	} else if !proto.Equal(this.Closed, that.Closed) {
 		return false
+	}
+	if string(this.LinkedTo) != string(that.LinkedTo) {
+		return false
+	}
+	if len(this.Awaits) != len(that.Awaits) {
+		return false
+	}
+	for i, vx := range this.Awaits {
+		vy := that.Awaits[i]
+		if string(vx) != string(vy) {
+			return false
+		}
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
@@ -3834,6 +3864,13 @@ func (m *TreatmentRef) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.Address) > 0 {
+		i -= len(m.Address)
+		copy(dAtA[i:], m.Address)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Address)))
+		i--
+		dAtA[i] = 0x2a
+	}
 	if len(m.Topic) > 0 {
 		i -= len(m.Topic)
 		copy(dAtA[i:], m.Topic)
@@ -4089,6 +4126,22 @@ func (m *ContactBasis) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Awaits) > 0 {
+		for iNdEx := len(m.Awaits) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.Awaits[iNdEx])
+			copy(dAtA[i:], m.Awaits[iNdEx])
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Awaits[iNdEx])))
+			i--
+			dAtA[i] = 0x32
+		}
+	}
+	if len(m.LinkedTo) > 0 {
+		i -= len(m.LinkedTo)
+		copy(dAtA[i:], m.LinkedTo)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.LinkedTo)))
+		i--
+		dAtA[i] = 0x2a
 	}
 	if m.Closed != nil {
 		if vtmsg, ok := interface{}(m.Closed).(interface {
@@ -5291,6 +5344,10 @@ func (m *TreatmentRef) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	l = len(m.Address)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5423,6 +5480,16 @@ func (m *ContactBasis) SizeVT() (n int) {
 			l = proto.Size(m.Closed)
 		}
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.LinkedTo)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if len(m.Awaits) > 0 {
+		for _, b := range m.Awaits {
+			l = len(b)
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
 	}
 	n += len(m.unknownFields)
 	return n
@@ -9821,6 +9888,38 @@ func (m *TreatmentRef) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Topic = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Address", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Address = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -10497,6 +10596,72 @@ func (m *ContactBasis) UnmarshalVT(dAtA []byte) error {
 					return err
 				}
 			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field LinkedTo", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.LinkedTo = append(m.LinkedTo[:0], dAtA[iNdEx:postIndex]...)
+			if m.LinkedTo == nil {
+				m.LinkedTo = []byte{}
+			}
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Awaits", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Awaits = append(m.Awaits, make([]byte, postIndex-iNdEx))
+			copy(m.Awaits[len(m.Awaits)-1], dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex

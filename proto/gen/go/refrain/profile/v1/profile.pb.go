@@ -510,7 +510,10 @@ type Identity struct {
 	// When it was linked.
 	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
 	// The event that linked it.
-	Cause         string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	// It is an address that was claimed at its home, which has not answered yet: until then nobody is contacted there
+	// as this profile.
+	Undecided     bool `protobuf:"varint,4,opt,name=undecided,proto3" json:"undecided,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -564,6 +567,13 @@ func (x *Identity) GetCause() string {
 		return x.Cause
 	}
 	return ""
+}
+
+func (x *Identity) GetUndecided() bool {
+	if x != nil {
+		return x.Undecided
+	}
+	return false
 }
 
 // Trait is one known attribute: declared and computed, or as published by identify.
@@ -878,7 +888,9 @@ type Endpoint struct {
 	// customer's. Never in a profile's state.
 	Trait string `protobuf:"bytes,6,opt,name=trait,proto3" json:"trait,omitempty"`
 	// When it was learned as the publisher says it. Unset: that is since.
-	ClaimedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
+	ClaimedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
+	// In a basis of contact: the address is claimed, and its home has not answered yet. Never in a profile's state.
+	Undecided     bool `protobuf:"varint,8,opt,name=undecided,proto3" json:"undecided,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -960,6 +972,13 @@ func (x *Endpoint) GetClaimedAt() *timestamppb.Timestamp {
 		return x.ClaimedAt
 	}
 	return nil
+}
+
+func (x *Endpoint) GetUndecided() bool {
+	if x != nil {
+		return x.Undecided
+	}
+	return false
 }
 
 // Zone is a time zone with its provenance.
@@ -1120,7 +1139,9 @@ type Linked struct {
 	// In a letter: the addresses of the closed profile that may never be used again. Unset in states and facts.
 	Blocked []*Endpoint `protobuf:"bytes,8,rep,name=blocked,proto3" json:"blocked,omitempty"`
 	// In a letter that says something about permission. Unset in states and facts.
-	Word          *Word `protobuf:"bytes,9,opt,name=word,proto3" json:"word,omitempty"`
+	Word *Word `protobuf:"bytes,9,opt,name=word,proto3" json:"word,omitempty"`
+	// In a letter: the hash of the identifier whose claim it answers. Unset in states and facts.
+	Identifier    []byte `protobuf:"bytes,10,opt,name=identifier,proto3" json:"identifier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1214,6 +1235,13 @@ func (x *Linked) GetBlocked() []*Endpoint {
 func (x *Linked) GetWord() *Word {
 	if x != nil {
 		return x.Word
+	}
+	return nil
+}
+
+func (x *Linked) GetIdentifier() []byte {
+	if x != nil {
+		return x.Identifier
 	}
 	return nil
 }
@@ -2035,6 +2063,7 @@ type Letter struct {
 	//	*Letter_Account
 	//	*Letter_Gap
 	//	*Letter_Closed
+	//	*Letter_Granted
 	Letter        isLetter_Letter `protobuf_oneof:"letter"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2140,6 +2169,15 @@ func (x *Letter) GetClosed() *GapClosed {
 	return nil
 }
 
+func (x *Letter) GetGranted() *IdentifierGranted {
+	if x != nil {
+		if x, ok := x.Letter.(*Letter_Granted); ok {
+			return x.Granted
+		}
+	}
+	return nil
+}
+
 type isLetter_Letter interface {
 	isLetter_Letter()
 }
@@ -2179,6 +2217,11 @@ type Letter_Closed struct {
 	Closed *GapClosed `protobuf:"bytes,7,opt,name=closed,proto3,oneof"`
 }
 
+type Letter_Granted struct {
+	// The answer: the address is the claimant's, and nobody was contacted there before.
+	Granted *IdentifierGranted `protobuf:"bytes,8,opt,name=granted,proto3,oneof"`
+}
+
 func (*Letter_Forwarded) isLetter_Letter() {}
 
 func (*Letter_Claim) isLetter_Letter() {}
@@ -2192,6 +2235,72 @@ func (*Letter_Account) isLetter_Letter() {}
 func (*Letter_Gap) isLetter_Letter() {}
 
 func (*Letter_Closed) isLetter_Letter() {}
+
+func (*Letter_Granted) isLetter_Letter() {}
+
+// IdentifierGranted tells a profile that an address it claimed is its own.
+type IdentifierGranted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The claimant, to which it is addressed.
+	To []byte `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The hash of the identifier.
+	Identifier    []byte `protobuf:"bytes,3,opt,name=identifier,proto3" json:"identifier,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentifierGranted) Reset() {
+	*x = IdentifierGranted{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentifierGranted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentifierGranted) ProtoMessage() {}
+
+func (x *IdentifierGranted) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentifierGranted.ProtoReflect.Descriptor instead.
+func (*IdentifierGranted) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *IdentifierGranted) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *IdentifierGranted) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *IdentifierGranted) GetIdentifier() []byte {
+	if x != nil {
+		return x.Identifier
+	}
+	return nil
+}
 
 // GapNoted tells a profile that an event about it was given up before it could be forwarded.
 type GapNoted struct {
@@ -2210,7 +2319,7 @@ type GapNoted struct {
 
 func (x *GapNoted) Reset() {
 	*x = GapNoted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2331,7 @@ func (x *GapNoted) String() string {
 func (*GapNoted) ProtoMessage() {}
 
 func (x *GapNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2344,7 @@ func (x *GapNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapNoted.ProtoReflect.Descriptor instead.
 func (*GapNoted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GapNoted) GetTenant() string {
@@ -2281,7 +2390,7 @@ type GapClosed struct {
 
 func (x *GapClosed) Reset() {
 	*x = GapClosed{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2402,7 @@ func (x *GapClosed) String() string {
 func (*GapClosed) ProtoMessage() {}
 
 func (x *GapClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2415,7 @@ func (x *GapClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapClosed.ProtoReflect.Descriptor instead.
 func (*GapClosed) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GapClosed) GetTenant() string {
@@ -2347,7 +2456,7 @@ type ForwardedEvent struct {
 
 func (x *ForwardedEvent) Reset() {
 	*x = ForwardedEvent{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2468,7 @@ func (x *ForwardedEvent) String() string {
 func (*ForwardedEvent) ProtoMessage() {}
 
 func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2481,7 @@ func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedEvent.ProtoReflect.Descriptor instead.
 func (*ForwardedEvent) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ForwardedEvent) GetProfileId() []byte {
@@ -2422,7 +2531,7 @@ type ClaimIdentifier struct {
 
 func (x *ClaimIdentifier) Reset() {
 	*x = ClaimIdentifier{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2543,7 @@ func (x *ClaimIdentifier) String() string {
 func (*ClaimIdentifier) ProtoMessage() {}
 
 func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2556,7 @@ func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimIdentifier.ProtoReflect.Descriptor instead.
 func (*ClaimIdentifier) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ClaimIdentifier) GetIdentifier() *v1.Identifier {
@@ -2506,7 +2615,7 @@ type AccountUpdate struct {
 
 func (x *AccountUpdate) Reset() {
 	*x = AccountUpdate{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2627,7 @@ func (x *AccountUpdate) String() string {
 func (*AccountUpdate) ProtoMessage() {}
 
 func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2640,7 @@ func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUpdate.ProtoReflect.Descriptor instead.
 func (*AccountUpdate) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AccountUpdate) GetTenant() string {
@@ -2605,7 +2714,7 @@ type TimelineEntry struct {
 
 func (x *TimelineEntry) Reset() {
 	*x = TimelineEntry{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2726,7 @@ func (x *TimelineEntry) String() string {
 func (*TimelineEntry) ProtoMessage() {}
 
 func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2739,7 @@ func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEntry.ProtoReflect.Descriptor instead.
 func (*TimelineEntry) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{29}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TimelineEntry) GetAt() *timestamppb.Timestamp {
@@ -2748,13 +2857,14 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x03raw\x18\x03 \x01(\v2\x17.refrain.event.v1.ValueR\x03raw\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x123\n" +
 	"\alast_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06lastAt\x12\x14\n" +
-	"\x05cause\x18\x06 \x01(\tR\x05cause\"\x90\x01\n" +
+	"\x05cause\x18\x06 \x01(\tR\x05cause\"\xae\x01\n" +
 	"\bIdentity\x12<\n" +
 	"\n" +
 	"identifier\x18\x01 \x01(\v2\x1c.refrain.event.v1.IdentifierR\n" +
 	"identifier\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05cause\x18\x03 \x01(\tR\x05cause\"\x92\x02\n" +
+	"\x05cause\x18\x03 \x01(\tR\x05cause\x12\x1c\n" +
+	"\tundecided\x18\x04 \x01(\bR\tundecided\"\x92\x02\n" +
 	"\x05Trait\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.refrain.event.v1.ValueR\x05value\x12;\n" +
@@ -2783,7 +2893,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\tstored_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bstoredAt\x12\x14\n" +
 	"\x05under\x18\x03 \x01(\fR\x05under\x12\x1a\n" +
 	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x14\n" +
-	"\x05index\x18\x05 \x01(\rR\x05index\"\x9c\x02\n" +
+	"\x05index\x18\x05 \x01(\rR\x05index\"\xba\x02\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x120\n" +
@@ -2792,7 +2902,8 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\awritten\x18\x05 \x01(\tR\awritten\x12\x14\n" +
 	"\x05trait\x18\x06 \x01(\tR\x05trait\x129\n" +
 	"\n" +
-	"claimed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\"\xb2\x01\n" +
+	"claimed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\x12\x1c\n" +
+	"\tundecided\x18\b \x01(\bR\tundecided\"\xb2\x01\n" +
 	"\x04Zone\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -2806,7 +2917,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x02 \x01(\fR\tprofileId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xda\x02\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xfa\x02\n" +
 	"\x06Linked\x12\x1d\n" +
 	"\n" +
 	"profile_id\x18\x01 \x01(\fR\tprofileId\x12\x1c\n" +
@@ -2817,7 +2928,11 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x02to\x18\x06 \x01(\fR\x02to\x12C\n" +
 	"\vwithdrawals\x18\a \x03(\v2!.refrain.profile.v1.ConsentRecordR\vwithdrawals\x126\n" +
 	"\ablocked\x18\b \x03(\v2\x1c.refrain.profile.v1.EndpointR\ablocked\x12,\n" +
-	"\x04word\x18\t \x01(\v2\x18.refrain.profile.v1.WordR\x04word\"T\n" +
+	"\x04word\x18\t \x01(\v2\x18.refrain.profile.v1.WordR\x04word\x12\x1e\n" +
+	"\n" +
+	"identifier\x18\n" +
+	" \x01(\fR\n" +
+	"identifier\"T\n" +
 	"\n" +
 	"ProfileGap\x12\x1f\n" +
 	"\vdead_letter\x18\x01 \x01(\tR\n" +
@@ -2871,7 +2986,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\fBasisChanged\"<\n" +
 	"\x10IdentifierLinked\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause\"\xb7\x03\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\"\xfa\x03\n" +
 	"\x06Letter\x12B\n" +
 	"\tforwarded\x18\x01 \x01(\v2\".refrain.profile.v1.ForwardedEventH\x00R\tforwarded\x12;\n" +
 	"\x05claim\x18\x02 \x01(\v2#.refrain.profile.v1.ClaimIdentifierH\x00R\x05claim\x124\n" +
@@ -2879,8 +2994,15 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\bconflict\x18\x04 \x01(\v2$.refrain.profile.v1.IdentityConflictH\x00R\bconflict\x12=\n" +
 	"\aaccount\x18\x05 \x01(\v2!.refrain.profile.v1.AccountUpdateH\x00R\aaccount\x120\n" +
 	"\x03gap\x18\x06 \x01(\v2\x1c.refrain.profile.v1.GapNotedH\x00R\x03gap\x127\n" +
-	"\x06closed\x18\a \x01(\v2\x1d.refrain.profile.v1.GapClosedH\x00R\x06closedB\b\n" +
-	"\x06letter\"\x92\x01\n" +
+	"\x06closed\x18\a \x01(\v2\x1d.refrain.profile.v1.GapClosedH\x00R\x06closed\x12A\n" +
+	"\agranted\x18\b \x01(\v2%.refrain.profile.v1.IdentifierGrantedH\x00R\agrantedB\b\n" +
+	"\x06letter\"[\n" +
+	"\x11IdentifierGranted\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1e\n" +
+	"\n" +
+	"identifier\x18\x03 \x01(\fR\n" +
+	"identifier\"\x92\x01\n" +
 	"\bGapNoted\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x120\n" +
@@ -2947,7 +3069,7 @@ func file_refrain_profile_v1_profile_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_profile_v1_profile_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(Class)(0),                    // 0: refrain.profile.v1.Class
 	(*Profile)(nil),               // 1: refrain.profile.v1.Profile
@@ -2974,20 +3096,21 @@ var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(*BasisChanged)(nil),          // 22: refrain.profile.v1.BasisChanged
 	(*IdentifierLinked)(nil),      // 23: refrain.profile.v1.IdentifierLinked
 	(*Letter)(nil),                // 24: refrain.profile.v1.Letter
-	(*GapNoted)(nil),              // 25: refrain.profile.v1.GapNoted
-	(*GapClosed)(nil),             // 26: refrain.profile.v1.GapClosed
-	(*ForwardedEvent)(nil),        // 27: refrain.profile.v1.ForwardedEvent
-	(*ClaimIdentifier)(nil),       // 28: refrain.profile.v1.ClaimIdentifier
-	(*AccountUpdate)(nil),         // 29: refrain.profile.v1.AccountUpdate
-	(*TimelineEntry)(nil),         // 30: refrain.profile.v1.TimelineEntry
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
-	(*v1.Value)(nil),              // 32: refrain.event.v1.Value
-	(*v1.Identifier)(nil),         // 33: refrain.event.v1.Identifier
-	(*v1.Consent)(nil),            // 34: refrain.event.v1.Consent
-	(*v11.Reason)(nil),            // 35: refrain.reason.v1.Reason
-	(*v1.Event)(nil),              // 36: refrain.event.v1.Event
-	(*v1.Outcome)(nil),            // 37: refrain.event.v1.Outcome
-	(*v1.Property)(nil),           // 38: refrain.event.v1.Property
+	(*IdentifierGranted)(nil),     // 25: refrain.profile.v1.IdentifierGranted
+	(*GapNoted)(nil),              // 26: refrain.profile.v1.GapNoted
+	(*GapClosed)(nil),             // 27: refrain.profile.v1.GapClosed
+	(*ForwardedEvent)(nil),        // 28: refrain.profile.v1.ForwardedEvent
+	(*ClaimIdentifier)(nil),       // 29: refrain.profile.v1.ClaimIdentifier
+	(*AccountUpdate)(nil),         // 30: refrain.profile.v1.AccountUpdate
+	(*TimelineEntry)(nil),         // 31: refrain.profile.v1.TimelineEntry
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*v1.Value)(nil),              // 33: refrain.event.v1.Value
+	(*v1.Identifier)(nil),         // 34: refrain.event.v1.Identifier
+	(*v1.Consent)(nil),            // 35: refrain.event.v1.Consent
+	(*v11.Reason)(nil),            // 36: refrain.reason.v1.Reason
+	(*v1.Event)(nil),              // 37: refrain.event.v1.Event
+	(*v1.Outcome)(nil),            // 38: refrain.event.v1.Outcome
+	(*v1.Property)(nil),           // 39: refrain.event.v1.Property
 }
 var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	0,  // 0: refrain.profile.v1.Profile.class:type_name -> refrain.profile.v1.Class
@@ -2996,8 +3119,8 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	13, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
 	2,  // 4: refrain.profile.v1.Profile.heard:type_name -> refrain.profile.v1.Word
 	2,  // 5: refrain.profile.v1.Profile.told:type_name -> refrain.profile.v1.Word
-	31, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
-	31, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
+	32, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
+	32, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
 	5,  // 8: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
 	6,  // 9: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
 	7,  // 10: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
@@ -3005,31 +3128,31 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	10, // 12: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
 	11, // 13: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
 	4,  // 14: refrain.profile.v1.Leaf.quarantine:type_name -> refrain.profile.v1.Quarantined
-	32, // 15: refrain.profile.v1.Quarantined.raw:type_name -> refrain.event.v1.Value
-	31, // 16: refrain.profile.v1.Quarantined.last_at:type_name -> google.protobuf.Timestamp
-	33, // 17: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
-	31, // 18: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
-	32, // 19: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
-	31, // 20: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
-	31, // 21: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
-	34, // 22: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
-	31, // 23: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
+	33, // 15: refrain.profile.v1.Quarantined.raw:type_name -> refrain.event.v1.Value
+	32, // 16: refrain.profile.v1.Quarantined.last_at:type_name -> google.protobuf.Timestamp
+	34, // 17: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
+	32, // 18: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
+	33, // 19: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
+	32, // 20: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
+	32, // 21: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
+	35, // 22: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
+	32, // 23: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
 	8,  // 24: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
-	31, // 25: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
+	32, // 25: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
 	7,  // 26: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
-	31, // 27: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
-	31, // 28: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
-	31, // 29: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	35, // 30: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
-	31, // 31: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
-	31, // 32: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
-	31, // 33: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
-	31, // 34: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
-	31, // 35: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
+	32, // 27: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
+	32, // 28: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
+	32, // 29: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	36, // 30: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
+	32, // 31: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
+	32, // 32: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
+	32, // 33: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
+	32, // 34: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
+	32, // 35: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
 	7,  // 36: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
 	9,  // 37: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
 	2,  // 38: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
-	31, // 39: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
+	32, // 39: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
 	2,  // 40: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
 	16, // 41: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
 	17, // 42: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
@@ -3039,37 +3162,38 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	21, // 46: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
 	22, // 47: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
 	23, // 48: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
-	36, // 49: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
+	37, // 49: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
 	7,  // 50: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
 	12, // 51: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
-	37, // 52: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
-	31, // 53: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
-	27, // 54: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
-	28, // 55: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
+	38, // 52: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
+	32, // 53: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
+	28, // 54: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
+	29, // 55: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
 	12, // 56: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
 	20, // 57: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
-	29, // 58: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
-	25, // 59: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
-	26, // 60: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
-	13, // 61: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
-	2,  // 62: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
-	36, // 63: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
-	2,  // 64: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
-	8,  // 65: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
-	33, // 66: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
-	31, // 67: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
-	33, // 68: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
-	38, // 69: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
-	31, // 70: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
-	31, // 71: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
-	35, // 72: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
-	31, // 73: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	31, // 74: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	30, // 58: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
+	26, // 59: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
+	27, // 60: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
+	25, // 61: refrain.profile.v1.Letter.granted:type_name -> refrain.profile.v1.IdentifierGranted
+	13, // 62: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
+	2,  // 63: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
+	37, // 64: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
+	2,  // 65: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
+	8,  // 66: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
+	34, // 67: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
+	32, // 68: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
+	34, // 69: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
+	39, // 70: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
+	32, // 71: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
+	32, // 72: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
+	36, // 73: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
+	32, // 74: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	32, // 75: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }
@@ -3095,6 +3219,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 		(*Letter_Account)(nil),
 		(*Letter_Gap)(nil),
 		(*Letter_Closed)(nil),
+		(*Letter_Granted)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3102,7 +3227,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_profile_v1_profile_proto_rawDesc), len(file_refrain_profile_v1_profile_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
