@@ -49,10 +49,15 @@ func (p *partition) beyond(ctx context.Context, e *beyondError) error {
 // checkTail looks, now and then, whether the chain still ends where this process has seen it end. Whoever
 // appends finds out anyway; an idle owner must too, because others act on what its chain has said.
 func (p *partition) checkTail(ctx context.Context) error {
-	now := p.ports.Clock.Elapsed()
-	if now-p.tailSeen < tailEvery {
+	if p.ports.Clock.Elapsed()-p.tailSeen < tailEvery {
 		return nil
 	}
+	return p.proveTail(ctx)
+}
+
+// proveTail proves that no other owner has appended: the chain ends where this process has seen it end.
+func (p *partition) proveTail(ctx context.Context) error {
+	now := p.ports.Clock.Elapsed()
 	at, err := p.tailAt(ctx, p.last)
 	switch {
 	case err != nil:

@@ -200,6 +200,11 @@ func (p *partition) commit(ctx context.Context, b *batch) error {
 		}
 		behind = err
 	} else {
+		if len(b.replies) > 0 { // only the owner may answer, and no append proves here that this process is it
+			if err := p.proveTail(ctx); err != nil {
+				return err
+			}
+		}
 		p.adopt(b)
 	}
 	p.decided(p.pending[:b.taken])

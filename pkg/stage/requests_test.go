@@ -2,20 +2,26 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
 
-	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/state"
 )
 
 // stopped is a partition that is taken over and that nothing steps.
 func (m *mesh) stopped() (*Stage, *partition) {
 	m.t.Helper()
-	s := m.stage("profile", m.broker, clock.Wall{})
+	return m.stoppedWith(m.fold)
+}
+
+func (m *mesh) stoppedWith(f Fold) (*Stage, *partition) {
+	m.t.Helper()
+	s := m.again(f)
 	if err := s.start(m.t.Context()); err != nil {
 		m.t.Fatal(err)
 	}
@@ -66,6 +72,43 @@ func TestARequestEndsWithItsCaller(t *testing.T) {
 	m.stepAll(p)
 	if got := m.row("profile", "ann").Sum; got != 0 {
 		t.Errorf("sum: got %d, want 0", got)
+	}
+}
+
+// refusing is a fold that has nothing to record for a request: it answers with an error.
+type refusing struct{ *ledger }
+
+func (f refusing) Decide(in Input, rows Rows, env Env) (Outcome, error) {
+	if in.Source == FromRPC {
+		return Outcome{}, fault.New(fault.NotFound, "find reservation %s", in.ID)
+	}
+	return f.ledger.Decide(in, rows, env)
+}
+
+// An answer that needs no record is given by the owner only. A process that has lost the partition, with a store that
+// was set back to where it had been, would say of what the new owner has recorded that it is not there.
+func TestOnlyTheOwnerAnswersWithoutARecord(t *testing.T) {
+	m := newMesh(t, 1, 16)
+	ask := func(s *Stage, p *partition) (step, reply error) {
+		asked := make(chan error, 1)
+		go func() {
+			_, err := s.Do(t.Context(), 0, Request{ID: "r1", Key: key("ann"), Body: 1})
+			asked <- err
+		}()
+		eventually(t, "it waits", func() bool { return p.waitingRequests() == 1 })
+		if _, step = p.step(t.Context(), limit{}); step != nil {
+			p.rejectAll() // as the runner does
+		}
+		return step, <-asked
+	}
+	paused, old := m.stoppedWith(refusing{m.fold})
+	if step, reply := ask(paused, old); step != nil || fault.Of(reply) != fault.NotFound {
+		t.Fatalf("the owner: step %v, reply %v; want the fold's answer", step, reply)
+	}
+	m.store = state.NewMemory() // the old one is as the paused process has left it
+	m.stopped()
+	if step, reply := ask(paused, old); !errors.Is(step, errLost) || fault.Of(reply) != fault.Unavailable {
+		t.Fatalf("the owner before: step %v, reply %v; want %v and Unavailable", step, reply, errLost)
 	}
 }
 

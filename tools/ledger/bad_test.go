@@ -305,6 +305,12 @@ func badEvents() []bad {
 			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{closes}, state: profileIn("Europe/London", 1)})
 			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{applied(e, true)}, state: profileIn("Europe/London", 2)})
 		}},
+		{name: "an event that counts as of an hour after its arrival", want: EventAhead, during: func(w *world) {
+			e := w.event("e8", "product_viewed")
+			e.At = at(w.now.Add(time.Hour))
+			w.publish("live", 0, e)
+			w.decide(profile, 0, is{key: ann, state: profileIn("Europe/London", 4), facts: []encoder{applied(e, false)}})
+		}},
 		{name: "two effects within the horizon", want: EventTwice, during: func(w *world) { w.again(60 * time.Hour) }, may: []Rule{SettledDue, SettledOpen}},
 		{name: "an effect of nothing", want: EventForged, says: "in no lane", during: func(w *world) {
 			w.decide(profile, 0, is{key: ann, state: profileIn("Europe/London", 4), facts: []encoder{applied(w.event("e6", "x"), false)}})

@@ -144,7 +144,7 @@ func Rules() []Rule {
 	return []Rule{
 		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainOwner, ChainCover, ChainOrigin,
 		ChainSender, ChainRevision, ChainGap, ChainRedrive, ChainSize, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
-		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventClosed, ProposalTwice, ProposalForged,
+		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventAhead, EventClosed, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
 		SendExpired, ContactCap, ContactAddress, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue,
 	}
