@@ -33,6 +33,7 @@ func Compile(bundle *definitionv1.Bundle) (*Catalog, []definition.Diagnostic) {
 		c.collect(env)
 	}
 	c.references()
+	c.unreachable()
 	c.templates()
 	c.diagnostics = definition.Sort(c.diagnostics)
 	if definition.HasErrors(c.diagnostics) {
@@ -87,7 +88,7 @@ func (c *compiler) group(resources []*definitionv1.Resource) {
 			c.names[kind] = map[string]bool{}
 		}
 		if c.names[kind][name(r)] {
-			c.fail(r, "metadata.name", "there is another "+kind+" "+name(r), "")
+			c.fail(r, "metadata.name", "there is another "+kind+" "+name(r), "give one of the two another name")
 			continue
 		}
 		c.names[kind][name(r)] = true
@@ -136,11 +137,8 @@ func (c *compiler) events() {
 		spec := r.GetEvent()
 		e := &Event{Name: name(r), Type: cmp.Or(spec.GetType(), name(r)), Spec: spec, Freshness: DefaultFreshness}
 		if text := spec.GetFreshness(); text != "" {
-			period, err := window.ParsePeriod(text)
-			if err == nil {
-				e.Freshness, err = period.Duration()
-			}
-			if err != nil {
+			var err error
+			if e.Freshness, err = window.Fixed(text); err != nil {
 				c.fail(r, "spec.freshness", fmt.Sprintf("%q is no duration", text), err.Error())
 			}
 		}

@@ -10,7 +10,6 @@ import (
 
 	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/event"
-	"refrain.dev/pkg/window"
 )
 
 // references checks what one resource says about others.
@@ -130,15 +129,11 @@ func (c *compiler) steps(r *definitionv1.Resource, path string, list []*definiti
 }
 
 func (c *compiler) actionReferences(r *definitionv1.Resource) {
-	taken := c.takenChannels(name(r))
 	for i, t := range r.GetAction().GetTreatments() {
 		at := fmt.Sprintf("spec.treatments[%d]", i)
-		there := c.exists(r, at+".channel", "Channel", t.GetChannel())
+		c.exists(r, at+".channel", "Channel", t.GetChannel())
 		if c.exists(r, at+".topic", "Topic", t.GetTopic()) && t.GetTopic() != "" {
 			c.topic(r, at, t)
-		}
-		if there && taken != nil && !taken[t.GetChannel()] {
-			c.warn(r, at+".channel", fmt.Sprintf("no placement takes %s on the channel %s", name(r), t.GetChannel()), "it will never be chosen")
 		}
 	}
 }
@@ -147,73 +142,5 @@ func (c *compiler) topic(r *definitionv1.Resource, at string, t *definitionv1.Tr
 	topic := c.catalog.Topics[t.GetTopic()]
 	if list := topic.GetChannels(); len(list) > 0 && !slices.Contains(list, t.GetChannel()) {
 		c.fail(r, at+".topic", fmt.Sprintf("the topic %s is not for the channel %s", t.GetTopic(), t.GetChannel()), "it is for "+strings.Join(list, ", "))
-	}
-}
-
-// takenChannels tells on which channels some placement takes an action; nil if the action did not compile.
-func (c *compiler) takenChannels(action string) map[string]bool {
-	a, ok := c.catalog.Actions[action]
-	if !ok {
-		return nil
-	}
-	pull := map[string]bool{}
-	for n, def := range c.catalog.Channels {
-		pull[n] = def.GetAdapter() == "none"
-	}
-	taken := map[string]bool{}
-	for _, p := range c.catalog.Placements {
-		for _, t := range p.Treatments(a, pull) {
-			taken[t.GetChannel()] = true
-		}
-	}
-	return taken
-}
-
-// needed lists the settings without which an adapter cannot work.
-func needed(adapter string) []string {
-	switch adapter {
-	case "webhook":
-		return []string{"url"}
-	case "smtp":
-		return []string{"address", "from"}
-	case "nats":
-		return []string{"subject"}
-	case "file":
-		return []string{"path"}
-	}
-	return nil
-}
-
-// address checks a trait that is a channel's endpoint.
-func (c *compiler) address(channel *definitionv1.Resource, trait string) {
-	for _, r := range c.byKind["Trait"] {
-		if t := r.GetTrait().GetType(); r.GetMetadata().GetName() == trait && t != "string" {
-			c.fail(channel, "spec.endpoint", fmt.Sprintf("the trait %q is of type %s", trait, t), "an address is a string")
-		}
-	}
-}
-
-func (c *compiler) channel(r *definitionv1.Resource) {
-	def := r.GetChannel()
-	if e := def.GetEndpoint(); e != "" {
-		if _, ok := c.catalog.Kinds.Kind(e); !ok && c.names["Trait"][e] {
-			c.address(r, e)
-		} else if !ok {
-			c.fail(r, "spec.endpoint", fmt.Sprintf("%q is neither an identifier kind nor a trait", e), "identifier kinds are "+strings.Join(c.catalog.Kinds.Names(), ", "))
-		}
-	}
-	for _, key := range needed(def.GetAdapter()) {
-		if def.GetConfig()[key] == "" {
-			c.fail(r, "spec.config", fmt.Sprintf("%s is missing", key), "the adapter "+def.GetAdapter()+" needs it")
-		}
-	}
-	if text := def.GetTimeout(); text != "" {
-		period, err := window.ParsePeriod(text)
-		if err == nil {
-			_, err = period.Duration()
-		}
-		if err != nil {
-			c.fail(r, "spec.timeout", fmt.Sprintf("%q is no duration", text), err.Error())
-		}
 	}
 }

@@ -1,8 +1,10 @@
 package contact
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
@@ -61,19 +63,16 @@ func (c *compiler) oneOf(path, value string, allowed ...string) {
 
 // duration reads a period of fixed length, more than nothing and at most limit.
 func (c *compiler) duration(path, s string, limit time.Duration) time.Duration {
-	period, err := window.ParsePeriod(s)
-	if err != nil {
-		c.problemf(path, "durations are ISO 8601", "%v", err)
-		return 0
-	}
-	d, err := period.Duration()
+	d, err := window.Fixed(s)
 	switch {
+	case errors.Is(err, window.ErrCalendar) && strings.HasSuffix(path, ".per"):
+		c.problemf(path, err.Error()+"; calendar months are {calendar: month}", "%q is no length of time", s)
 	case err != nil:
-		c.problemf(path, "for calendar months write {calendar: month}", "%v", err)
+		c.problemf(path, err.Error(), "%q is no length of time", s)
 	case d <= 0:
-		c.problemf(path, "", "%s is no time at all", s)
+		c.problemf(path, "write at least PT1S, or leave it out", "%s is no time at all", s)
 	case d > limit:
-		c.problemf(path, "", "%s is longer than %d days", s, limit/(24*time.Hour))
+		c.problemf(path, fmt.Sprintf("at most P%dD", limit/(24*time.Hour)), "%s is too long", s)
 	}
 	return d
 }
@@ -119,8 +118,11 @@ func (c *compiler) window(path string, spec *definitionv1.Window, out *frequency
 
 func (c *compiler) quiet(spec *definitionv1.Quiet) *quietHours {
 	q, err := window.NewQuiet(spec.GetFrom(), spec.GetTo())
-	if err != nil {
-		c.problemf("spec.quiet", `from: "20:00", to: "08:00"`, "%v", err)
+	switch {
+	case err != nil && spec.GetFrom() == spec.GetTo():
+		c.problemf("spec.quiet.to", "to never contact, withhold consent or remove the treatment; for no quiet hours leave quiet out", "quiet hours begin and end at %s, which could mean always or never", spec.GetTo())
+	case err != nil:
+		c.problemf("spec.quiet", `write from: "20:00", to: "08:00"`, "%v", err)
 	}
 	c.oneOf("spec.quiet.unknown_zone", spec.GetUnknownZone(), "", "strictest", "workspace")
 	return &quietHours{

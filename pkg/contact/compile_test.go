@@ -38,7 +38,7 @@ func TestCompileReportsEveryProblem(t *testing.T) {
 	want := []string{
 		"spec.applies.purpose[1]", "spec.caps[0].max", "spec.caps[1].max", "spec.caps[2].per", "spec.caps[3].per", "spec.caps[4].per", "spec.caps[5].per",
 		"spec.caps[6].per.zone", "spec.caps[7].per.calendar", "spec.caps[8].per.zone", "spec.caps[9].max_defer", "spec.caps[10].blocked",
-		"spec.caps[11].max_defer", "spec.gap", "spec.quiet", "spec.quiet.unknown_zone", "spec.consent", "spec.approval",
+		"spec.caps[11].max_defer", "spec.gap", "spec.quiet.to", "spec.quiet.unknown_zone", "spec.consent", "spec.approval",
 	}
 	got := make([]string, 0, len(problems))
 	for _, p := range problems {

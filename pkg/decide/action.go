@@ -79,6 +79,7 @@ func CompileAction(meta *definitionv1.Metadata, spec *definitionv1.Action, env *
 		Value:         c.program("spec.value", spec.GetValue(), expr.WantNumber),
 		Propensity:    c.program("spec.propensity", spec.GetPropensity(), expr.WantNumber),
 	}
+	c.probability(a.Propensity)
 	if spec.ObeysCaps != nil {
 		a.ObeysCaps = spec.GetObeysCaps()
 	}
@@ -121,6 +122,33 @@ func (c *compiler) program(path, src string, want expr.Want) *expr.Program {
 		return nil
 	}
 	return p
+}
+
+// probability refuses a propensity that is, in some case, certainly not in (0,1].
+func (c *compiler) probability(p *expr.Program) {
+	for _, s := range p.Spans() {
+		if s.High > 0 && s.Low <= 1 {
+			continue
+		}
+		c.problem("spec.propensity", "the propensity is "+spanned(s), "a probability is above 0 and at most 1: write 0.3 for 30 %; what is never wanted belongs into suitability")
+		return
+	}
+}
+
+// Worthless reports whether the value of an action is zero or less for every customer, so that it is never chosen.
+func (a *Action) Worthless() bool {
+	spans := a.Value.Spans()
+	return len(spans) > 0 && !slices.ContainsFunc(spans, func(s expr.Span) bool { return s.High > 0 })
+}
+
+func spanned(s expr.Span) string {
+	if s.Low == s.High {
+		return fmt.Sprint(s.Low)
+	}
+	if s.High <= 0 {
+		return fmt.Sprintf("at most %v", s.High)
+	}
+	return fmt.Sprintf("at least %v", s.Low)
 }
 
 func (c *compiler) treatments(list []*definitionv1.Treatment) []*definitionv1.Treatment {

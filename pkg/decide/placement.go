@@ -93,6 +93,8 @@ func (c *compiler) period(path, text string) window.Period {
 	p, err := window.ParsePeriod(text)
 	if err != nil {
 		c.problem(path, fmt.Sprintf("%q is not a period", text), err.Error())
+	} else if _, err := p.Duration(); err != nil {
+		c.problem(path, fmt.Sprintf("%q has no fixed length", text), err.Error())
 	}
 	return p
 }

@@ -151,7 +151,7 @@ func (d *decoder) list(n *yaml.Node, at string, out protoreflect.List, f protore
 func (d *decoder) scalar(n *yaml.Node, at string, f protoreflect.FieldDescriptor) (protoreflect.Value, bool) {
 	tag := n.ShortTag()
 	if n.Kind != yaml.ScalarNode || tag == "!!null" {
-		d.wrongType(n, at, scalarName(f), "")
+		d.wrongType(n, at, scalarName(f), scalarHint(f))
 		return protoreflect.Value{}, false
 	}
 	switch f.Kind() {
@@ -164,13 +164,13 @@ func (d *decoder) scalar(n *yaml.Node, at string, f protoreflect.FieldDescriptor
 		if tag == "!!bool" {
 			return protoreflect.ValueOfBool(strings.EqualFold(n.Value, "true")), true
 		}
-		d.wrongType(n, at, scalarName(f), "")
+		d.wrongType(n, at, scalarName(f), scalarHint(f))
 	case protoreflect.DoubleKind:
 		return d.double(n, at, f)
 	case protoreflect.Int32Kind, protoreflect.Uint32Kind:
 		return d.integer(n, at, f)
 	default:
-		d.fail(n, at, at+": cannot be written in YAML", "")
+		d.fail(n, at, at+": cannot be written in YAML", "leave it out")
 	}
 	return protoreflect.Value{}, false
 }
@@ -178,11 +178,11 @@ func (d *decoder) scalar(n *yaml.Node, at string, f protoreflect.FieldDescriptor
 func (d *decoder) double(n *yaml.Node, at string, f protoreflect.FieldDescriptor) (protoreflect.Value, bool) {
 	var v float64
 	if tag := n.ShortTag(); (tag != "!!int" && tag != "!!float") || n.Decode(&v) != nil {
-		d.wrongType(n, at, scalarName(f), "")
+		d.wrongType(n, at, scalarName(f), scalarHint(f))
 		return protoreflect.Value{}, false
 	}
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		d.fail(n, at, at+": a finite number is wanted", "")
+		d.fail(n, at, at+": a finite number is wanted", "write digits, such as 0.5")
 		return protoreflect.Value{}, false
 	}
 	return protoreflect.ValueOfFloat64(v), true
@@ -190,7 +190,7 @@ func (d *decoder) double(n *yaml.Node, at string, f protoreflect.FieldDescriptor
 
 func (d *decoder) integer(n *yaml.Node, at string, f protoreflect.FieldDescriptor) (protoreflect.Value, bool) {
 	if n.ShortTag() != "!!int" {
-		d.wrongType(n, at, scalarName(f), "")
+		d.wrongType(n, at, scalarName(f), scalarHint(f))
 		return protoreflect.Value{}, false
 	}
 	if f.Kind() == protoreflect.Uint32Kind {
@@ -217,6 +217,20 @@ func scalarName(f protoreflect.FieldDescriptor) string {
 		return "a whole number"
 	default:
 		return "text"
+	}
+}
+
+// scalarHint says what may stand in a field.
+func scalarHint(f protoreflect.FieldDescriptor) string {
+	switch f.Kind() {
+	case protoreflect.BoolKind:
+		return "write true or false, without quotes"
+	case protoreflect.DoubleKind:
+		return "write digits, such as 0.5, without quotes"
+	case protoreflect.Int32Kind, protoreflect.Uint32Kind:
+		return "write digits, such as 3, without quotes"
+	default:
+		return `write text, such as "abc"`
 	}
 }
 

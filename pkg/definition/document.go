@@ -167,9 +167,9 @@ func (d *decoder) mapping(n *yaml.Node, at string, known []string) map[string]*y
 		key, value := n.Content[i], n.Content[i+1]
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			d.fail(key, at, prefix(at)+"a field's name must be text", "")
+			d.fail(key, at, prefix(at)+"a field's name must be text", "write name: value")
 		case out[key.Value] != nil:
-			d.fail(key, join(at, key.Value), join(at, key.Value)+": written twice", "")
+			d.fail(key, join(at, key.Value), join(at, key.Value)+": written twice", "leave one of the two out")
 		case known != nil && !slices.Contains(known, key.Value):
 			d.fail(key, join(at, key.Value), join(at, key.Value)+": unknown field", didYouMean(key.Value, known))
 			if meant := Nearest(key.Value, known); meant != "" {

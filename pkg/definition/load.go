@@ -96,7 +96,7 @@ func (l *loader) file(name string) {
 			return
 		}
 		if err != nil {
-			l.add(syntaxDiagnostic(name, err))
+			l.add(syntaxDiagnostic(name, data, err))
 			return
 		}
 		if n == MaxDocuments {
@@ -104,7 +104,9 @@ func (l *loader) file(name string) {
 			return
 		}
 		if node.Kind == yaml.DocumentNode && len(node.Content) == 1 && !isNull(node.Content[0]) {
-			l.document(name, node.Content[0])
+			for _, root := range l.divide(name, node.Content[0]) {
+				l.document(name, root)
+			}
 		}
 	}
 }
@@ -134,13 +136,16 @@ func cause(err error) string {
 	return err.Error()
 }
 
-func syntaxDiagnostic(file string, err error) Diagnostic {
+func syntaxDiagnostic(file string, data []byte, err error) Diagnostic {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	d := Diagnostic{File: file, Line: 1, Col: 1, What: "not valid YAML", Why: message}
 	if m := regexp.MustCompile(`^line (\d+): (?s:(.*))$`).FindStringSubmatch(message); m != nil {
 		if line, err := strconv.Atoi(m[1]); err == nil {
 			d.Line, d.Why = line, m[2]
 		}
+	}
+	if line, written := wrongDivider(data); line > 0 {
+		d.Line, d.What, d.Why = line, fmt.Sprintf("%q does not divide documents", written), "write --- alone at the beginning of the line"
 	}
 	return d
 }

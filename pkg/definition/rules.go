@@ -64,18 +64,20 @@ func violation(v *protovalidate.Violation) (what, why string) {
 		value = s
 	}
 	switch id := v.Proto.GetRuleId(); {
-	case id == "required" || id == "string.min_len" || id == "repeated.min_items":
-		return "missing", ""
+	case id == "repeated.min_items":
+		return "missing", "write at least one"
+	case id == "required" || id == "string.min_len":
+		return "missing", "it must be there"
 	case id == "string.in" && value == "":
 		return "missing", "one of " + strings.Join(allowed(v), ", ")
 	case id == "string.in":
 		return strconv.Quote(value) + " is not allowed", didYouMean(value, allowed(v))
 	case id == "string.pattern" && value == "":
-		return "missing", ""
+		return "missing", "it must be there"
 	case id == "string.pattern":
 		return strconv.Quote(value) + " is not allowed", "it must match " + v.RuleValue.String()
 	}
-	return v.Proto.GetMessage(), ""
+	return v.Proto.GetMessage(), "write another value"
 }
 
 func allowed(v *protovalidate.Violation) []string {

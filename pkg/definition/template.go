@@ -33,7 +33,7 @@ func (d *decoder) template(b *definitionv1.Body, at string) {
 	case err != nil:
 		d.refuseTemplate(at, name+" cannot be read", cause(err))
 	case !utf8.Valid(data):
-		d.refuseTemplate(at, name+" is not UTF-8 text", "")
+		d.refuseTemplate(at, name+" is not UTF-8 text", "save the file as UTF-8")
 	default:
 		b.Text = string(data)
 	}

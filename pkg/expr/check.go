@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -66,16 +67,39 @@ func visit(a *celast.AST, see func(celast.Expr)) {
 	celast.PreOrderVisit(a.Expr(), celast.NewExprVisitor(see))
 }
 
-func syntaxError(issues *cel.Issues) error {
-	for _, i := range issues.Errors() {
-		message, _, _ := strings.Cut(strings.TrimPrefix(oneLine(i.Message), "Syntax error: "), " expecting {")
-		return fmt.Errorf("syntax error at character %d: %s", max(i.Location.Column()+1, 1), message)
+// syntaxError says what to write, or at least what is not understood, in words for the author.
+func syntaxError(src string, issues *cel.Issues) error {
+	first := issues.Errors()[0]
+	what := hint(src)
+	if what == "" {
+		what = misread(strings.TrimPrefix(oneLine(first.Message), "Syntax error: "))
 	}
-	return errors.New("syntax error")
+	return fmt.Errorf("syntax error at character %d: %s", max(first.Location.Column()+1, 1), what)
+}
+
+// misread turns the parser's message into words.
+func misread(message string) string {
+	message, _, _ = strings.Cut(message, " expecting ")
+	switch {
+	case strings.HasSuffix(message, "input '<EOF>'"):
+		return "the expression ends too early; something is missing behind it"
+	case strings.HasPrefix(message, "missing ") && strings.HasSuffix(message, " at '<EOF>'"):
+		return strings.TrimSuffix(strings.TrimPrefix(message, "missing "), " at '<EOF>'") + " is missing at the end"
+	}
+	for _, p := range []struct{ before, after string }{
+		{"mismatched input ", " is not expected here; remove it, or write an operator before it"},
+		{"extraneous input ", " is not expected here; remove it, or write an operator before it"},
+		{"token recognition error at: ", " is not understood; remove it"},
+	} {
+		if rest, ok := strings.CutPrefix(message, p.before); ok {
+			return strings.TrimSpace(rest) + p.after
+		}
+	}
+	return message
 }
 
 // explain turns the checker's first finding into a sentence about events and traits.
-func (e *Env) explain(issues *cel.Issues, written *celast.AST, s Scope) error {
+func (e *Env) explain(src string, issues *cel.Issues, written *celast.AST, s Scope) error {
 	first := issues.Errors()[0]
 	if strings.HasPrefix(first.Message, "undefined field") {
 		if err := e.noSuchField(written, first.ExprID, s); err != nil {
@@ -87,9 +111,18 @@ func (e *Env) explain(issues *cel.Issues, written *celast.AST, s Scope) error {
 	message = strings.ReplaceAll(message, traitsName, "traits")
 	if name, ok := strings.CutPrefix(message, "undeclared reference to '"); ok {
 		name, _, _ = strings.Cut(name, "'")
-		return fmt.Errorf("%s: no such name or function (expressions read %s)", name, readable(s))
+		if advice := hint(src); advice != "" {
+			return fmt.Errorf("%s: no such name or function (%s)", name, advice)
+		}
+		if regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\s*\(`).MatchString(src) {
+			return fmt.Errorf("%s: no such name or function (expressions read %s)", name, readable(s))
+		}
+		return fmt.Errorf("%s: no such name or function (expressions read %s; text stands in quotes: '%s')", name, readable(s), name)
 	}
 	if strings.HasPrefix(message, "found no matching overload") {
+		if strings.HasSuffix(message, ", null)'") || strings.Contains(message, "'(null, ") {
+			return errors.New(overloadMessage(message) + " (nothing is null here: has(event.name) tells whether a value is there)")
+		}
 		return errors.New(overloadMessage(message))
 	}
 	return errors.New(message)

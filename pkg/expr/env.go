@@ -91,7 +91,7 @@ func (e *Env) plan(env *cel.Env, checked *cel.Ast, s Scope) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan expression: %w", err)
 	}
-	return &Program{program: program, dynamic: s.Event == AnyEvent, reads: eventReads(checked.NativeRep())}, nil
+	return &Program{program: program, dynamic: s.Event == AnyEvent, reads: eventReads(checked.NativeRep()), spans: spansOf(checked.NativeRep().Expr())}, nil
 }
 
 // scope returns the CEL environment of a scope, made at its first use.

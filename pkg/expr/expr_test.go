@@ -150,7 +150,7 @@ func TestCompileErrors(t *testing.T) {
 		{"event.placed < now()", typedScope, expr.WantBool, "now: expressions may not ask for the time"},
 		{"event.total > 1", expr.Scope{Traits: true}, expr.WantBool, "event: there is no event here"},
 		{"traits.orders > 1", anyScope, expr.WantBool, "traits: not known here"},
-		{"foo > 1", typedScope, expr.WantBool, "foo: no such name or function (expressions read event and traits)"},
+		{"foo > 1", typedScope, expr.WantBool, "foo: no such name or function (expressions read event and traits; text stands in quotes: 'foo')"},
 		{"foo(1)", anyScope, expr.WantBool, "foo: no such name or function (expressions read event)"},
 		{"event.total", typedScope, expr.WantBool, "the result is a double, and true or false is wanted"},
 		{"event.currency", typedScope, expr.WantNumber, "the result is a string, and a number is wanted"},

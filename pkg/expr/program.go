@@ -19,6 +19,7 @@ type Program struct {
 	program cel.Program
 	dynamic bool
 	reads   Reads
+	spans   []Span
 }
 
 // Reads is what an expression reads of its event.

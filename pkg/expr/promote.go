@@ -22,7 +22,7 @@ func (e *Env) check(env *cel.Env, src string, s Scope) (*cel.Ast, error) {
 	for round := 1; ; round++ {
 		parsed, issues := env.Parse(src)
 		if issues.Err() != nil {
-			return nil, syntaxError(issues)
+			return nil, syntaxError(src, issues)
 		}
 		tree := parsed.NativeRep()
 		if err := checkNames(tree, s); err != nil {
@@ -39,7 +39,7 @@ func (e *Env) check(env *cel.Env, src string, s Scope) (*cel.Ast, error) {
 		}
 		more := promotions(issues, written)
 		if len(more) == 0 {
-			return nil, e.explain(issues, written, s)
+			return nil, e.explain(src, issues, written, s)
 		}
 		if promoted = append(promoted, more...); round == maxRounds || len(promoted) > maxPromotions {
 			return nil, errors.New("too many whole numbers meet other numbers (write double(…) around them)")

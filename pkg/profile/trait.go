@@ -155,7 +155,7 @@ func (c *compiler) program(field, src string, want expr.Want) *expr.Program {
 	}
 	p, err := c.env.Compile(src, expr.Scope{Event: c.rule.Event}, want)
 	if err != nil {
-		c.add(field, err.Error(), "")
+		c.add(field, "the expression does not compile", err.Error())
 	}
 	return p
 }

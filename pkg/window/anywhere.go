@@ -65,3 +65,10 @@ func (u Unit) LatestEnd(t time.Time) time.Time {
 	}
 	return latest
 }
+
+// AlwaysSomewhere reports whether at every instant the window holds in some inhabited zone: then there is no instant at
+// which a recipient whose zone is unknown is certainly outside of it.
+func (q Quiet) AlwaysSomewhere() bool {
+	_, allowed := q.NextAllowedAnywhere(time.Unix(0, 0).UTC())
+	return !allowed
+}

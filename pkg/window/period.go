@@ -32,10 +32,13 @@ var (
 // Signs, fractions of anything else and periods over 100 years are errors.
 func ParsePeriod(s string) (Period, error) {
 	p, err := parsePeriod(s)
-	if err != nil {
-		return Period{}, fmt.Errorf("read period %q: %w", s, err)
+	if err == nil {
+		return p, nil
 	}
-	return p, nil
+	if m := meant(s); m != "" {
+		return Period{}, fmt.Errorf("write %s: %q is %w", m, s, err)
+	}
+	return Period{}, fmt.Errorf("%q is %w", s, err)
 }
 
 func parsePeriod(s string) (Period, error) {
@@ -125,7 +128,7 @@ func (p Period) IsZero() bool { return p == Period{} }
 // is an error.
 func (p Period) Duration() (time.Duration, error) {
 	if p.Years != 0 || p.Months != 0 {
-		return 0, fmt.Errorf("period %s: months and years have no fixed length; use days", p)
+		return 0, noLength(p)
 	}
 	return time.Duration(p.Days)*24*time.Hour + p.Time, nil
 }

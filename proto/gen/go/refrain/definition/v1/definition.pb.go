@@ -1881,7 +1881,7 @@ type Channel struct {
 	// How long one call may take; default PT10S.
 	Timeout string `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// What the adapter needs: webhook: url, secret_env, and old_secret_env while a secret is rotated; smtp: address,
-	// from; nats: subject; file: path.
+	// from; nats: subject; file: path. A setting that the adapter does not have is refused.
 	Config        map[string]string `protobuf:"bytes,6,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
