@@ -5,8 +5,11 @@ import (
 	"sync"
 )
 
-// Cache compiles each bundle once, for services that share a process. A nil Cache compiles every time. It is
-// safe for concurrent use.
+// maxCached is how many catalogs a Cache keeps.
+const maxCached = 64
+
+// Cache compiles each bundle once, for services that share a process; it keeps a bounded number. A nil Cache compiles
+// every time. It is safe for concurrent use.
 type Cache struct {
 	mu       sync.Mutex
 	compiled map[[sha256.Size]byte]*Catalog
@@ -29,6 +32,12 @@ func (c *Cache) Decode(bundle []byte) (*Catalog, error) {
 	}
 	if c.compiled == nil {
 		c.compiled = map[[sha256.Size]byte]*Catalog{}
+	}
+	for old := range c.compiled { // any: whoever needs it again compiles it again
+		if len(c.compiled) < maxCached {
+			break
+		}
+		delete(c.compiled, old)
 	}
 	c.compiled[key] = made
 	return made, nil

@@ -12,6 +12,7 @@ import (
 
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/state"
 	"refrain.dev/pkg/telemetry"
 )
@@ -31,7 +32,7 @@ func (p *process) connect(ctx context.Context) (Deps, error) {
 		return Deps{}, fmt.Errorf("open the log: %w", err)
 	}
 	deps.NATS, deps.Broker, deps.KV, p.leases = nc, site, site.KV(), site.Leases()
-	deps.Objects, deps.Retention = site.Objects(), p.cfg.Retention.Settings()
+	deps.Bundles, deps.Objects, deps.Retention = source.StoreOf(site), site.Objects(), p.cfg.Retention.Settings()
 	p.logger.InfoContext(ctx, "waiting for the generation")
 	if deps.Generation, err = log.LoadGeneration(ctx, site.KV()); err != nil {
 		return Deps{}, err

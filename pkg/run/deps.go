@@ -14,6 +14,7 @@ import (
 	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/snapshot"
+	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 )
@@ -26,6 +27,8 @@ type Deps struct {
 	// Broker and KV are the log.
 	Broker log.Broker
 	KV     log.KV
+	// Bundles is where catalogs are stored.
+	Bundles source.Store
 	// Objects keep snapshots; nil: none are taken, and the log is kept whole.
 	Objects log.Objects
 	// Retention says how often snapshots are taken and what of the log is kept.

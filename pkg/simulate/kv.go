@@ -83,7 +83,7 @@ func (l *simLeases) All(ctx context.Context, group string) (all []log.Lease, err
 	return all, nil
 }
 
-// simObjects is a process's connection to the store of snapshots.
+// simObjects is a process's connection to the store of objects.
 type simObjects struct{ p *Process }
 
 var _ log.Objects = (*simObjects)(nil)

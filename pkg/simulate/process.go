@@ -62,7 +62,7 @@ func (p *Process) KV() log.KV { return &simKV{p} }
 // Leases is its connection to what goes by itself.
 func (p *Process) Leases() log.Leases { return &simLeases{p} }
 
-// Objects is its connection to the store of snapshots.
+// Objects is its connection to the store of objects.
 func (p *Process) Objects() log.Objects { return &simObjects{p} }
 
 // Store is its connection to the state store.

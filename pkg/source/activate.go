@@ -1,11 +1,9 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -16,68 +14,53 @@ import (
 	"refrain.dev/pkg/log"
 )
 
-// Put stores a bundle under its revision. Storing the same bytes again does nothing; other bytes under a
-// revision that is taken are Conflict, and a bundle over MaxBundle or without a revision is Invalid.
-func Put(ctx context.Context, kv log.KV, revision string, bundle []byte) error {
-	if !regexp.MustCompile(`^[0-9a-zA-Z._-]{1,64}$`).MatchString(revision) {
-		return fault.New(fault.Invalid, "store bundle: %q is no revision", revision)
-	}
-	if len(bundle) > MaxBundle {
-		return fault.New(fault.Invalid, "store bundle %s: it has %d bytes, and %d are allowed; template files count, so make these smaller",
-			revision, len(bundle), MaxBundle)
-	}
-	err := kv.Update(ctx, bundlePrefix+revision, bundle, 0)
-	if err == nil {
-		return nil
-	}
-	// It is there already, or the answer was lost: what is stored decides.
-	stored, _, getErr := kv.Get(ctx, bundlePrefix+revision)
-	if getErr == nil && bytes.Equal(stored, bundle) {
-		return nil
-	}
-	if _, ok := errors.AsType[*log.ConflictError](err); ok && getErr == nil {
-		return fault.New(fault.Conflict, "store bundle %s: there is another bundle of this revision", revision)
-	}
-	return fmt.Errorf("store bundle %s: %w", revision, err)
-}
-
-// Activate makes a stored bundle the current one: it moves the pointer and tells all partitions, in their
-// control lanes, as received and happened at the given time. It may be repeated; after an error it should
-// be, because some partitions may know already. If another revision is activated at the same time, all
-// partitions end with the same one, and the call whose revision that is not returns Conflict.
-func Activate(ctx context.Context, kv log.KV, broker log.Broker, partitions int, revision string, at time.Time) error {
-	if _, err := Get(ctx, kv, revision); err != nil {
+// Activate makes a stored bundle the current one: it moves the pointer, which gives it a place in the order of all
+// that were activated, and tells all partitions, in their control lanes, as received and happened at the given time.
+// Whatever arrives there late, the one of the greatest order applies. It may be repeated; after an error it should
+// be, because some partitions may know already. If another revision is activated meanwhile, that one applies, and
+// the answer is Conflict.
+func Activate(ctx context.Context, s Store, broker log.Broker, partitions int, revision string, at time.Time) error {
+	if _, err := Get(ctx, s, revision); err != nil {
 		return fmt.Errorf("activate %s: %w", revision, err)
 	}
-	if err := kv.Put(ctx, currentKey, []byte(revision)); err != nil {
+	order, err := s.point(ctx, revision)
+	if err != nil {
 		return fmt.Errorf("activate %s: move pointer: %w", revision, err)
 	}
-	// Whoever told the partitions last has read the pointer after that: they end with its last value.
-	told := revision
-	for {
-		if err := tell(ctx, broker, partitions, told, at); err != nil {
-			return fmt.Errorf("activate %s: %w", revision, err)
-		}
-		current, err := Current(ctx, kv)
-		if err != nil {
-			return fmt.Errorf("activate %s: %w", revision, err)
-		}
-		if current == told {
-			break
-		}
-		told = current
+	if err := tell(ctx, broker, partitions, &stagev1.CatalogApplied{Revision: revision, Order: order}, at); err != nil {
+		return fmt.Errorf("activate %s: %w", revision, err)
 	}
-	if told != revision {
-		return fault.New(fault.Conflict, "activate %s: %s was activated at the same time and applies now", revision, told)
+	now, err := current(ctx, s.KV)
+	if err != nil {
+		return fmt.Errorf("activate %s: %w", revision, err)
+	}
+	if now.Order != order {
+		return fault.New(fault.Conflict, "activate %s: %s was activated at the same time and applies now", revision, now.Revision)
 	}
 	return nil
 }
 
-func tell(ctx context.Context, broker log.Broker, partitions int, revision string, at time.Time) error {
+// point moves the pointer to a revision and returns its order; if it is there already, the one that it has.
+func (s Store) point(ctx context.Context, revision string) (uint64, error) {
+	for {
+		now, err := current(ctx, s.KV)
+		if err != nil || now.Revision == revision {
+			return now.Order, err
+		}
+		order := now.Order + 1
+		if err = write(ctx, s.KV, currentKey, pointer{Revision: revision, Order: order}, now.at); err == nil {
+			return order, nil
+		}
+		if !conflict(err) && !errors.Is(err, log.ErrUnknown) || ctx.Err() != nil {
+			return 0, err
+		}
+	}
+}
+
+func tell(ctx context.Context, broker log.Broker, partitions int, applied *stagev1.CatalogApplied, at time.Time) error {
 	when := timestamppb.New(at)
 	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
-		ReceivedAt: when, At: when,
-		Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: revision}},
+		ReceivedAt: when, At: when, Item: &stagev1.Arrival_Catalog{Catalog: applied},
 	}}}).MarshalVT()
 	if err != nil {
 		return fmt.Errorf("encode arrival: %w", err)

@@ -1,16 +1,15 @@
-// Package source keeps catalogs: bundles of definitions in the KV store, under their revision, and what
-// was compiled from them in memory.
+// Package source keeps catalogs: bundles of definitions in the store of objects, what is known of their revisions
+// beside the log, and what was compiled from them in memory.
 //
-// A bundle is stored once and never changes. Activating one moves the pointer "catalog/current" and tells
-// every partition in its control lane, so that each stage knows from which position on it applies. Who
-// meets a revision it does not know loads it before going on; what was loaded is kept, because records
-// and enrollments may refer to it.
+// A bundle is stored once and never changes. Activating one moves the pointer "catalog/current", which gives it
+// the next place in an order, and tells every partition in its control lane, so that each stage knows from which
+// position on it applies. Who meets a revision it does not know loads it before going on.
 package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"refrain.dev/pkg/clock"
@@ -18,31 +17,26 @@ import (
 	"refrain.dev/pkg/log"
 )
 
-// currentKey is where the revision stands that was activated last.
-const currentKey = "catalog/current"
-
-// bundlePrefix is what the keys of bundles begin with.
-const bundlePrefix = "bundle/"
-
-// MaxBundle is the greatest size of a bundle in bytes; it is what one message of the broker can carry.
-const MaxBundle = 1<<20 - 4096
+// MaxLoaded is how many compiled catalogs a process keeps. Of more, those that nobody asked for the longest go; who
+// needs one again has it loaded again.
+const MaxLoaded = 64
 
 // Catalogs holds the compiled catalogs of one process. It is safe for concurrent use.
 type Catalogs[C any] struct {
-	kv     log.KV
+	store  Store
 	clock  clock.Clock
 	decode func([]byte) (C, error)
 
 	mu      sync.RWMutex
 	loaded  map[string]C
-	order   []string
+	order   []string // the one that was asked for last at the end
 	loading map[string]chan struct{}
 }
 
-// New returns Catalogs that load bundles from kv, wait on c, and compile them with decode, which must not
+// New returns Catalogs that load bundles from store, wait on c, and compile them with decode, which must not
 // change its argument.
-func New[C any](kv log.KV, c clock.Clock, decode func([]byte) (C, error)) *Catalogs[C] {
-	return &Catalogs[C]{kv: kv, clock: c, decode: decode, loaded: map[string]C{}, loading: map[string]chan struct{}{}}
+func New[C any](store Store, c clock.Clock, decode func([]byte) (C, error)) *Catalogs[C] {
+	return &Catalogs[C]{store: store, clock: c, decode: decode, loaded: map[string]C{}, loading: map[string]chan struct{}{}}
 }
 
 // Prepare loads and keeps the catalog of a revision; with "", the revision before any was applied, there
@@ -69,6 +63,7 @@ func (c *Catalogs[C]) begin(revision string) (done bool, wait <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.loaded[revision]; ok || revision == "" {
+		c.touch(revision)
 		return true, nil
 	}
 	if wait, ok := c.loading[revision]; ok {
@@ -76,6 +71,13 @@ func (c *Catalogs[C]) begin(revision string) (done bool, wait <-chan struct{}) {
 	}
 	c.loading[revision] = make(chan struct{})
 	return false, nil
+}
+
+// touch brings a revision to the end of the order.
+func (c *Catalogs[C]) touch(revision string) {
+	if n := slices.Index(c.order, revision); n >= 0 {
+		c.order = append(slices.Delete(c.order, n, n+1), revision)
+	}
 }
 
 func (c *Catalogs[C]) finish(revision string, err error) error {
@@ -87,7 +89,7 @@ func (c *Catalogs[C]) finish(revision string, err error) error {
 }
 
 func (c *Catalogs[C]) load(ctx context.Context, revision string) error {
-	data, err := Get(ctx, c.kv, revision)
+	data, err := Get(ctx, c.store, revision)
 	if err != nil {
 		return err
 	}
@@ -99,6 +101,10 @@ func (c *Catalogs[C]) load(ctx context.Context, revision string) error {
 	defer c.mu.Unlock()
 	c.loaded[revision] = catalog
 	c.order = append(c.order, revision)
+	if len(c.order) > MaxLoaded {
+		delete(c.loaded, c.order[0])
+		c.order = c.order[1:]
+	}
 	return nil
 }
 
@@ -110,7 +116,7 @@ func (c *Catalogs[C]) At(revision string) (C, bool) {
 	return catalog, ok
 }
 
-// All returns every catalog that was prepared, in the order of loading.
+// All returns every catalog that is kept, the one that was prepared last at the end.
 func (c *Catalogs[C]) All() []C {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -122,28 +128,13 @@ func (c *Catalogs[C]) All() []C {
 }
 
 // Current reads which revision was activated last; "" if none was.
-func (c *Catalogs[C]) Current(ctx context.Context) (string, error) { return Current(ctx, c.kv) }
+func (c *Catalogs[C]) Current(ctx context.Context) (string, error) { return Current(ctx, c.store.KV) }
 
 // Current reads which revision was activated last; "" if none was.
 func Current(ctx context.Context, kv log.KV) (string, error) {
-	value, _, err := kv.Get(ctx, currentKey)
-	if errors.Is(err, log.ErrNotFound) {
-		return "", nil
-	}
+	p, err := current(ctx, kv)
 	if err != nil {
 		return "", fmt.Errorf("read current revision: %w", err)
 	}
-	return string(value), nil
-}
-
-// Get reads the bundle of a revision; NotFound if there is none.
-func Get(ctx context.Context, kv log.KV, revision string) ([]byte, error) {
-	data, _, err := kv.Get(ctx, bundlePrefix+revision)
-	if errors.Is(err, log.ErrNotFound) {
-		return nil, fault.New(fault.NotFound, "load catalog %s: there is no such bundle", revision)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load catalog %s: %w", revision, err)
-	}
-	return data, nil
+	return p.Revision, nil
 }

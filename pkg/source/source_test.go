@@ -3,6 +3,8 @@ package source_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -39,7 +41,7 @@ func text(data []byte) (string, error) {
 
 func put(t *testing.T, m *log.Memory, revision, bundle string) {
 	t.Helper()
-	if err := source.Put(t.Context(), m.KV(), revision, []byte(bundle)); err != nil {
+	if err := source.Put(t.Context(), source.StoreOf(m), revision, []byte(bundle)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -48,7 +50,7 @@ func TestPrepare(t *testing.T) {
 	m := site(t)
 	put(t, m, "r1", "one")
 	put(t, m, "r2", "bad")
-	c := source.New(m.KV(), clock.Wall{}, text)
+	c := source.New(source.StoreOf(m), clock.Wall{}, text)
 	if err := c.Prepare(t.Context(), ""); err != nil {
 		t.Errorf("no revision yet: %v", err)
 	}
@@ -77,7 +79,7 @@ func TestPrepareLoadsOnce(t *testing.T) {
 	m := site(t)
 	put(t, m, "r1", "one")
 	var decoded atomic.Int32
-	c := source.New(m.KV(), clock.Wall{}, func(data []byte) (string, error) {
+	c := source.New(source.StoreOf(m), clock.Wall{}, func(data []byte) (string, error) {
 		decoded.Add(1)
 		return text(data)
 	})
@@ -111,25 +113,25 @@ func TestPut(t *testing.T) {
 		"bad key":     {"a b", []byte("x"), fault.Invalid, "no revision"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := source.Put(t.Context(), m.KV(), tc.revision, tc.bundle)
+			err := source.Put(t.Context(), source.StoreOf(m), tc.revision, tc.bundle)
 			if fault.Of(err) != tc.kind || !strings.Contains(err.Error(), tc.why) {
 				t.Errorf("got %v (%v); want %v with %q", err, fault.Of(err), tc.kind, tc.why)
 			}
 		})
 	}
-	if err := source.Put(t.Context(), m.KV(), "r3", make([]byte, source.MaxBundle)); err != nil {
+	if err := source.Put(t.Context(), source.StoreOf(m), "r3", make([]byte, source.MaxBundle)); err != nil {
 		t.Errorf("a bundle of the greatest size: %v", err)
 	}
 }
 
-// told returns the revisions that a partition heard of, in order.
+// told returns the revisions that a partition heard of, in the order of their activation.
 func told(t *testing.T, b log.Broker, p int) []string {
 	t.Helper()
-	var out []string
+	heard := map[uint64]string{}
 	for after := uint64(0); ; {
 		m, err := b.Next(t.Context(), log.Subject("evt.control", p), after)
 		if errors.Is(err, log.ErrNotFound) {
-			return out
+			break
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -143,27 +145,36 @@ func told(t *testing.T, b log.Broker, p int) []string {
 			if !item.GetAt().AsTime().Equal(instant) || !item.GetReceivedAt().AsTime().Equal(instant) {
 				t.Errorf("told at %v, received %v; want %v", item.GetAt().AsTime(), item.GetReceivedAt().AsTime(), instant)
 			}
-			out = append(out, item.GetCatalog().GetRevision())
+			order, revision := item.GetCatalog().GetOrder(), item.GetCatalog().GetRevision()
+			if was := heard[order]; was != "" && was != revision || order == 0 {
+				t.Errorf("partition %d: %s and %s are both told as number %d", p, was, revision, order)
+			}
+			heard[order] = revision
 		}
 	}
+	var out []string
+	for _, order := range slices.Sorted(maps.Keys(heard)) {
+		out = append(out, heard[order])
+	}
+	return out
 }
 
 var instant = time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 
 func TestActivate(t *testing.T) {
 	m := site(t)
-	c := source.New(m.KV(), clock.Wall{}, text)
+	c := source.New(source.StoreOf(m), clock.Wall{}, text)
 	if got, err := c.Current(t.Context()); got != "" || err != nil {
 		t.Errorf("before: got %q, %v", got, err)
 	}
-	if err := source.Activate(t.Context(), m.KV(), m, partitions, "r1", instant); fault.Of(err) != fault.NotFound {
+	if err := source.Activate(t.Context(), source.StoreOf(m), m, partitions, "r1", instant); fault.Of(err) != fault.NotFound {
 		t.Errorf("a revision that is not stored: got %v", err)
 	}
 	if got, err := c.Current(t.Context()); got != "" || err != nil {
 		t.Errorf("after a refusal: got %q, %v", got, err)
 	}
 	put(t, m, "r1", "one")
-	if err := source.Activate(t.Context(), m.KV(), m, partitions, "r1", instant); err != nil {
+	if err := source.Activate(t.Context(), source.StoreOf(m), m, partitions, "r1", instant); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := c.Current(t.Context()); got != "r1" || err != nil {
@@ -187,7 +198,7 @@ func TestConcurrentActivationsAgree(t *testing.T) {
 	var won atomic.Int32
 	for _, r := range revisions {
 		wg.Go(func() {
-			switch err := source.Activate(context.WithoutCancel(t.Context()), m.KV(), m, partitions, r, instant); {
+			switch err := source.Activate(context.WithoutCancel(t.Context()), source.StoreOf(m), m, partitions, r, instant); {
 			case err == nil:
 				won.Add(1)
 			case fault.Of(err) != fault.Conflict:
@@ -216,12 +227,12 @@ func TestActivateSaysWhichPartition(t *testing.T) {
 		}
 		return log.Fault{}
 	})
-	err := source.Activate(t.Context(), m.KV(), m, partitions, "r1", instant)
+	err := source.Activate(t.Context(), source.StoreOf(m), m, partitions, "r1", instant)
 	if !errors.Is(err, log.ErrFull) || !strings.Contains(err.Error(), "partition 2") {
 		t.Errorf("got %v", err)
 	}
 	m.SetFaults(nil)
-	if err := source.Activate(t.Context(), m.KV(), m, partitions, "r1", instant); err != nil {
+	if err := source.Activate(t.Context(), source.StoreOf(m), m, partitions, "r1", instant); err != nil {
 		t.Errorf("again: %v", err)
 	}
 }
@@ -236,4 +247,63 @@ func TestPutResolvesALostAnswer(t *testing.T) {
 		return log.Fault{}
 	})
 	put(t, m, "r1", "one")
+}
+
+// Every activation has its own place in the order, also of what was applied before; repeating one has the same.
+func TestActivationsAreNumbered(t *testing.T) {
+	m := site(t)
+	put(t, m, "r1", "one")
+	put(t, m, "r2", "two")
+	for _, r := range []string{"r1", "r1", "r2", "r1", "r1"} {
+		if err := source.Activate(t.Context(), source.StoreOf(m), m, partitions, r, instant); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for p := range partitions {
+		if got := told(t, m, p); !slices.Equal(got, []string{"r1", "r2", "r1"}) {
+			t.Errorf("partition %d heard %v", p, got)
+		}
+	}
+}
+
+// The bucket beside the log holds what is known of a bundle, not the bundle; equal bundles are stored once.
+func TestBundlesAreObjects(t *testing.T) {
+	m := site(t)
+	large := strings.Repeat("x", 3<<20)
+	put(t, m, "r1", large)
+	put(t, m, "r2", large)
+	value, _, err := m.KV().Get(t.Context(), "bundle/r1")
+	if err != nil || len(value) > 200 {
+		t.Errorf("beside the log: %d bytes, %v", len(value), err)
+	}
+	if found, err := m.Objects().List(t.Context(), "bundles/"); err != nil || len(found) != 1 {
+		t.Errorf("objects: %v, %v", found, err)
+	}
+	if got, err := source.Get(t.Context(), source.StoreOf(m), "r2"); err != nil || string(got) != large {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+}
+
+// A process keeps a bounded number of compiled catalogs; one that went is loaded again when it is needed.
+func TestCatalogsAreBounded(t *testing.T) {
+	m := site(t)
+	c := source.New(source.StoreOf(m), clock.Wall{}, text)
+	name := func(n int) string { return fmt.Sprintf("r%d", n) }
+	for n := range source.MaxLoaded + 2 {
+		put(t, m, name(n), name(n))
+		for _, r := range []string{"r0", name(n)} { // r0 is asked for all the time
+			if err := c.Prepare(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, there := c.At("r0"); !there || len(c.All()) != source.MaxLoaded {
+		t.Errorf("%d are kept, the one in use: %v", len(c.All()), there)
+	}
+	if _, there := c.At("r1"); there {
+		t.Error("the one that was asked for the longest ago is kept")
+	}
+	if err := c.Prepare(t.Context(), "r1"); err != nil {
+		t.Error(err)
+	}
 }

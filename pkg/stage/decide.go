@@ -73,7 +73,7 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 		senders: map[string]state.Position{}, letter: map[letterID]bool{}, stir: p.revision != p.told,
 	}
 	for n := range items {
-		if p.brings(&items[n]) != "" {
+		if p.brings(&items[n]) {
 			items = items[:n]
 			break
 		}

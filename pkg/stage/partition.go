@@ -33,6 +33,7 @@ type partition struct {
 	origins   map[string]uint64
 	senders   map[string]state.Position
 	revision  string
+	order     uint64 // of the revision, among all that were applied
 	refused   string // the revision that did not compile, if the last one did not
 	torn      bool   // an append's fate is not known: nothing else may be appended, the next owner finds out
 	told      string // the revision of the chain's last record: a new one travels on even without facts
@@ -169,8 +170,8 @@ func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
 	if at := p.pending[0].stored; !at.IsZero() {
 		p.waiting.Store(at.UnixNano())
 	}
-	if revision := p.brings(&p.pending[0]); revision != "" {
-		if err := p.prepare(ctx, revision); err != nil {
+	if it := &p.pending[0]; p.brings(it) {
+		if err := p.prepare(ctx, it.revision, it.order); err != nil {
 			return false, err
 		}
 	}

@@ -21,8 +21,10 @@ type item struct {
 	total uint32
 	// input is nil if there is nothing to decide.
 	input *Input
-	// revision is the catalog revision that the item brings, "" if it brings none.
+	// revision is the catalog revision that the item brings, "" if it brings none, and order its place among all
+	// that were applied.
 	revision string
+	order    uint64
 	// origins of a record of the chain before, once its last item is done.
 	origins []*stagev1.Origin
 	// ping says that its message is a ping and nothing else.
@@ -151,7 +153,7 @@ func (r *reader) decodeArrivals(msg log.Message) ([]item, error) {
 			}
 			it.input = in
 		case *stagev1.Arrival_Catalog:
-			it.revision = v.Catalog.GetRevision()
+			it.revision, it.order = v.Catalog.GetRevision(), v.Catalog.GetOrder()
 		case *stagev1.Arrival_Ping:
 			it.ping = it.total == 1
 		}
@@ -214,14 +216,14 @@ func (r *reader) decodeRecord(msg log.Message) ([]item, error) {
 	r.prev = msg.Sequence
 	if rec.GetKind() != stagev1.RecordKind_RECORD_KIND_BATCH || len(rec.GetCells()) == 0 {
 		it := r.at(msg, 0, 0)
-		it.origins, it.revision = r.carried(rec)
+		r.carry(&it, rec)
 		it.decided = turn{asTime(rec.GetNow()), rec.GetRound()}
 		return []item{it}, nil
 	}
 	items := make([]item, 0, len(rec.GetCells()))
 	for n, cell := range rec.GetCells() {
 		it := r.at(msg, n+1, len(rec.GetCells()))
-		it.origins, it.revision = r.carried(rec)
+		r.carry(&it, rec)
 		it.decided = turn{asTime(rec.GetNow()), rec.GetRound()}
 		in := &Input{Source: r.source, Name: r.name, Sequence: msg.Sequence, Index: it.pos.Index}
 		if err := in.fill(cell); err != nil {
@@ -236,12 +238,11 @@ func (r *reader) decodeRecord(msg log.Message) ([]item, error) {
 	return items, nil
 }
 
-// carried is what a record brings down the chain; nothing comes up from the chain after.
-func (r *reader) carried(rec *stagev1.Record) ([]*stagev1.Origin, string) {
-	if r.source != FromBefore {
-		return nil, ""
+// carry gives an item what its record brings down the chain; nothing comes up from the chain after.
+func (r *reader) carry(it *item, rec *stagev1.Record) {
+	if r.source == FromBefore {
+		it.origins, it.revision, it.order = rec.GetOrigins(), rec.GetRevision(), rec.GetRevisionOrder()
 	}
-	return rec.GetOrigins(), rec.GetRevision()
 }
 
 func (r *reader) decodeLetter(msg log.Message) ([]item, error) {

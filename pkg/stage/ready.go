@@ -53,8 +53,8 @@ func lacks(err error) bool {
 
 // prepare makes a revision ready and decides under it from now on. One that does not compile is not taken: the
 // one before it stays in force, and what brings it brings nothing.
-func (p *partition) prepare(ctx context.Context, revision string) error {
-	if p.ports.Preparer != nil {
+func (p *partition) prepare(ctx context.Context, revision string, order uint64) error {
+	if p.ports.Preparer != nil && revision != p.revision {
 		err := p.ports.Preparer.Prepare(ctx, revision)
 		if fault.Of(err) == fault.Invalid && err != nil {
 			p.refuse(ctx, revision, err)
@@ -64,8 +64,10 @@ func (p *partition) prepare(ctx context.Context, revision string) error {
 			return err
 		}
 	}
-	p.revision = revision
-	p.trial.begin(revision)
+	if revision != p.revision {
+		p.trial.begin(revision)
+	}
+	p.revision, p.order = revision, order
 	return nil
 }
 
@@ -77,10 +79,11 @@ func (p *partition) refuse(ctx context.Context, revision string, why error) {
 		"stage", p.cfg.Spec.Name, "partition", p.number, "revision", revision, "in_force", p.revision, "error", why)
 }
 
-// brings is the revision that an item brings and that has to be taken; "" if there is none.
-func (p *partition) brings(it *item) string {
-	if it.revision == p.revision || it.revision == p.refused {
-		return ""
+// brings says whether an item brings a revision that has to be taken. One whose message was late, so that one that
+// was applied after it is in force already, is passed over.
+func (p *partition) brings(it *item) bool {
+	if it.revision == "" || it.revision == p.refused || it.order < p.order {
+		return false
 	}
-	return it.revision
+	return it.revision != p.revision || it.order > p.order
 }

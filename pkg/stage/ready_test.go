@@ -100,6 +100,44 @@ func TestAFoldThatIsNotReadyIsWaitedFor(t *testing.T) {
 	}
 }
 
+// A catalog whose message is stored after that of one that was applied later does not come into force, in no stage
+// and for no later owner.
+func TestACatalogThatIsLateIsPassedOver(t *testing.T) {
+	m := newMesh(t, 1, 8)
+	m.fold.idle = true
+	inForce := func(want string) {
+		t.Helper()
+		for _, name := range []string{"profile", "decision"} {
+			eventually(t, name+" is at "+want, func() bool {
+				view, err := m.store.Read(t.Context(), 0, state.Query{Metas: []string{name}})
+				return err == nil && view.Metas[name].Revision == want
+			})
+		}
+	}
+	apply := func(revision string, order uint64) {
+		m.raw(m.broker, "evt.control.0", &stagev1.Arrivals{Items: []*stagev1.Arrival{{
+			Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: revision, Order: order}},
+		}}})
+	}
+	for n, step := range []struct {
+		revision string
+		order    uint64
+		want     string
+	}{{"r1", 1, "r1"}, {"r3", 3, "r3"}, {"r2", 2, "r3"}, {"r1", 4, "r1"}, {"r3", 3, "r1"}, {"r1", 4, "r1"}, {"r2", 5, "r2"}} {
+		stops := []func(){m.run(m.stage("profile", m.broker, clock.Wall{})), m.run(m.stage("decision", m.broker, clock.Wall{}))}
+		apply(step.revision, step.order)
+		m.adds("ann", 1) // and what comes after it is decided
+		inForce(step.want)
+		for _, stop := range stops {
+			stop()
+		}
+		last := m.records("prf.0")
+		if got := last[len(last)-1].rec; got.GetRevision() != step.want {
+			t.Errorf("step %d: the chain ends under %s, want %s", n, got.GetRevision(), step.want)
+		}
+	}
+}
+
 // A bundle that cannot be compiled is a decision: the old revision stays in force (RUNTIME, a new catalog).
 func TestACatalogThatDoesNotCompileIsNotTaken(t *testing.T) {
 	m := newMesh(t, 1, 8)

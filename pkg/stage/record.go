@@ -40,7 +40,7 @@ func (p *partition) write(ctx context.Context, b *batch) (recorded bool, err err
 func (p *partition) blank(kind stagev1.RecordKind) *stagev1.Record {
 	return &stagev1.Record{
 		Generation: p.cfg.Generation.Number, Id: newID(), Prev: p.last, Owner: p.cfg.Replica, Epoch: p.epoch,
-		Now: asProto(p.lastNow), Round: p.lastRound, Revision: p.revision, Kind: kind,
+		Now: asProto(p.lastNow), Round: p.lastRound, Revision: p.revision, RevisionOrder: p.order, Kind: kind,
 		Covers: coverList(p.covers), Origins: originList(p.origins), Suspects: p.suspectList(), Unclean: p.ends(),
 		Meeting: p.meeting.done,
 	}

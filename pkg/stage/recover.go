@@ -76,6 +76,7 @@ func (p *partition) open(ctx context.Context) error {
 // adoptTail continues where the last record of the chain stands.
 func (p *partition) adoptTail(tail *stagev1.Record, seq uint64) {
 	p.last, p.lastNow, p.lastRound, p.revision, p.told = seq, asTime(tail.GetNow()), tail.GetRound(), tail.GetRevision(), tail.GetRevision()
+	p.order = tail.GetRevisionOrder()
 	p.covers, p.origins, p.senders = map[string]state.Position{}, map[string]uint64{}, map[string]state.Position{}
 	for _, c := range tail.GetCovers() {
 		p.covers[c.GetInput()] = state.Position{Sequence: c.GetSequence(), Index: c.GetIndex()}

@@ -158,10 +158,17 @@ func badInputs() []bad {
 		{name: "a revision that was never applied", want: ChainRevision, written: func(w *world) { w.back(decision, 1, 1).record.Revision = "r9" }},
 		{name: "a revision comes back", want: ChainRevision, during: func(w *world) {
 			for p := range worldPartitions {
-				w.put("evt.control", p, &stagev1.Arrival{Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "r2"}}})
+				w.put("evt.control", p, &stagev1.Arrival{Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "r2", Order: 2}}})
 			}
-			w.decide(decision, 1).record.Revision = "r2"
+			r := w.decide(decision, 1).record
+			r.Revision, r.RevisionOrder = "r2", 2
 		}},
+		{name: "a revision that was late", want: ChainRevision, says: "number 1", during: func(w *world) {
+			w.put("evt.control", 1, &stagev1.Arrival{Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "r0"}}})
+			r := w.decide(decision, 1).record
+			r.Revision, r.RevisionOrder = "r0", 0
+		}},
+		{name: "a revision at another place in the order", want: ChainRevision, says: "as number 7", written: func(w *world) { w.back(decision, 1, 0).record.RevisionOrder = 7 }},
 		{name: "given up, and no dead letter", want: ChainGap, written: func(w *world) {
 			for _, r := range w.chains["prf.1"] {
 				for _, g := range r.record.GetGaps() {

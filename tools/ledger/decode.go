@@ -23,6 +23,7 @@ func (p place) after(q place) bool {
 type record struct {
 	sequence, prev, epoch uint64
 	generation            uint64
+	order                 uint64 // of the revision, among all that were applied
 	id, owner, revision   []byte
 	now                   time.Time
 	kind                  stagev1.RecordKind
@@ -148,6 +149,8 @@ func (d *decoder) record(msg log.Message, inputs []string) (record, bool) {
 			r.gaps = append(r.gaps, gapOf(w.data))
 		case 14:
 			d.senders = append(d.senders, d.sender(w.data))
+		case 20:
+			r.order = w.n
 		}
 	}
 	r.cells, r.senders, r.addressed = d.cells[cells:len(d.cells):len(d.cells)], d.senders[senders:len(d.senders):len(d.senders)], d.facts[facts:len(d.facts):len(d.facts)]

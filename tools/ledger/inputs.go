@@ -20,10 +20,16 @@ type message struct {
 // lane is one lane or redrive subject, read.
 type lane struct {
 	messages []message
-	// revisions are the catalogs that it brings, in order, without repeats.
-	revisions []string
+	// catalogs are those that it brings.
+	catalogs map[appliedCatalog]bool
 	// redriven are the dead letters that it brings back.
 	redriven map[place]string
+}
+
+// appliedCatalog is a catalog, and its place among all that were applied.
+type appliedCatalog struct {
+	order    uint64
+	revision string
 }
 
 // arrival is one item in a lane.
@@ -52,7 +58,7 @@ func (c *checker) readLanes() {
 		}
 	}
 	for _, subject := range subjects {
-		l := &lane{redriven: map[place]string{}}
+		l := &lane{redriven: map[place]string{}, catalogs: map[appliedCatalog]bool{}}
 		c.lanes[subject] = l
 		for _, msg := range c.h.Log[subject] {
 			l.messages = append(l.messages, message{msg.Sequence, c.readArrivals(subject, l, msg)})
@@ -84,10 +90,7 @@ func (c *checker) readArrival(subject string, l *lane, at place, message []byte,
 		case 4:
 			a.payload = w.data
 		case 6:
-			revision := c.name(field(w.data, 1))
-			if n := len(l.revisions); n == 0 || l.revisions[n-1] != revision {
-				l.revisions = append(l.revisions, revision)
-			}
+			l.catalogs[appliedCatalog{number(w.data, 2), c.name(field(w.data, 1))}] = true
 		case 7:
 			l.redriven[at] = string(field(w.data, 1))
 		}
@@ -340,21 +343,21 @@ func deltaOf(message []byte) (name []byte, kind stagev1.DeltaKind) {
 
 // checkRevisions checks that catalogs take effect in the order in which they were applied.
 func (c *checker) checkRevisions(ch *chain) {
-	if c.h.Trimmed {
-		return
-	}
-	applied := c.lanes[log.Subject(log.Lane(log.LaneControl), ch.partition)].revisions
-	next, now := 0, ""
+	brought := c.lanes[log.Subject(log.Lane(log.LaneControl), ch.partition)].catalogs
+	var now appliedCatalog
 	for n := range ch.records {
 		r := &ch.records[n]
-		if string(r.revision) == now {
-			continue
-		}
-		found := slices.Index(applied[next:], string(r.revision))
-		if found < 0 {
-			c.breaksf(ChainRevision, ch.subject, "", "record %d goes from revision %q to %q, which was not applied after it", r.sequence, now, r.revision)
+		next := appliedCatalog{r.order, c.name(r.revision)}
+		switch {
+		case next == now:
+		case next.order <= now.order:
+			c.breaksf(ChainRevision, ch.subject, "", "record %d goes from revision %q, number %d of all that were applied, to %q, number %d",
+				r.sequence, now.revision, now.order, next.revision, next.order)
+			return
+		case !brought[next] && !c.h.Trimmed:
+			c.breaksf(ChainRevision, ch.subject, "", "record %d is under revision %q, which was never applied as number %d", r.sequence, next.revision, next.order)
 			return
 		}
-		now, next = applied[next+found], next+found+1
+		now = next
 	}
 }

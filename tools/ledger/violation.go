@@ -29,7 +29,7 @@ const (
 	ChainOrigin Rule = "chain.origin"
 	// ChainSender: the position of a mailbox sender goes back, or is of a fact that it never sent.
 	ChainSender Rule = "chain.sender"
-	// ChainRevision: the catalog revision changes in another order than catalogs were applied.
+	// ChainRevision: a catalog that was applied earlier takes effect after a later one, or one that was never applied.
 	ChainRevision Rule = "chain.revision"
 	// ChainGap: an input was given up, but is in no dead letter, or in one without a reason.
 	ChainGap Rule = "chain.gap"

@@ -72,7 +72,7 @@ func newWorld(t testing.TB) *world {
 		}
 	}
 	for p := range worldPartitions {
-		w.put("evt.control", p, &stagev1.Arrival{Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "r1"}}})
+		w.put("evt.control", p, &stagev1.Arrival{Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "r1", Order: 1}}})
 		for stage := range stages {
 			w.open(stage, p, "one")
 		}
@@ -114,7 +114,7 @@ func (w *world) append(stage, p int, r *stagev1.Record, bodies []*stagev1.CellBo
 func (w *world) open(stage, p int, owner string) *written {
 	prev := w.tail(stage, p).record
 	return w.append(stage, p, &stagev1.Record{
-		Kind: stagev1.RecordKind_RECORD_KIND_OPEN, Owner: owner, Covers: prev.GetCovers(), Origins: prev.GetOrigins(), Revision: prev.GetRevision(),
+		Kind: stagev1.RecordKind_RECORD_KIND_OPEN, Owner: owner, Covers: prev.GetCovers(), Origins: prev.GetOrigins(), Revision: prev.GetRevision(), RevisionOrder: prev.GetRevisionOrder(),
 	}, nil)
 }
 
@@ -177,7 +177,7 @@ type is struct {
 func (w *world) decide(stage, p int, cells ...is) *written {
 	spec := log.Stages()[stage]
 	tail := w.tail(stage, p)
-	r := &stagev1.Record{Kind: stagev1.RecordKind_RECORD_KIND_BATCH, Revision: "r1"}
+	r := &stagev1.Record{Kind: stagev1.RecordKind_RECORD_KIND_BATCH, Revision: "r1", RevisionOrder: 1}
 	for n := len(w.chains[subjectOf(stage, p)]) - 1; n >= 0; n-- {
 		if o := w.chains[subjectOf(stage, p)][n]; o.record.GetKind() == stagev1.RecordKind_RECORD_KIND_OPEN {
 			r.Epoch, r.Owner = o.sequence, o.record.GetOwner()

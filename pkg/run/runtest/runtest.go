@@ -18,6 +18,7 @@ import (
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 )
@@ -40,7 +41,7 @@ func Deps(t testing.TB) run.Deps {
 	return run.Deps{
 		Logger: slog.New(slog.DiscardHandler),
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
-		Broker: memory, KV: memory.KV(), Store: state.NewMemory(), Generation: generation,
+		Broker: memory, KV: memory.KV(), Bundles: source.StoreOf(memory), Store: state.NewMemory(), Generation: generation,
 		Runner: stage.NewFreeRunner(), Clock: clock.Wall{}, GRPC: server,
 		Ready: func(string, bool) {}, Ownership: stage.Always(func(int) bool { return true }), Replica: "test",
 		Dial: func(address string) (run.Conn, error) { return rpc.Dial(address, rpc.ClientConfig{}) },

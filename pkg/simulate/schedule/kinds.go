@@ -79,7 +79,7 @@ const (
 	Feed Class = "feed"
 	// Lease is what goes by itself: "lease:profile.", a prefix of keys.
 	Lease Class = "lease"
-	// Object is the store of snapshots: "object:1/", a prefix of names.
+	// Object is the store of objects: "object:bundles/", a prefix of names.
 	Object Class = "object"
 	// KV is the store beside the log: "kv:relay/", a prefix of keys.
 	KV Class = "kv"

@@ -26,7 +26,7 @@ type entry struct {
 	journeys map[string]*journey.Definition
 }
 
-// book is the Book over the bundles in the KV store.
+// book is the Book over the bundles that are stored.
 type book struct {
 	catalogs *source.Catalogs[*entry]
 	blank    *Rules
@@ -34,7 +34,7 @@ type book struct {
 
 func newBook(deps run.Deps, cache *catalog.Cache) *book {
 	return &book{
-		catalogs: source.New(deps.KV, deps.Clock, func(bundle []byte) (*entry, error) {
+		catalogs: source.New(deps.Bundles, deps.Clock, func(bundle []byte) (*entry, error) {
 			c, err := cache.Decode(bundle)
 			if err != nil {
 				return nil, fmt.Errorf("decode catalog: %w", err)

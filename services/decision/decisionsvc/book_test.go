@@ -37,14 +37,14 @@ func library(t *testing.T, revisions map[string]string) (*book, map[string]*cata
 			t.Fatal(err)
 		}
 		raw := encode(t, b)
-		if err := source.Put(t.Context(), m.KV(), revision, raw); err != nil {
+		if err := source.Put(t.Context(), source.StoreOf(m), revision, raw); err != nil {
 			t.Fatal(err)
 		}
 		if compiled[revision], err = catalog.Decode(raw); err != nil {
 			t.Fatal(err)
 		}
 	}
-	deps := run.Deps{KV: m.KV(), Clock: clock.Wall{}, Logger: slog.New(slog.DiscardHandler), Generation: gen}
+	deps := run.Deps{KV: m.KV(), Bundles: source.StoreOf(m), Clock: clock.Wall{}, Logger: slog.New(slog.DiscardHandler), Generation: gen}
 	return newBook(deps, &catalog.Cache{}), compiled
 }
 

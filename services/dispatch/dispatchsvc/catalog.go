@@ -14,7 +14,6 @@ import (
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/contact"
 	"refrain.dev/pkg/decide"
-	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/window"
@@ -28,8 +27,8 @@ type catalogs struct {
 	zones *window.Zones
 }
 
-func newCatalogs(kv log.KV, c clock.Clock, cache *catalog.Cache) *catalogs {
-	return &catalogs{Catalogs: source.New(kv, c, cache.Decode), zones: &window.Zones{}}
+func newCatalogs(store source.Store, c clock.Clock, cache *catalog.Cache) *catalogs {
+	return &catalogs{Catalogs: source.New(store, c, cache.Decode), zones: &window.Zones{}}
 }
 
 // At implements Catalogs.

@@ -32,7 +32,7 @@ func letterServer(t *testing.T, letters ...*stagev1.DeadLetter) (*rpcServer, log
 		}
 	}
 	return &rpcServer{
-		reader: deps.Store, homes: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), kinds: newCatalogs(deps.KV, deps.Clock, nil),
+		reader: deps.Store, homes: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), kinds: newCatalogs(deps.Bundles, deps.Clock, nil),
 		letters: &deadLetters{letters: deps.Broker, states: deps.Store, kv: deps.KV, clock: deps.Clock, partitions: deps.Generation.Partitions, streams: deps.Generation.Streams},
 	}, deps.Broker
 }

@@ -41,7 +41,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		return nil, err
 	}
 	logger := deps.Logger.With(slog.String(telemetry.KeyComponent, name))
-	catalogs := newCatalogs(deps.KV, deps.Clock, cfg.Catalogs)
+	catalogs := newCatalogs(deps.Bundles, deps.Clock, cfg.Catalogs)
 	hasher := identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions)
 	pool := newProviders(channel.Options{
 		DataDir: cfg.DataDir, NATSURL: cfg.NATSURL, NATS: deps.NATS, Secret: cfg.Secret, Allow: ranges,

@@ -39,7 +39,7 @@ type kindsOf struct {
 
 func newRouting(cfg Config, deps run.Deps) *routing {
 	return &routing{
-		catalogs: source.New(deps.KV, deps.Clock, decodeKinds), clock: deps.Clock,
+		catalogs: source.New(deps.Bundles, deps.Clock, decodeKinds), clock: deps.Clock,
 		every: cfg.SampleEvery.Std(), logger: deps.Logger,
 	}
 }

@@ -27,10 +27,10 @@ func TestDeclaredKindsAreTakenOnceTheyAreApplied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := source.Put(t.Context(), f.deps.KV, bundle.GetRevision(), data); err != nil {
+	if err := source.Put(t.Context(), f.deps.Bundles, bundle.GetRevision(), data); err != nil {
 		t.Fatal(err)
 	}
-	if err := source.Activate(t.Context(), f.deps.KV, f.deps.Broker, f.deps.Generation.Partitions, bundle.GetRevision(), noon); err != nil {
+	if err := source.Activate(t.Context(), f.deps.Bundles, f.deps.Broker, f.deps.Generation.Partitions, bundle.GetRevision(), noon); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.refresh(t.Context()); err != nil {

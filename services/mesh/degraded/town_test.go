@@ -181,7 +181,7 @@ func (w *town) start(name string) {
 	deps := run.Deps{
 		Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelWarn})).With("service", name),
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
-		Broker: w.site, KV: w.kv, Objects: w.site.Objects(), Retention: snapshot.Settings{Look: 50 * time.Millisecond}, Store: w.store,
+		Broker: w.site, KV: w.kv, Bundles: source.Store{KV: w.kv, Objects: w.site.Objects()}, Objects: w.site.Objects(), Retention: snapshot.Settings{Look: 50 * time.Millisecond}, Store: w.store,
 		Generation: w.gen, Runner: stage.NewFreeRunner(), Clock: c, GRPC: server, NATS: w.nc, Replica: name,
 		Ownership: stage.Always(func(int) bool { return true }),
 		Ready: func(name string, up bool) {
@@ -289,10 +289,10 @@ func (w *town) apply(text words) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := source.Put(w.t.Context(), w.site.KV(), bundle.GetRevision(), data); err != nil {
+	if err := source.Put(w.t.Context(), source.StoreOf(w.site), bundle.GetRevision(), data); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := source.Activate(w.t.Context(), w.site.KV(), w.site, w.gen.Partitions, bundle.GetRevision(), time.Now()); err != nil {
+	if err := source.Activate(w.t.Context(), source.StoreOf(w.site), w.site, w.gen.Partitions, bundle.GetRevision(), time.Now()); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -96,7 +96,7 @@ func (m *mesh) start() *process {
 	p.deps = run.Deps{
 		Logger: slog.New(slog.NewTextHandler(m.logs, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
-		Broker: replay.Broker(), KV: lineKV{m.site.KV(), p.line}, Store: state.NewMemory(), Generation: m.gen,
+		Broker: replay.Broker(), KV: lineKV{m.site.KV(), p.line}, Bundles: source.StoreOf(m.site), Store: state.NewMemory(), Generation: m.gen,
 		Runner: replay, Clock: replay, Stamper: replay, GRPC: server,
 		Ready: func(name string, up bool) {
 			if up {
@@ -166,10 +166,10 @@ func (p *process) apply(bundle *definitionv1.Bundle) {
 		p.t.Fatal(err)
 	}
 	ctx := p.t.Context()
-	if err := source.Put(ctx, p.deps.KV, bundle.GetRevision(), data); err != nil {
+	if err := source.Put(ctx, p.deps.Bundles, bundle.GetRevision(), data); err != nil {
 		p.t.Fatal(err)
 	}
-	if err := source.Activate(ctx, p.deps.KV, p.deps.Broker, p.mesh.gen.Partitions, bundle.GetRevision(), p.replay.Now()); err != nil {
+	if err := source.Activate(ctx, p.deps.Bundles, p.deps.Broker, p.mesh.gen.Partitions, bundle.GetRevision(), p.replay.Now()); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -145,10 +145,10 @@ func (m *Mesh) Apply(ctx context.Context, dir string) (revision string, err erro
 	if err := m.follows(ctx, next); err != nil {
 		return "", fmt.Errorf("workspace %s is not applied: %w", dir, err)
 	}
-	if err := source.Put(ctx, m.deps.KV, bundle.GetRevision(), definition.Marshal(bundle)); err != nil {
+	if err := source.Put(ctx, m.deps.Bundles, bundle.GetRevision(), definition.Marshal(bundle)); err != nil {
 		return "", err
 	}
-	return bundle.GetRevision(), source.Activate(ctx, m.deps.KV, m.deps.Broker, m.deps.Generation.Partitions, bundle.GetRevision(), m.deps.Clock.Now())
+	return bundle.GetRevision(), source.Activate(ctx, m.deps.Bundles, m.deps.Broker, m.deps.Generation.Partitions, bundle.GetRevision(), m.deps.Clock.Now())
 }
 
 // follows refuses what may not change while a mesh lives.
@@ -157,7 +157,7 @@ func (m *Mesh) follows(ctx context.Context, next *catalog.Catalog) error {
 	if err != nil || current == "" {
 		return err
 	}
-	data, err := source.Get(ctx, m.deps.KV, current)
+	data, err := source.Get(ctx, m.deps.Bundles, current)
 	if err != nil {
 		return err
 	}

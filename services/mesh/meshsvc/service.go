@@ -23,6 +23,7 @@ import (
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/snapshot"
+	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 	"refrain.dev/pkg/telemetry"
@@ -158,7 +159,7 @@ func trimScheme(url string) string {
 // chooseClock makes the replay clock, unless it was ended for good.
 func (m *Mesh) chooseClock(ctx context.Context) error {
 	m.deps.Broker, m.deps.KV = m.site, m.site.KV()
-	m.deps.Objects, m.deps.Retention = m.site.Objects(), m.cfg.Retention.Settings()
+	m.deps.Bundles, m.deps.Objects, m.deps.Retention = source.StoreOf(m.site), m.site.Objects(), m.cfg.Retention.Settings()
 	m.deps.Runner, m.deps.Clock = stage.NewFreeRunner(), clock.Wall{}
 	if m.cfg.Clock != ClockReplay {
 		return nil

@@ -37,7 +37,7 @@ func newRulebook(deps run.Deps, cache *catalog.Cache, h identity.Hasher) *rulebo
 		}
 		return rulesOf(h, c), nil
 	}
-	return &rulebook{Catalogs: source.New(deps.KV, deps.Clock, decode), none: profile.DefaultRules(h)}
+	return &rulebook{Catalogs: source.New(deps.Bundles, deps.Clock, decode), none: profile.DefaultRules(h)}
 }
 
 // rulesOf takes what profiles need from a catalog.

@@ -196,7 +196,7 @@ func TestACatalogAppliesFromItsPositionOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := source.Put(t.Context(), s.deps.KV, "r1", bundle); err != nil {
+	if err := source.Put(t.Context(), s.deps.Bundles, "r1", bundle); err != nil {
 		t.Fatal(err)
 	}
 	orders := func() *eventv1.Value {
@@ -210,7 +210,7 @@ func TestACatalogAppliesFromItsPositionOn(t *testing.T) {
 	if _, err := s.server.GetProfile(t.Context(), &profilev1.GetProfileRequest{Identifier: user("u"), AtLeast: at}); err != nil {
 		t.Fatal(err)
 	}
-	if err := source.Activate(t.Context(), s.deps.KV, s.deps.Broker, runtest.Partitions, "r1", time.Now()); err != nil {
+	if err := source.Activate(t.Context(), s.deps.Bundles, s.deps.Broker, runtest.Partitions, "r1", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	n := 0

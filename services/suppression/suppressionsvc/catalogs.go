@@ -16,7 +16,7 @@ type catalogs struct {
 }
 
 func newCatalogs(deps run.Deps, cache *catalog.Cache) *catalogs {
-	return &catalogs{blank: &Definitions{}, loaded: source.New(deps.KV, deps.Clock, func(bundle []byte) (*Definitions, error) {
+	return &catalogs{blank: &Definitions{}, loaded: source.New(deps.Bundles, deps.Clock, func(bundle []byte) (*Definitions, error) {
 		c, err := cache.Decode(bundle)
 		if err != nil {
 			return nil, fmt.Errorf("decode catalog: %w", err)

@@ -30,6 +30,7 @@ import (
 	"refrain.dev/pkg/membership"
 	"refrain.dev/pkg/rpc"
 	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/pkg/state"
 )
@@ -87,7 +88,7 @@ func newShop(t *testing.T) *shop {
 		t: t, stages: map[string]*stage.Stage{}, hasher: identity.NewHasher(gen.Secret, gen.Partitions),
 		deps: run.Deps{
 			Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
-			Broker: site, KV: site.KV(), Store: state.NewMemory(), Generation: gen, Runner: stage.NewFreeRunner(), Clock: clock.Wall{},
+			Broker: site, KV: site.KV(), Bundles: source.StoreOf(site), Store: state.NewMemory(), Generation: gen, Runner: stage.NewFreeRunner(), Clock: clock.Wall{},
 			Ready: func(string, bool) {}, Dial: func(address string) (run.Conn, error) { return rpc.Dial(address, rpc.ClientConfig{}) },
 		},
 	}}

@@ -50,10 +50,10 @@ func Compile(dir string) (Workspace, error) {
 
 // Apply lets it take effect, once. After an error it may have, in some partitions.
 func (w Workspace) Apply(ctx context.Context, site *log.JetStream, gen log.Generation) error {
-	if err := source.Put(ctx, site.KV(), w.Revision, w.Bundle); err != nil {
+	if err := source.Put(ctx, source.StoreOf(site), w.Revision, w.Bundle); err != nil {
 		return fmt.Errorf("apply a workspace: %w", err)
 	}
-	if err := source.Activate(ctx, site.KV(), site, gen.Partitions, w.Revision, time.Now()); err != nil {
+	if err := source.Activate(ctx, source.StoreOf(site), site, gen.Partitions, w.Revision, time.Now()); err != nil {
 		return fmt.Errorf("apply a workspace: %w", err)
 	}
 	return nil

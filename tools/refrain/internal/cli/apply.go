@@ -74,17 +74,17 @@ func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *d
 	if err != nil {
 		return err
 	}
-	before, old, err := currentBundle(ctx, site.KV())
+	before, old, err := currentBundle(ctx, source.StoreOf(site))
 	if err != nil {
 		return err
 	}
 	if err := follow(before, old, b); err != nil {
 		return err
 	}
-	if err := source.Put(ctx, site.KV(), b.GetRevision(), definition.Marshal(b)); err != nil {
+	if err := source.Put(ctx, source.StoreOf(site), b.GetRevision(), definition.Marshal(b)); err != nil {
 		return err
 	}
-	if err := source.Activate(ctx, site.KV(), site, gen.Partitions, b.GetRevision(), now); err != nil {
+	if err := source.Activate(ctx, source.StoreOf(site), site, gen.Partitions, b.GetRevision(), now); err != nil {
 		return err
 	}
 	out := applied{Revision: b.GetRevision(), Before: before, Changes: changes(old, b)}
@@ -149,13 +149,13 @@ func (a *app) applyTime(ctx context.Context, at string) (time.Time, error) {
 }
 
 // currentBundle reads the bundle that applies; "" and an empty one if none was applied yet.
-func currentBundle(ctx context.Context, kv log.KV) (string, *definitionv1.Bundle, error) {
+func currentBundle(ctx context.Context, store source.Store) (string, *definitionv1.Bundle, error) {
 	b := &definitionv1.Bundle{}
-	revision, err := source.Current(ctx, kv)
+	revision, err := source.Current(ctx, store.KV)
 	if err != nil || revision == "" {
 		return "", b, err
 	}
-	data, err := source.Get(ctx, kv, revision)
+	data, err := source.Get(ctx, store, revision)
 	if err != nil {
 		return "", nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/source"
 )
 
 func (a *app) getCommand() *cobra.Command {
@@ -27,7 +28,7 @@ and the plural will do. "all" lists every kind.`,
 				return err
 			}
 			return a.withSite(cmd.Context(), func(site log.Site, _ log.Generation) error {
-				revision, b, err := currentBundle(cmd.Context(), site.KV())
+				revision, b, err := currentBundle(cmd.Context(), source.StoreOf(site))
 				if err != nil {
 					return err
 				}

@@ -138,7 +138,7 @@ func (c *client) garbage(ctx context.Context, partition int) error {
 func (c *client) apply(ctx context.Context, n int) error {
 	b := []bundle{c.first, c.next}[n%2]
 	for range 20 {
-		err := source.Activate(ctx, c.p.KV(), c.p.Broker(), partitions, b.revision, c.world.Now())
+		err := source.Activate(ctx, store(c.p), c.p.Broker(), partitions, b.revision, c.world.Now())
 		if err == nil {
 			c.world.Reach("catalog applied")
 			return nil

@@ -16,6 +16,8 @@ func combined(seed uint64) schedule.Schedule {
 		return waitingAtNight(rng)
 	case 4:
 		return dyingInDoubt(rng)
+	case 11, 27:
+		return lateCatalogs(rng)
 	case 12, 28:
 		return deadLetters(rng)
 	case 20:
@@ -42,6 +44,22 @@ func waitingAtNight(rng *rand.Rand) schedule.Schedule {
 	for c := range customers {
 		s.Operations = append(s.Operations, schedule.Operation{
 			At: between(rng, 23*time.Second, 28*time.Second), Client: c % clients, Do: fmt.Sprintf("order customer=%d order=%d lane=live late=0s", c, 4000+c),
+		})
+	}
+	return s
+}
+
+// lateCatalogs lets catalogs be applied one after the other, while what tells the partitions so is late.
+func lateCatalogs(rng *rand.Rand) schedule.Schedule {
+	at := between(rng, 4*time.Second, 20*time.Second)
+	s := schedule.Schedule{}
+	for n := range 4 {
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: at + time.Duration(n)*between(rng, 500*time.Millisecond, 1500*time.Millisecond), Client: n % clients, Do: fmt.Sprintf("apply revision=%d", n%2),
+		})
+		s.Faults = append(s.Faults, schedule.Fault{
+			When: schedule.When{At: at + time.Duration(n)*100*time.Millisecond}, What: schedule.Late, On: fmt.Sprintf("log:evt.control.%d", n%partitions),
+			For: between(rng, 2*time.Second, 5*time.Second),
 		})
 	}
 	return s

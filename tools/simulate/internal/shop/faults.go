@@ -42,6 +42,7 @@ func profile(seed uint64) schedule.Profile {
 				},
 				schedule.Feed:    {"prf.", "act.", "vdc.", "snd.", "evt.control.", "evt.", "box."},
 				schedule.KV:      {"relay/", "bundle/", "catalog/", "profile-g1.", "suppression-g1.", "dispatch-g1.", "decision-g1.", ""},
+				schedule.Object:  {"bundles/"},
 				schedule.State:   {"0", "1", "0/profile", "1/decision", "0/suppression", "1/dispatch"},
 				schedule.RPC:     {"ingest-0", "ingest-1", "suppression-", "decision-"},
 				schedule.Outside: {"email", "sms", "desk"},

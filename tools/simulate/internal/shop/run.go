@@ -110,11 +110,11 @@ func (m *mesh) provision() error {
 	}
 	m.gen = gen
 	for _, b := range []bundle{m.first, m.next} {
-		if err := source.Put(context.Background(), site.KV(), b.revision, b.data); err != nil {
+		if err := source.Put(context.Background(), source.StoreOf(site), b.revision, b.data); err != nil {
 			return fmt.Errorf("store the catalog: %w", err)
 		}
 	}
-	return source.Activate(context.Background(), site.KV(), site, partitions, m.first.revision, m.world.Now())
+	return source.Activate(context.Background(), source.StoreOf(site), site, partitions, m.first.revision, m.world.Now())
 }
 
 // scenario lets the clients work, ends the faults, waits for quiet and checks.

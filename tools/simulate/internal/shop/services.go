@@ -15,6 +15,7 @@ import (
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/simulate"
 	"refrain.dev/pkg/snapshot"
+	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 	"refrain.dev/services/decision/decisionsvc"
 	"refrain.dev/services/dispatch/dispatchsvc"
@@ -107,7 +108,7 @@ func (m *mesh) deps(p *simulate.Process) run.Deps {
 	name := p.Node().Name()
 	deps := run.Deps{
 		Logger: m.logger.With("at", p.Name()), Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
-		Broker: p.Broker(), KV: p.KV(), Store: p.Store(), Generation: m.gen, Runner: stage.NewFreeRunner(), Clock: p.Clock(),
+		Broker: p.Broker(), KV: p.KV(), Bundles: store(p), Store: p.Store(), Generation: m.gen, Runner: stage.NewFreeRunner(), Clock: p.Clock(),
 		GRPC: p.Registrar(), Ready: func(string, bool) {}, Points: p.Points(), Replica: name,
 		Dial: func(address string) (run.Conn, error) { return conn{p.Dial(address)}, nil },
 	}
@@ -116,6 +117,9 @@ func (m *mesh) deps(p *simulate.Process) run.Deps {
 	}
 	return deps
 }
+
+// store is where a process finds catalogs.
+func store(p *simulate.Process) source.Store { return source.Store{KV: p.KV(), Objects: p.Objects()} }
 
 // keeps says whether snapshots are taken in this run, trims whether the log behind them goes as well.
 func (m *mesh) keeps() bool { return m.seed%3 == 1 }

@@ -250,7 +250,9 @@ type Record struct {
 	Unclean uint32 `protobuf:"varint,18,opt,name=unclean,proto3" json:"unclean,omitempty"`
 	// Under the replay clock: how many of the mailbox's facts that meet in the instant now and its round are decided,
 	// in the order of the rows that they come from, while the covers stand before all of them; 0 if none is left.
-	Meeting       uint32 `protobuf:"varint,19,opt,name=meeting,proto3" json:"meeting,omitempty"`
+	Meeting uint32 `protobuf:"varint,19,opt,name=meeting,proto3" json:"meeting,omitempty"`
+	// The place of the catalog revision among all that were applied; one of a smaller place is passed over.
+	RevisionOrder uint64 `protobuf:"varint,20,opt,name=revision_order,json=revisionOrder,proto3" json:"revision_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -414,6 +416,13 @@ func (x *Record) GetUnclean() uint32 {
 func (x *Record) GetMeeting() uint32 {
 	if x != nil {
 		return x.Meeting
+	}
+	return 0
+}
+
+func (x *Record) GetRevisionOrder() uint64 {
+	if x != nil {
+		return x.RevisionOrder
 	}
 	return 0
 }
@@ -1332,7 +1341,9 @@ func (x *Ping) GetOwner() string {
 type CatalogApplied struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revision, as stored in the bundle store.
-	Revision      string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Its place among all that were applied, from 1: one that arrives after one of a greater order is passed over.
+	Order         uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1372,6 +1383,13 @@ func (x *CatalogApplied) GetRevision() string {
 		return x.Revision
 	}
 	return ""
+}
+
+func (x *CatalogApplied) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
 }
 
 // Redrive is a dead letter on its way back.
@@ -2142,7 +2160,7 @@ var File_refrain_stage_v1_stage_proto protoreflect.FileDescriptor
 
 const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x05\n" +
+	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x05\n" +
 	"\x06Record\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -2165,7 +2183,8 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x05round\x18\x10 \x01(\rR\x05round\x125\n" +
 	"\bsuspects\x18\x11 \x03(\v2\x19.refrain.stage.v1.AttemptR\bsuspects\x12\x18\n" +
 	"\aunclean\x18\x12 \x01(\rR\aunclean\x12\x18\n" +
-	"\ameeting\x18\x13 \x01(\rR\ameeting\"O\n" +
+	"\ameeting\x18\x13 \x01(\rR\ameeting\x12%\n" +
+	"\x0erevision_order\x18\x14 \x01(\x04R\rrevisionOrder\"O\n" +
 	"\x05Cover\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\tR\x05input\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
@@ -2226,9 +2245,10 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\aredrive\x18\a \x01(\v2\x19.refrain.stage.v1.RedriveH\x00R\aredriveB\x06\n" +
 	"\x04item\"\x1c\n" +
 	"\x04Ping\x12\x14\n" +
-	"\x05owner\x18\x01 \x01(\tR\x05owner\",\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\"B\n" +
 	"\x0eCatalogApplied\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\tR\brevision\"\x84\x01\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\x04R\x05order\"\x84\x01\n" +
 	"\aRedrive\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x14\n" +

@@ -37,6 +37,7 @@ func (m *Record) CloneVT() *Record {
 	r.Round = m.Round
 	r.Unclean = m.Unclean
 	r.Meeting = m.Meeting
+	r.RevisionOrder = m.RevisionOrder
 	if rhs := m.Id; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -427,6 +428,7 @@ func (m *CatalogApplied) CloneVT() *CatalogApplied {
 	}
 	r := new(CatalogApplied)
 	r.Revision = m.Revision
+	r.Order = m.Order
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -820,6 +822,9 @@ func (this *Record) EqualVT(that *Record) bool {
 		return false
 	}
 	if this.Meeting != that.Meeting {
+		return false
+	}
+	if this.RevisionOrder != that.RevisionOrder {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -1309,6 +1314,9 @@ func (this *CatalogApplied) EqualVT(that *CatalogApplied) bool {
 	if this.Revision != that.Revision {
 		return false
 	}
+	if this.Order != that.Order {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -1641,6 +1649,13 @@ func (m *Record) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.RevisionOrder != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RevisionOrder))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa0
 	}
 	if m.Meeting != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Meeting))
@@ -2640,6 +2655,11 @@ func (m *CatalogApplied) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Order != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Order))
+		i--
+		dAtA[i] = 0x10
+	}
 	if len(m.Revision) > 0 {
 		i -= len(m.Revision)
 		copy(dAtA[i:], m.Revision)
@@ -3383,6 +3403,9 @@ func (m *Record) SizeVT() (n int) {
 	if m.Meeting != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.Meeting))
 	}
+	if m.RevisionOrder != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.RevisionOrder))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -3733,6 +3756,9 @@ func (m *CatalogApplied) SizeVT() (n int) {
 	l = len(m.Revision)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Order != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Order))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -4558,6 +4584,25 @@ func (m *Record) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Meeting |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 20:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RevisionOrder", wireType)
+			}
+			m.RevisionOrder = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RevisionOrder |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -6618,6 +6663,25 @@ func (m *CatalogApplied) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Revision = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Order", wireType)
+			}
+			m.Order = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Order |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -1,0 +1,153 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"refrain.dev/pkg/fault"
+	"refrain.dev/pkg/log"
+)
+
+// Store is where bundles are: their bytes in the store of objects, under the hash of their content, and what is
+// known of each revision beside the log.
+type Store struct {
+	KV      log.KV
+	Objects log.Objects
+}
+
+// StoreOf is the Store of a site.
+func StoreOf(s log.Site) Store { return Store{KV: s.KV(), Objects: s.Objects()} }
+
+// currentKey is where the revision stands that was activated last.
+const currentKey = "catalog/current"
+
+// bundlePrefix is what the keys of revisions begin with, objectPrefix the names of bundles.
+const (
+	bundlePrefix = "bundle/"
+	objectPrefix = "bundles/"
+)
+
+// MaxBundle is the greatest size of a bundle in bytes.
+const MaxBundle = 16 << 20
+
+// entry is what is known of a revision.
+type entry struct {
+	// Object that holds the bundle.
+	Object string `json:"object"`
+}
+
+// pointer is what is current.
+type pointer struct {
+	Revision string `json:"revision"`
+	// Order counts what was activated, from 1.
+	Order uint64 `json:"order"`
+
+	at uint64 // the revision of the key
+}
+
+// read decodes the value of a key; nothing is changed, and ok is false, if there is none.
+func read(ctx context.Context, kv log.KV, key string, into any) (at uint64, ok bool, err error) {
+	value, at, err := kv.Get(ctx, key)
+	if errors.Is(err, log.ErrNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("read %s: %w", key, err)
+	}
+	if err := json.Unmarshal(value, into); err != nil {
+		return 0, false, fault.New(fault.Internal, "read %s: %w", key, err)
+	}
+	return at, true, nil
+}
+
+// write stores a value under a key that is at a revision.
+func write(ctx context.Context, kv log.KV, key string, v any, at uint64) error {
+	value, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	if err := kv.Update(ctx, key, value, at); err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return nil
+}
+
+// entry reads what is known of a revision; ok is false if it is not there.
+func (s Store) entry(ctx context.Context, revision string) (e entry, ok bool, err error) {
+	_, ok, err = read(ctx, s.KV, bundlePrefix+revision, &e)
+	return e, ok, err
+}
+
+// current reads what is current; its Order is 0 if nothing is.
+func current(ctx context.Context, kv log.KV) (p pointer, err error) {
+	p.at, _, err = read(ctx, kv, currentKey, &p)
+	return p, err
+}
+
+// conflict says whether somebody else was faster.
+func conflict(err error) bool {
+	_, ok := errors.AsType[*log.ConflictError](err)
+	return ok
+}
+
+// Put stores a bundle under its revision. Storing the same bytes again does nothing; other bytes under a
+// revision that is taken are Conflict, and a bundle over MaxBundle or without a revision is Invalid.
+func Put(ctx context.Context, s Store, revision string, bundle []byte) error {
+	if !regexp.MustCompile(`^[0-9a-zA-Z._-]{1,64}$`).MatchString(revision) {
+		return fault.New(fault.Invalid, "store bundle: %q is no revision", revision)
+	}
+	if len(bundle) > MaxBundle {
+		return fault.New(fault.Invalid, "store bundle %s: it has %d bytes, and %d are allowed; template files count, so make these smaller",
+			revision, len(bundle), MaxBundle)
+	}
+	sum := sha256.Sum256(bundle)
+	object := objectPrefix + hex.EncodeToString(sum[:])
+	if err := s.Objects.Put(ctx, object, bundle); err != nil {
+		return fmt.Errorf("store bundle %s: %w", revision, err)
+	}
+	for {
+		e, ok, err := s.entry(ctx, revision)
+		switch {
+		case err != nil:
+			return fmt.Errorf("store bundle %s: %w", revision, err)
+		case ok && e.Object == object:
+			return nil
+		case ok:
+			return fault.New(fault.Conflict, "store bundle %s: there is another bundle of this revision", revision)
+		}
+		err = write(ctx, s.KV, bundlePrefix+revision, entry{Object: object}, 0)
+		if err != nil && !conflict(err) && !errors.Is(err, log.ErrUnknown) {
+			return fmt.Errorf("store bundle %s: %w", revision, err)
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("store bundle %s: %w", revision, errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+// Get reads the bundle of a revision; NotFound if there is none.
+func Get(ctx context.Context, s Store, revision string) ([]byte, error) {
+	e, ok, err := s.entry(ctx, revision)
+	if err != nil {
+		return nil, fmt.Errorf("load catalog %s: %w", revision, err)
+	}
+	if !ok {
+		return nil, fault.New(fault.NotFound, "load catalog %s: there is no such bundle", revision)
+	}
+	data, err := s.Objects.Get(ctx, e.Object)
+	switch {
+	case errors.Is(err, log.ErrNotFound):
+		return nil, fault.New(fault.NotFound, "load catalog %s: its bundle %s is missing", revision, e.Object)
+	case err != nil:
+		return nil, fmt.Errorf("load catalog %s: %w", revision, err)
+	}
+	if sum := sha256.Sum256(data); objectPrefix+hex.EncodeToString(sum[:]) != e.Object {
+		return nil, fault.As(fault.Unavailable, fmt.Errorf("load catalog %s: %w", revision, log.ErrCorrupted))
+	}
+	return data, nil
+}
