@@ -91,7 +91,7 @@ func TestATimerThatFailsMovesOn(t *testing.T) {
 		if len(letters) != 1 || letters[0].GetInput() != "timer" {
 			t.Fatalf("dead letters: got %v, want one of a timer", letters)
 		}
-		if m.late("ann") != 1 || !m.redrivable(letters[0]) {
+		if m.late("ann") != 1 || m.fate(letters[0]) != Lost {
 			t.Errorf("late wake-ups: got %d, want 1; its gap is to be open", m.late("ann"))
 		}
 		f.bad.Store(false)
@@ -99,7 +99,7 @@ func TestATimerThatFailsMovesOn(t *testing.T) {
 		if got := m.row("profile", "ann"); got.Sum != 2 {
 			t.Errorf("after it has passed: got %+v", got)
 		}
-		if m.late("ann") != 0 || m.redrivable(letters[0]) {
+		if m.late("ann") != 0 || m.fate(letters[0]) != Settled {
 			t.Errorf("late wake-ups: got %d, want none; its gap is to be closed", m.late("ann"))
 		}
 		stop()
@@ -151,7 +151,7 @@ func TestATimerComesBack(t *testing.T) {
 		if second.GetRedriven() != "timer" {
 			t.Errorf("dead letter: got %v", second)
 		}
-		if m.redrivable(letter) || !m.redrivable(second) {
+		if m.fate(letter) != Settled || m.fate(second) != Lost {
 			t.Error("the gap is not the second letter's")
 		}
 		f.bad.Store(false)

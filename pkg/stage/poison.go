@@ -96,6 +96,7 @@ func (p *partition) loop(ctx context.Context, in *Input, n int, fact *stagev1.Ad
 func (p *partition) deadLetter(ctx context.Context, in *Input, dl *stagev1.DeadLetter, b *batch) (string, error) {
 	dl.Stage, dl.Partition = p.cfg.Spec.Name, uint32(p.number) //nolint:gosec // partitions are few
 	dl.Input, dl.Sequence, dl.Index, dl.Redriven, dl.At = in.Name, in.Sequence, in.Index, in.Redriven, asProto(b.now)
+	dl.ChainAfter = p.last
 	capLetter(dl)
 	data, err := dl.MarshalVT()
 	if err != nil {

@@ -1,14 +1,9 @@
 package stage
 
 import (
-	"context"
-	"fmt"
 	"slices"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-
-	"refrain.dev/pkg/fault"
-	"refrain.dev/pkg/state"
 )
 
 // gapSet begins the name of a set that a stage's states have for each gap that is open, by its dead letter. A dead
@@ -50,21 +45,4 @@ func (out Outcome) closing(in *Input) Outcome {
 	first := &out.Cells[0]
 	first.Deltas = append(slices.Clip(first.Deltas), drop)
 	return out
-}
-
-// Redrivable says whether a dead letter would take effect if it came back now: its gap is on the chain, and open.
-// It is Unavailable while the stage's states are being made again.
-func Redrivable(ctx context.Context, store state.Store, letter *stagev1.DeadLetter) (bool, error) {
-	name, m := letter.GetStage(), gapOf(letter.GetId())
-	view, err := store.Read(ctx, int(letter.GetPartition()), state.Query{
-		Metas: []string{name}, Members: []state.Member{{Stage: name, Set: m.Set, Value: m.Value}},
-	})
-	if err != nil {
-		return false, fmt.Errorf("read the gap of dead letter %s: %w", letter.GetId(), err)
-	}
-	if meta := view.Metas[name]; meta.Applied == 0 || meta.Unfinished {
-		return false, fault.New(fault.Unavailable, "read the gap of dead letter %s: the states of %s.%d are being made again",
-			letter.GetId(), name, letter.GetPartition())
-	}
-	return view.Members[0], nil
 }

@@ -171,9 +171,9 @@ func TestADeadLetterComesBackTwice(t *testing.T) {
 		if cmp.Or(letter.GetRedriven(), letter.GetInput()) != "prf" || !bytes.Equal(letter.GetPayload(), data) {
 			t.Fatalf("given up for the %d. time: %v", n+1, letter)
 		}
-		eventually(t, "it can be redriven", func() bool { return m.redrivable(letter) })
+		eventually(t, "it can be redriven", func() bool { return m.fate(letter) == Lost })
 		m.redrive(letter)
-		eventually(t, "it has come back", func() bool { return !m.redrivable(letter) })
+		eventually(t, "it has come back", func() bool { return m.fate(letter) == Settled })
 	}
 }
 
@@ -194,13 +194,13 @@ func (m *mesh) follow(chain string, rec *stagev1.Record) {
 	}
 }
 
-func (m *mesh) redrivable(l *stagev1.DeadLetter) bool {
+func (m *mesh) fate(l *stagev1.DeadLetter) Fate {
 	m.t.Helper()
-	yes, err := Redrivable(m.t.Context(), m.store, l)
+	got, err := FateOf(m.t.Context(), m.broker, m.store, l)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return yes
+	return got
 }
 
 // An owner that dies between the dead letter and the gap leaves a letter of an input that the next one may apply: it
@@ -215,9 +215,9 @@ func TestADeadLetterWithoutAGapComesBackInVain(t *testing.T) {
 	defer m.run(m.stage("profile", m.broker, clock.Wall{}))()
 	m.publish(m.broker, nil, a)
 	eventually(t, "it is applied", func() bool { return m.row("profile", "ann").Sum == 5 })
-	letter := &stagev1.DeadLetter{Id: "orphan", Stage: "profile", Input: "evt.live", Payload: payload}
-	if m.redrivable(letter) {
-		t.Error("it is said to be redrivable")
+	letter := &stagev1.DeadLetter{Id: "orphan", Stage: "profile", Input: "evt.live", Sequence: 1, Index: 1, Payload: payload}
+	if got := m.fate(letter); got != Settled {
+		t.Errorf("fate: got %d, want that it was applied after all", got)
 	}
 	m.redrive(letter)
 	m.publish(m.broker, nil, m.add("bob", 1))
@@ -418,7 +418,7 @@ func TestLettersThatAnswerEachOtherEnd(t *testing.T) {
 	if got := m.row("profile", "bob"); got.Sum != 0 {
 		t.Errorf("bob: got %+v before it is redriven", got)
 	}
-	eventually(t, "it can be redriven", func() bool { return m.redrivable(dl) })
+	eventually(t, "it can be redriven", func() bool { return m.fate(dl) == Lost })
 	m.redrive(dl)
 	eventually(t, "bob has his", func() bool { return m.row("profile", "bob").Sum == 1 })
 }

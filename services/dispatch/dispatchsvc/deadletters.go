@@ -3,7 +3,6 @@ package dispatchsvc
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,19 +21,11 @@ import (
 
 const ingestName = "ingest"
 
-// Remembered keeps which dead letters were redriven.
-type Remembered interface {
-	// Get returns the value of key and its revision, or log.ErrNotFound.
-	Get(ctx context.Context, key string) ([]byte, uint64, error)
-	// Put stores the value whatever was there.
-	Put(ctx context.Context, key string, value []byte) error
-}
-
 // deadLetters reads the dead letters of all stages, and what ingest refused, and sends them back.
 type deadLetters struct {
 	letters    Letters
+	redrives   *redrives
 	states     state.Store
-	kv         Remembered
 	clock      clock.Clock
 	partitions int
 	streams    int
@@ -46,12 +37,6 @@ type letterAt struct {
 	letter   *stagev1.DeadLetter
 	// cursor is the place among all of them, for paging.
 	cursor uint64
-}
-
-// redriven is what is remembered of a redrive.
-type redriven struct {
-	Subject  string `json:"subject"`
-	Sequence uint64 `json:"sequence"`
 }
 
 // placeBits is how much of a cursor is the sequence in a stream; what is above it counts the streams.
@@ -183,63 +168,77 @@ func (d *deadLetters) find(ctx context.Context, id string) (letterAt, error) {
 // firstInput is the input whose payload a letter has, also if it was given up again after it had come back.
 func firstInput(l *stagev1.DeadLetter) string { return cmp.Or(l.GetRedriven(), l.GetInput()) }
 
-func redrivenKey(id string) string { return "redriven/" + id }
-
-// done returns how a letter was redriven; nil if it was not.
-func (d *deadLetters) done(ctx context.Context, id string) (*redriven, error) {
-	data, _, err := d.kv.Get(ctx, redrivenKey(id))
-	if errors.Is(err, log.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fault.As(fault.Unavailable, fmt.Errorf("read redriven: %w", err))
-	}
-	r := &redriven{}
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("decode redriven: %w", err)
-	}
-	return r, nil
+// subjectOf is where a dead letter is sent back.
+func subjectOf(l *stagev1.DeadLetter) string {
+	return log.Subject(log.Redrive(l.GetStage()), int(l.GetPartition()))
 }
 
-func (d *deadLetters) info(ctx context.Context, l letterAt) (*dispatchv1.DeadLetterInfo, error) {
-	was, err := d.done(ctx, l.letter.GetId())
+// status is what became of a letter, and where it was sent back if it was.
+func (d *deadLetters) status(ctx context.Context, l *stagev1.DeadLetter) (dispatchv1.DeadLetterStatus, uint64, error) {
+	if l.GetStage() == ingestName {
+		return dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_REFUSED, 0, nil
+	}
+	// This before the fate: a letter that comes back meanwhile is said to be on its way.
+	sent, err := d.redrives.where(ctx, subjectOf(l), l.GetId())
 	if err != nil {
+		return 0, 0, err
+	}
+	fate, err := stage.FateOf(ctx, d.letters, d.states, l)
+	if err != nil {
+		return 0, sent, fault.As(fault.Unavailable, err)
+	}
+	switch {
+	case fate == stage.Tried:
+		return dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_TRIED, sent, nil
+	case fate == stage.Lost && sent == 0:
+		return dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_OPEN, 0, nil
+	case fate == stage.Lost:
+		return dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_SENT_BACK, sent, nil
+	case sent == 0:
+		return dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_APPLIED, 0, nil
+	default:
+		return dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_REDRIVEN, sent, nil
+	}
+}
+
+// info shows a letter. While the states of its stage are away its status is not known.
+func (d *deadLetters) info(ctx context.Context, l letterAt) (*dispatchv1.DeadLetterInfo, error) {
+	status, sent, err := d.status(ctx, l.letter)
+	if err != nil && fault.Of(err) != fault.Unavailable {
 		return nil, err
 	}
 	return &dispatchv1.DeadLetterInfo{
 		Id: l.letter.GetId(), Stage: l.letter.GetStage(), Partition: l.letter.GetPartition(), Code: l.letter.GetCode(),
-		Why: l.letter.GetWhy(), At: l.letter.GetAt(), Sequence: l.sequence, Redriven: was != nil,
+		Why: l.letter.GetWhy(), At: l.letter.GetAt(), Sequence: l.sequence, Redriven: sent != 0, Status: status,
 	}, nil
 }
 
-// redrive sends a letter back to its stage once. If the process dies before that is remembered, or another one does
-// the same, it may come twice, which the stage recognises. A letter whose gap is not on the chain yet is Conflict: its
-// input may be applied after all.
+// redrive sends a letter back to its stage once, as far as the redrive subject goes back; if two do the same at once it
+// may come twice. The stage recognises that, however late, by its gap. A letter whose input was applied after all is
+// not sent; one whose gap is not on the chain yet is Conflict: its input may be applied still.
 func (d *deadLetters) redrive(ctx context.Context, l letterAt) (*dispatchv1.RedriveDeadLetterResponse, error) {
+	id := l.letter.GetId()
 	if l.letter.GetStage() == ingestName {
-		return nil, fault.New(fault.Invalid, "%s was refused at the door and never accepted: publish a corrected event instead", l.letter.GetId())
+		return nil, fault.New(fault.Invalid, "%s was refused at the door and never accepted: publish a corrected event instead", id)
 	}
-	was, err := d.done(ctx, l.letter.GetId())
-	if err != nil {
+	out := &dispatchv1.RedriveDeadLetterResponse{Subject: subjectOf(l.letter), Status: dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_SENT_BACK}
+	status, sent, err := d.status(ctx, l.letter)
+	switch {
+	case sent != 0:
+		out.Sequence = sent
+		return out, nil
+	case err != nil:
 		return nil, err
+	case status == dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_APPLIED:
+		return &dispatchv1.RedriveDeadLetterResponse{Status: status}, nil
+	case status == dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_TRIED:
+		return nil, fault.New(fault.Conflict, "redrive %s: its input is being tried still; ask again in a moment", id)
 	}
-	if was == nil {
-		open, err := stage.Redrivable(ctx, d.states, l.letter)
-		if err != nil {
-			return nil, fault.As(fault.Unavailable, err)
-		}
-		if !open {
-			return nil, fault.New(fault.Conflict, "redrive %s: no gap is open for it: its input is being tried still (ask again in a moment), "+
-				"or was applied after all or has come back already (then there is nothing left to do)", l.letter.GetId())
-		}
-		if was, err = d.send(ctx, l); err != nil {
-			return nil, err
-		}
-	}
-	return &dispatchv1.RedriveDeadLetterResponse{Subject: was.Subject, Sequence: was.Sequence}, nil
+	out.Sequence, err = d.send(ctx, l, out.GetSubject())
+	return out, err
 }
 
-func (d *deadLetters) send(ctx context.Context, l letterAt) (*redriven, error) {
+func (d *deadLetters) send(ctx context.Context, l letterAt, subject string) (uint64, error) {
 	now := timestamppb.New(d.clock.Now())
 	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
 		ReceivedAt: now, At: now,
@@ -248,18 +247,11 @@ func (d *deadLetters) send(ctx context.Context, l letterAt) (*redriven, error) {
 		}},
 	}}}).MarshalVT()
 	if err != nil {
-		return nil, fmt.Errorf("encode redrive: %w", err)
+		return 0, fmt.Errorf("encode redrive: %w", err)
 	}
-	r := &redriven{Subject: log.Subject(log.Redrive(l.letter.GetStage()), int(l.letter.GetPartition()))}
-	if r.Sequence, err = d.letters.Publish(ctx, r.Subject, data); err != nil {
-		return nil, fault.As(fault.Unavailable, fmt.Errorf("publish redrive: %w", err))
-	}
-	memo, err := json.Marshal(r)
+	sequence, err := d.letters.Publish(ctx, subject, data)
 	if err != nil {
-		return nil, fmt.Errorf("encode redriven: %w", err)
+		return 0, fault.As(fault.Unavailable, fmt.Errorf("publish redrive: %w", err))
 	}
-	if err := d.kv.Put(ctx, redrivenKey(l.letter.GetId()), memo); err != nil {
-		return nil, fault.As(fault.Unavailable, fmt.Errorf("remember redrive: %w", err))
-	}
-	return r, nil
+	return sequence, nil
 }

@@ -2,6 +2,7 @@ package dispatchsvc
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -33,24 +34,50 @@ func letterServer(t *testing.T, letters ...*stagev1.DeadLetter) (*rpcServer, log
 	}
 	return &rpcServer{
 		reader: deps.Store, homes: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), kinds: newCatalogs(deps.Bundles, deps.Clock, nil),
-		letters: &deadLetters{letters: deps.Broker, states: deps.Store, kv: deps.KV, clock: deps.Clock, partitions: deps.Generation.Partitions, streams: deps.Generation.Streams},
+		letters: &deadLetters{letters: deps.Broker, redrives: newRedrives(deps.Broker), states: deps.Store, clock: deps.Clock, partitions: deps.Generation.Partitions, streams: deps.Generation.Streams},
 	}, deps.Broker
 }
 
-// openGaps says in the states of stages that the inputs of letters, of one partition each, are given up.
-func openGaps(t *testing.T, s *rpcServer, letters ...*stagev1.DeadLetter) {
+// record appends a batch to the chain of a stage that covers an input so far, and applies it and deltas to the states.
+func record(t *testing.T, s *rpcServer, l *stagev1.DeadLetter, deltas ...state.Delta) {
 	t.Helper()
-	for _, l := range letters {
-		err := s.letters.states.Apply(t.Context(), state.Shard{Stage: l.GetStage(), Partition: int(l.GetPartition())}, state.Batch{
-			Meta: state.Meta{Applied: 1},
-			Writes: []state.Write{{Key: ":gap/", Deltas: []state.Delta{
-				{Name: ":gap/" + l.GetId(), Kind: state.DeltaAdd, Value: []byte(l.GetId())},
-			}}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+	broker, spec, partition := s.letters.letters.(log.Broker), log.Stage(l.GetStage()), int(l.GetPartition())
+	last, err := broker.Last(t.Context(), log.Subject(spec.Chain, partition))
+	if err != nil {
+		t.Fatal(err)
 	}
+	rec := &stagev1.Record{
+		Prev: last.Sequence, Kind: stagev1.RecordKind_RECORD_KIND_BATCH,
+		Covers: []*stagev1.Cover{{Input: l.GetInput(), Sequence: l.GetSequence(), Index: l.GetIndex()}},
+	}
+	data, err := rec.MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sequence, err := broker.Append(t.Context(), log.Subject(spec.Chain, partition), last.Sequence, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	view, err := s.letters.states.Read(t.Context(), partition, state.Query{Metas: []string{spec.Name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.letters.states.Apply(t.Context(), state.Shard{Stage: spec.Name, Partition: partition}, state.Batch{
+		Prev: view.Metas[spec.Name].Applied, Meta: state.Meta{Applied: sequence}, Writes: []state.Write{{Key: ":gap/", Deltas: deltas}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// openGap says that the input of a letter is given up, closeGap that it came back.
+func openGap(t *testing.T, s *rpcServer, l *stagev1.DeadLetter) {
+	t.Helper()
+	record(t, s, l, state.Delta{Name: ":gap/" + l.GetId(), Kind: state.DeltaAdd, Value: []byte(l.GetId())})
+}
+
+func closeGap(t *testing.T, s *rpcServer, l *stagev1.DeadLetter) {
+	t.Helper()
+	record(t, s, l, state.Delta{Name: ":gap/" + l.GetId(), Kind: state.DeltaDrop})
 }
 
 func TestDeadLettersOfAllStagesInOrder(t *testing.T) {
@@ -104,7 +131,7 @@ func TestRedriveHasOneEffect(t *testing.T) {
 		&stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2, Input: "vdc", Payload: []byte{1, 2}, Addressed: &stagev1.Addressed{Partition: 7}},
 		&stagev1.DeadLetter{Id: "b", Stage: "ingest", Partition: 1},
 	)
-	openGaps(t, s, &stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2})
+	openGap(t, s, &stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2})
 	first, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: "a"})
 	if err != nil || first.GetSubject() != "redrive.dispatch.2" {
 		t.Fatalf("redrive: %v %v", first, err)
@@ -137,22 +164,99 @@ func TestRedriveHasOneEffect(t *testing.T) {
 	}
 }
 
-// A letter whose input was not given up in the end, or has come back, is not sent; nor is one while that is unknown.
-func TestRedriveWithoutAGap(t *testing.T) {
-	s, broker := letterServer(t,
-		&stagev1.DeadLetter{Id: "orphan", Stage: "dispatch", Partition: 2, Input: "vdc"},
-		&stagev1.DeadLetter{Id: "blind", Stage: "decision", Partition: 1, Input: "prf"},
-	)
-	openGaps(t, s, &stagev1.DeadLetter{Id: "other", Stage: "dispatch", Partition: 2})
-	for id, want := range map[string]fault.Kind{"orphan": fault.Conflict, "blind": fault.Unavailable} {
+// A letter says what became of it, and is sent back only while its input is lost: what was applied after all is passed
+// over, and what is being tried still, or not known, is to be asked again.
+func TestWhatBecameOfADeadLetter(t *testing.T) {
+	letters := []*stagev1.DeadLetter{
+		{Id: "applied", Stage: "dispatch", Partition: 2, Input: "vdc", Sequence: 7, Index: 1},
+		{Id: "tried", Stage: "dispatch", Partition: 2, Input: "vdc", Sequence: 7, Index: 2},
+		{Id: "open", Stage: "dispatch", Partition: 2, Input: "vdc", Sequence: 3, Index: 1},
+		{Id: "timer", Stage: "dispatch", Partition: 2, Input: "timer", ChainAfter: 3}, // its genesis is the third of all
+		{Id: "untimely", Stage: "dispatch", Partition: 2, Input: "timer", ChainAfter: 1 << 40},
+		{Id: "blind", Stage: "decision", Partition: 1, Input: "prf", Sequence: 1},
+		{Id: "refused", Stage: "ingest", Partition: 1},
+	}
+	s, broker := letterServer(t, letters...)
+	openGap(t, s, letters[2])
+	record(t, s, letters[0])
+	want := map[string]dispatchv1.DeadLetterStatus{
+		"applied": dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_APPLIED, "tried": dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_TRIED,
+		"open": dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_OPEN, "timer": dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_APPLIED,
+		"untimely": dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_TRIED, "blind": dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_UNSPECIFIED,
+		"refused": dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_REFUSED,
+	}
+	statuses := func() map[string]dispatchv1.DeadLetterStatus {
+		t.Helper()
+		page, err := s.ListDeadLetters(t.Context(), &dispatchv1.ListDeadLettersRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]dispatchv1.DeadLetterStatus{}
+		for _, l := range page.GetDeadLetters() {
+			got[l.GetId()] = l.GetStatus()
+		}
+		return got
+	}
+	if got := statuses(); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for id, want := range map[string]fault.Kind{"tried": fault.Conflict, "blind": fault.Unavailable, "refused": fault.Invalid} {
 		if _, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: id}); fault.Of(err) != want {
 			t.Errorf("%s: got %v, want %s", id, err, want)
 		}
+	}
+	res, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: "applied"})
+	if err != nil || res.GetStatus() != dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_APPLIED || res.GetSubject() != "" {
+		t.Errorf("what was applied after all: got %v, %v", res, err)
 	}
 	for _, subject := range []string{"redrive.dispatch.2", "redrive.decision.1"} {
 		if msg, err := broker.Next(t.Context(), subject, 0); err == nil {
 			t.Errorf("%s: got %v", subject, msg)
 		}
+	}
+	if _, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: "open"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := statuses()["open"]; got != dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_SENT_BACK {
+		t.Errorf("on its way: got %v", got)
+	}
+	closeGap(t, s, &stagev1.DeadLetter{Id: "open", Stage: "dispatch", Partition: 2, Input: "vdc", Sequence: 7, Index: 1})
+	if got := statuses()["open"]; got != dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_REDRIVEN {
+		t.Errorf("come back: got %v", got)
+	}
+}
+
+// What says that a letter was sent back is the redrive itself: it is known to other replicas, nothing is stored beside
+// the log, and it goes with the redrive.
+func TestRedrivesAreRememberedByTheLog(t *testing.T) {
+	a := &stagev1.DeadLetter{Id: "a", Stage: "dispatch", Partition: 2, Input: "vdc", Sequence: 1}
+	s, broker := letterServer(t, a)
+	openGap(t, s, a)
+	if _, err := broker.Publish(t.Context(), "redrive.dispatch.2", []byte("no redrive")); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := newRedrives(broker)
+	for range 2 {
+		if at, err := other.where(t.Context(), "redrive.dispatch.2", "a"); at != sent.GetSequence() || err != nil {
+			t.Errorf("another replica: got %d, %v, want %d", at, err, sent.GetSequence())
+		}
+	}
+	if keys, err := broker.(*log.Memory).KV().Keys(t.Context(), "redriven/"); len(keys) > 0 || err != nil {
+		t.Errorf("beside the log: %v, %v", keys, err)
+	}
+	last, err := broker.Publish(t.Context(), "redrive.dispatch.2", []byte("no redrive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := broker.Purge(t.Context(), "redrive.dispatch.2", last); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := other.where(t.Context(), "redrive.dispatch.2", "a"); at != 0 || err != nil || len(other.known["redrive.dispatch.2"].at) > 1 {
+		t.Errorf("after it went: got %d, %v, and %v is kept", at, err, other.known["redrive.dispatch.2"].at)
 	}
 }
 
@@ -164,7 +268,7 @@ func TestRedriveOfWhatWasRedriven(t *testing.T) {
 	s, broker := letterServer(t,
 		&stagev1.DeadLetter{Id: "again", Stage: "dispatch", Partition: 2, Input: "redrive.dispatch", Sequence: 7, Index: 1, Payload: cell, Redriven: "vdc"},
 	)
-	openGaps(t, s, &stagev1.DeadLetter{Id: "again", Stage: "dispatch", Partition: 2})
+	openGap(t, s, &stagev1.DeadLetter{Id: "again", Stage: "dispatch", Partition: 2})
 	if _, err := s.RedriveDeadLetter(t.Context(), &dispatchv1.RedriveDeadLetterRequest{Id: "again"}); err != nil {
 		t.Fatal(err)
 	}

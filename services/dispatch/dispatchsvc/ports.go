@@ -74,6 +74,8 @@ type Pinger interface {
 // Letters reads and publishes single messages, for the dead letters.
 type Letters interface {
 	Publisher
+	// Get returns the message at a sequence of the stream that subject belongs to.
+	Get(ctx context.Context, subject string, sequence uint64) (log.Message, error)
 	// Next returns the first message on subject after a sequence, or log.ErrNotFound.
 	Next(ctx context.Context, subject string, after uint64) (log.Message, error)
 }

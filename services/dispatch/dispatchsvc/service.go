@@ -59,7 +59,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	}
 	dispatchv1.RegisterDispatchServiceServer(deps.GRPC, &rpcServer{
 		reader: deps.Store, homes: hasher, kinds: catalogs,
-		letters: &deadLetters{letters: deps.Broker, states: deps.Store, kv: deps.KV, clock: deps.Clock, partitions: deps.Generation.Partitions, streams: deps.Generation.Streams},
+		letters: &deadLetters{letters: deps.Broker, redrives: newRedrives(deps.Broker), states: deps.Store, clock: deps.Clock, partitions: deps.Generation.Partitions, streams: deps.Generation.Streams},
 	})
 	s := stage.New(stage.Config{
 		Spec: log.Stage(name), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,

@@ -194,6 +194,7 @@ func (services) ListDeliveries(_ context.Context, r *dispatchv1.ListDeliveriesRe
 func (services) ListDeadLetters(context.Context, *dispatchv1.ListDeadLettersRequest) (*dispatchv1.ListDeadLettersResponse, error) {
 	return &dispatchv1.ListDeadLettersResponse{Next: 7, DeadLetters: []*dispatchv1.DeadLetterInfo{{
 		Id: "x1", Stage: "ingest", Code: "REFUSED", Why: "userId: missing", At: timestamppb.New(noon),
+		Status: dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_REFUSED,
 	}}}, nil
 }
 
@@ -201,14 +202,19 @@ func (services) GetDeadLetter(_ context.Context, r *dispatchv1.GetDeadLetterRequ
 	if r.GetId() != "x1" {
 		return nil, status.Error(codes.NotFound, "there is no dead letter "+r.GetId())
 	}
-	return &dispatchv1.GetDeadLetterResponse{DeadLetter: &dispatchv1.DeadLetterInfo{Id: "x1", Stage: "ingest", Payload: `{"a":1}`}}, nil
+	return &dispatchv1.GetDeadLetterResponse{DeadLetter: &dispatchv1.DeadLetterInfo{Id: "x1", Stage: "ingest", Status: dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_SENT_BACK, Payload: `{"a":1}`}}, nil
 }
 
 func (services) RedriveDeadLetter(_ context.Context, r *dispatchv1.RedriveDeadLetterRequest) (*dispatchv1.RedriveDeadLetterResponse, error) {
-	if r.GetId() != "x1" {
-		return nil, status.Error(codes.NotFound, "there is no dead letter "+r.GetId())
+	switch r.GetId() {
+	case "x1":
+		return &dispatchv1.RedriveDeadLetterResponse{
+			Subject: "redrive.profile.0", Sequence: 4, Status: dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_SENT_BACK,
+		}, nil
+	case "x3":
+		return &dispatchv1.RedriveDeadLetterResponse{Status: dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_APPLIED}, nil
 	}
-	return &dispatchv1.RedriveDeadLetterResponse{Subject: "redrive.profile.0", Sequence: 4}, nil
+	return nil, status.Error(codes.NotFound, "there is no dead letter "+r.GetId())
 }
 
 // clock is a replay clock that stands at noon.
@@ -313,6 +319,8 @@ func TestExitCodes(t *testing.T) {
 		{"dlq list", 0, "userId: missing", "--after 7"},
 		{"dlq show x2", 1, "", "there is no dead letter x2"},
 		{"dlq redrive x1 x2", 1, "redrive.profile.0", "redrive x2"},
+		{"dlq redrive x3 x1", 0, "its input was applied after all", ""},
+		{"dlq redrive x3 -o json", 0, `"status": "applied"`, ""},
 		{"clock", 2, "", "want get, advance or wall"},
 		{"clock advance 90d", 2, "", "not an ISO 8601 duration"},
 		{"validate", 2, "", "want one directory"},

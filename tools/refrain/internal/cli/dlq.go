@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -16,7 +17,17 @@ func (a *app) dlqCommand() *cobra.Command {
 		Use:   "dlq",
 		Short: "Look at dead letters and send them back",
 		Long: `A dead letter is an input that a stage gave up, or an event that ingest refused. It is kept with its
-reason until somebody sends it back as a late input.`,
+reason until it is sent back as a late input.
+
+The list says what became of each:
+
+  open       its input is lost until it is sent back
+  sent back  it was sent back and is not decided yet
+  redriven   it came back: its input was applied, or given up again under a dead letter of its own
+  applied    its input was applied after all, or it was redriven long ago; there is nothing left to do
+  tried      its input is being tried still; in a moment it is open or applied
+  refused    ingest refused it; publish a corrected event
+  unknown    the states of its stage are being made again`,
 		Example: `  refrain dlq list --stage ingest
   refrain dlq show 1f0c…
   refrain dlq redrive 1f0c…`,
@@ -41,9 +52,9 @@ func (a *app) dlqList() *cobra.Command {
 			}); err != nil {
 				return err
 			}
-			t := table{head: []string{"AT", "STAGE", "PARTITION", "CODE", "WHY", "REDRIVEN", "ID"}}
+			t := table{head: []string{"AT", "STAGE", "PARTITION", "CODE", "WHY", "STATUS", "ID"}}
 			for _, d := range res.GetDeadLetters() {
-				t.row(when(d.GetAt()), d.GetStage(), fmt.Sprint(d.GetPartition()), d.GetCode(), d.GetWhy(), yes(d.GetRedriven()), d.GetId())
+				t.row(when(d.GetAt()), d.GetStage(), fmt.Sprint(d.GetPartition()), d.GetCode(), d.GetWhy(), statusOf(d.GetStatus()), d.GetId())
 			}
 			if len(t.rows) == 0 {
 				t.linef("there are no dead letters")
@@ -78,7 +89,7 @@ func (a *app) dlqShow() *cobra.Command {
 			t := table{}
 			for _, line := range [][2]string{
 				{"id", d.GetId()}, {"stage", d.GetStage()}, {"partition", fmt.Sprint(d.GetPartition())}, {"code", d.GetCode()},
-				{"why", d.GetWhy()}, {"at", when(d.GetAt())}, {"redriven", yes(d.GetRedriven())}, {"payload", d.GetPayload()},
+				{"why", d.GetWhy()}, {"at", when(d.GetAt())}, {"status", statusOf(d.GetStatus())}, {"payload", d.GetPayload()},
 			} {
 				t.row(line[0], line[1])
 			}
@@ -91,13 +102,14 @@ func (a *app) dlqRedrive() *cobra.Command {
 	return &cobra.Command{
 		Use:   "redrive ID...",
 		Short: "Send dead letters back as late inputs",
-		Long:  `redrive sends dead letters back to the stages that gave them up. Doing it twice has one effect.`,
+		Long: `redrive sends dead letters back to the stages that gave them up. Doing it twice has one effect. One whose
+input was applied after all is passed over, which is no error.`,
 		Example: `  refrain dlq redrive 1f0c…
   refrain dlq list -o json | jq -r '.dead_letters[].id' | xargs refrain dlq redrive`,
 		Args: args(1, 1000, "one id or more"),
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			t := table{head: []string{"ID", "SUBJECT", "SEQUENCE"}}
-			list := []any{}
+			t := table{head: []string{"ID", "STATUS", "SUBJECT", "SEQUENCE"}}
+			list, skipped := []any{}, []any{}
 			var failed error
 			for _, id := range ids {
 				var res *dispatchv1.RedriveDeadLetterResponse
@@ -109,10 +121,15 @@ func (a *app) dlqRedrive() *cobra.Command {
 					failed = errors.Join(failed, fmt.Errorf("redrive %s: %w", id, err))
 					continue
 				}
-				t.row(id, res.GetSubject(), fmt.Sprint(res.GetSequence()))
+				if res.GetStatus() == dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_APPLIED {
+					t.row(id, "its input was applied after all", "", "")
+					skipped = append(skipped, map[string]any{"id": id, "status": statusOf(res.GetStatus())})
+					continue
+				}
+				t.row(id, statusOf(res.GetStatus()), res.GetSubject(), fmt.Sprint(res.GetSequence()))
 				list = append(list, map[string]any{"id": id, "subject": res.GetSubject(), "sequence": res.GetSequence()})
 			}
-			return errors.Join(a.print(map[string]any{"redriven": list}, t), failed)
+			return errors.Join(a.print(map[string]any{"redriven": list, "skipped": skipped}, t), failed)
 		},
 	}
 }
@@ -121,6 +138,14 @@ func (a *app) withDispatch(ctx context.Context, run func(context.Context, dispat
 	return a.withGRPC(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		return run(ctx, dispatchv1.NewDispatchServiceClient(conn))
 	})
+}
+
+// statusOf is a status in words: DEAD_LETTER_STATUS_SENT_BACK is "sent back".
+func statusOf(s dispatchv1.DeadLetterStatus) string {
+	if s == dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_UNSPECIFIED {
+		return "unknown"
+	}
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.String(), "DEAD_LETTER_STATUS_")), "_", " ")
 }
 
 func yes(b bool) string {

@@ -24,6 +24,76 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// DeadLetterStatus says what became of a dead letter.
+type DeadLetterStatus int32
+
+const (
+	// It cannot be known now: the states of its stage are being made again.
+	DeadLetterStatus_DEAD_LETTER_STATUS_UNSPECIFIED DeadLetterStatus = 0
+	// Its input is lost until it is sent back.
+	DeadLetterStatus_DEAD_LETTER_STATUS_OPEN DeadLetterStatus = 1
+	// It was sent back and not decided yet.
+	DeadLetterStatus_DEAD_LETTER_STATUS_SENT_BACK DeadLetterStatus = 2
+	// It came back: its input was applied, or given up again under a dead letter of its own.
+	DeadLetterStatus_DEAD_LETTER_STATUS_REDRIVEN DeadLetterStatus = 3
+	// Its input was applied after all, or it was redriven so long ago that the log does not know any more how:
+	// there is nothing left to do.
+	DeadLetterStatus_DEAD_LETTER_STATUS_APPLIED DeadLetterStatus = 4
+	// Its input is being tried still: it is given up, or applied after all, in a moment.
+	DeadLetterStatus_DEAD_LETTER_STATUS_TRIED DeadLetterStatus = 5
+	// It was refused at the door and never accepted: a corrected event can be published.
+	DeadLetterStatus_DEAD_LETTER_STATUS_REFUSED DeadLetterStatus = 6
+)
+
+// Enum value maps for DeadLetterStatus.
+var (
+	DeadLetterStatus_name = map[int32]string{
+		0: "DEAD_LETTER_STATUS_UNSPECIFIED",
+		1: "DEAD_LETTER_STATUS_OPEN",
+		2: "DEAD_LETTER_STATUS_SENT_BACK",
+		3: "DEAD_LETTER_STATUS_REDRIVEN",
+		4: "DEAD_LETTER_STATUS_APPLIED",
+		5: "DEAD_LETTER_STATUS_TRIED",
+		6: "DEAD_LETTER_STATUS_REFUSED",
+	}
+	DeadLetterStatus_value = map[string]int32{
+		"DEAD_LETTER_STATUS_UNSPECIFIED": 0,
+		"DEAD_LETTER_STATUS_OPEN":        1,
+		"DEAD_LETTER_STATUS_SENT_BACK":   2,
+		"DEAD_LETTER_STATUS_REDRIVEN":    3,
+		"DEAD_LETTER_STATUS_APPLIED":     4,
+		"DEAD_LETTER_STATUS_TRIED":       5,
+		"DEAD_LETTER_STATUS_REFUSED":     6,
+	}
+)
+
+func (x DeadLetterStatus) Enum() *DeadLetterStatus {
+	p := new(DeadLetterStatus)
+	*p = x
+	return p
+}
+
+func (x DeadLetterStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DeadLetterStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_refrain_dispatch_v1_service_proto_enumTypes[0].Descriptor()
+}
+
+func (DeadLetterStatus) Type() protoreflect.EnumType {
+	return &file_refrain_dispatch_v1_service_proto_enumTypes[0]
+}
+
+func (x DeadLetterStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DeadLetterStatus.Descriptor instead.
+func (DeadLetterStatus) EnumDescriptor() ([]byte, []int) {
+	return file_refrain_dispatch_v1_service_proto_rawDescGZIP(), []int{0}
+}
+
 // ListDeliveriesRequest asks for a customer's deliveries.
 type ListDeliveriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -263,8 +333,10 @@ type DeadLetterInfo struct {
 	Sequence uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The payload, readable where the contract is known. Only in GetDeadLetter.
 	Payload string `protobuf:"bytes,8,opt,name=payload,proto3" json:"payload,omitempty"`
-	// It was redriven.
-	Redriven      bool `protobuf:"varint,9,opt,name=redriven,proto3" json:"redriven,omitempty"`
+	// It was sent back.
+	Redriven bool `protobuf:"varint,9,opt,name=redriven,proto3" json:"redriven,omitempty"`
+	// What became of it.
+	Status        DeadLetterStatus `protobuf:"varint,10,opt,name=status,proto3,enum=refrain.dispatch.v1.DeadLetterStatus" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,6 +432,13 @@ func (x *DeadLetterInfo) GetRedriven() bool {
 		return x.Redriven
 	}
 	return false
+}
+
+func (x *DeadLetterInfo) GetStatus() DeadLetterStatus {
+	if x != nil {
+		return x.Status
+	}
+	return DeadLetterStatus_DEAD_LETTER_STATUS_UNSPECIFIED
 }
 
 // GetDeadLetterRequest asks for one.
@@ -500,13 +579,15 @@ func (x *RedriveDeadLetterRequest) GetId() string {
 	return ""
 }
 
-// RedriveDeadLetterResponse says where it went.
+// RedriveDeadLetterResponse says where it went, or that there was nothing to do.
 type RedriveDeadLetterResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The redrive subject.
+	// The redrive subject; empty if nothing was sent.
 	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The sequence there.
-	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// SENT_BACK, or APPLIED if nothing was sent because there is nothing left to do.
+	Status        DeadLetterStatus `protobuf:"varint,3,opt,name=status,proto3,enum=refrain.dispatch.v1.DeadLetterStatus" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -555,6 +636,13 @@ func (x *RedriveDeadLetterResponse) GetSequence() uint64 {
 	return 0
 }
 
+func (x *RedriveDeadLetterResponse) GetStatus() DeadLetterStatus {
+	if x != nil {
+		return x.Status
+	}
+	return DeadLetterStatus_DEAD_LETTER_STATUS_UNSPECIFIED
+}
+
 var File_refrain_dispatch_v1_service_proto protoreflect.FileDescriptor
 
 const file_refrain_dispatch_v1_service_proto_rawDesc = "" +
@@ -575,7 +663,7 @@ const file_refrain_dispatch_v1_service_proto_rawDesc = "" +
 	"\x05limit\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05limit\"u\n" +
 	"\x17ListDeadLettersResponse\x12F\n" +
 	"\fdead_letters\x18\x01 \x03(\v2#.refrain.dispatch.v1.DeadLetterInfoR\vdeadLetters\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\x04R\x04next\"\xf8\x01\n" +
+	"\x04next\x18\x02 \x01(\x04R\x04next\"\xb7\x02\n" +
 	"\x0eDeadLetterInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1c\n" +
@@ -585,17 +673,28 @@ const file_refrain_dispatch_v1_service_proto_rawDesc = "" +
 	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
 	"\bsequence\x18\a \x01(\x04R\bsequence\x12\x18\n" +
 	"\apayload\x18\b \x01(\tR\apayload\x12\x1a\n" +
-	"\bredriven\x18\t \x01(\bR\bredriven\"/\n" +
+	"\bredriven\x18\t \x01(\bR\bredriven\x12=\n" +
+	"\x06status\x18\n" +
+	" \x01(\x0e2%.refrain.dispatch.v1.DeadLetterStatusR\x06status\"/\n" +
 	"\x14GetDeadLetterRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"]\n" +
 	"\x15GetDeadLetterResponse\x12D\n" +
 	"\vdead_letter\x18\x01 \x01(\v2#.refrain.dispatch.v1.DeadLetterInfoR\n" +
 	"deadLetter\"3\n" +
 	"\x18RedriveDeadLetterRequest\x12\x17\n" +
-	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"Q\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x90\x01\n" +
 	"\x19RedriveDeadLetterResponse\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence2\xda\x03\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12=\n" +
+	"\x06status\x18\x03 \x01(\x0e2%.refrain.dispatch.v1.DeadLetterStatusR\x06status*\xf4\x01\n" +
+	"\x10DeadLetterStatus\x12\"\n" +
+	"\x1eDEAD_LETTER_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17DEAD_LETTER_STATUS_OPEN\x10\x01\x12 \n" +
+	"\x1cDEAD_LETTER_STATUS_SENT_BACK\x10\x02\x12\x1f\n" +
+	"\x1bDEAD_LETTER_STATUS_REDRIVEN\x10\x03\x12\x1e\n" +
+	"\x1aDEAD_LETTER_STATUS_APPLIED\x10\x04\x12\x1c\n" +
+	"\x18DEAD_LETTER_STATUS_TRIED\x10\x05\x12\x1e\n" +
+	"\x1aDEAD_LETTER_STATUS_REFUSED\x10\x062\xda\x03\n" +
 	"\x0fDispatchService\x12n\n" +
 	"\x0eListDeliveries\x12*.refrain.dispatch.v1.ListDeliveriesRequest\x1a+.refrain.dispatch.v1.ListDeliveriesResponse\"\x03\x90\x02\x01\x12q\n" +
 	"\x0fListDeadLetters\x12+.refrain.dispatch.v1.ListDeadLettersRequest\x1a,.refrain.dispatch.v1.ListDeadLettersResponse\"\x03\x90\x02\x01\x12k\n" +
@@ -615,40 +714,44 @@ func file_refrain_dispatch_v1_service_proto_rawDescGZIP() []byte {
 	return file_refrain_dispatch_v1_service_proto_rawDescData
 }
 
+var file_refrain_dispatch_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_refrain_dispatch_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_refrain_dispatch_v1_service_proto_goTypes = []any{
-	(*ListDeliveriesRequest)(nil),     // 0: refrain.dispatch.v1.ListDeliveriesRequest
-	(*ListDeliveriesResponse)(nil),    // 1: refrain.dispatch.v1.ListDeliveriesResponse
-	(*ListDeadLettersRequest)(nil),    // 2: refrain.dispatch.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),   // 3: refrain.dispatch.v1.ListDeadLettersResponse
-	(*DeadLetterInfo)(nil),            // 4: refrain.dispatch.v1.DeadLetterInfo
-	(*GetDeadLetterRequest)(nil),      // 5: refrain.dispatch.v1.GetDeadLetterRequest
-	(*GetDeadLetterResponse)(nil),     // 6: refrain.dispatch.v1.GetDeadLetterResponse
-	(*RedriveDeadLetterRequest)(nil),  // 7: refrain.dispatch.v1.RedriveDeadLetterRequest
-	(*RedriveDeadLetterResponse)(nil), // 8: refrain.dispatch.v1.RedriveDeadLetterResponse
-	(*v1.Identifier)(nil),             // 9: refrain.event.v1.Identifier
-	(*Delivery)(nil),                  // 10: refrain.dispatch.v1.Delivery
-	(*timestamppb.Timestamp)(nil),     // 11: google.protobuf.Timestamp
+	(DeadLetterStatus)(0),             // 0: refrain.dispatch.v1.DeadLetterStatus
+	(*ListDeliveriesRequest)(nil),     // 1: refrain.dispatch.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),    // 2: refrain.dispatch.v1.ListDeliveriesResponse
+	(*ListDeadLettersRequest)(nil),    // 3: refrain.dispatch.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),   // 4: refrain.dispatch.v1.ListDeadLettersResponse
+	(*DeadLetterInfo)(nil),            // 5: refrain.dispatch.v1.DeadLetterInfo
+	(*GetDeadLetterRequest)(nil),      // 6: refrain.dispatch.v1.GetDeadLetterRequest
+	(*GetDeadLetterResponse)(nil),     // 7: refrain.dispatch.v1.GetDeadLetterResponse
+	(*RedriveDeadLetterRequest)(nil),  // 8: refrain.dispatch.v1.RedriveDeadLetterRequest
+	(*RedriveDeadLetterResponse)(nil), // 9: refrain.dispatch.v1.RedriveDeadLetterResponse
+	(*v1.Identifier)(nil),             // 10: refrain.event.v1.Identifier
+	(*Delivery)(nil),                  // 11: refrain.dispatch.v1.Delivery
+	(*timestamppb.Timestamp)(nil),     // 12: google.protobuf.Timestamp
 }
 var file_refrain_dispatch_v1_service_proto_depIdxs = []int32{
-	9,  // 0: refrain.dispatch.v1.ListDeliveriesRequest.identifier:type_name -> refrain.event.v1.Identifier
-	10, // 1: refrain.dispatch.v1.ListDeliveriesResponse.deliveries:type_name -> refrain.dispatch.v1.Delivery
-	4,  // 2: refrain.dispatch.v1.ListDeadLettersResponse.dead_letters:type_name -> refrain.dispatch.v1.DeadLetterInfo
-	11, // 3: refrain.dispatch.v1.DeadLetterInfo.at:type_name -> google.protobuf.Timestamp
-	4,  // 4: refrain.dispatch.v1.GetDeadLetterResponse.dead_letter:type_name -> refrain.dispatch.v1.DeadLetterInfo
-	0,  // 5: refrain.dispatch.v1.DispatchService.ListDeliveries:input_type -> refrain.dispatch.v1.ListDeliveriesRequest
-	2,  // 6: refrain.dispatch.v1.DispatchService.ListDeadLetters:input_type -> refrain.dispatch.v1.ListDeadLettersRequest
-	5,  // 7: refrain.dispatch.v1.DispatchService.GetDeadLetter:input_type -> refrain.dispatch.v1.GetDeadLetterRequest
-	7,  // 8: refrain.dispatch.v1.DispatchService.RedriveDeadLetter:input_type -> refrain.dispatch.v1.RedriveDeadLetterRequest
-	1,  // 9: refrain.dispatch.v1.DispatchService.ListDeliveries:output_type -> refrain.dispatch.v1.ListDeliveriesResponse
-	3,  // 10: refrain.dispatch.v1.DispatchService.ListDeadLetters:output_type -> refrain.dispatch.v1.ListDeadLettersResponse
-	6,  // 11: refrain.dispatch.v1.DispatchService.GetDeadLetter:output_type -> refrain.dispatch.v1.GetDeadLetterResponse
-	8,  // 12: refrain.dispatch.v1.DispatchService.RedriveDeadLetter:output_type -> refrain.dispatch.v1.RedriveDeadLetterResponse
-	9,  // [9:13] is the sub-list for method output_type
-	5,  // [5:9] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	10, // 0: refrain.dispatch.v1.ListDeliveriesRequest.identifier:type_name -> refrain.event.v1.Identifier
+	11, // 1: refrain.dispatch.v1.ListDeliveriesResponse.deliveries:type_name -> refrain.dispatch.v1.Delivery
+	5,  // 2: refrain.dispatch.v1.ListDeadLettersResponse.dead_letters:type_name -> refrain.dispatch.v1.DeadLetterInfo
+	12, // 3: refrain.dispatch.v1.DeadLetterInfo.at:type_name -> google.protobuf.Timestamp
+	0,  // 4: refrain.dispatch.v1.DeadLetterInfo.status:type_name -> refrain.dispatch.v1.DeadLetterStatus
+	5,  // 5: refrain.dispatch.v1.GetDeadLetterResponse.dead_letter:type_name -> refrain.dispatch.v1.DeadLetterInfo
+	0,  // 6: refrain.dispatch.v1.RedriveDeadLetterResponse.status:type_name -> refrain.dispatch.v1.DeadLetterStatus
+	1,  // 7: refrain.dispatch.v1.DispatchService.ListDeliveries:input_type -> refrain.dispatch.v1.ListDeliveriesRequest
+	3,  // 8: refrain.dispatch.v1.DispatchService.ListDeadLetters:input_type -> refrain.dispatch.v1.ListDeadLettersRequest
+	6,  // 9: refrain.dispatch.v1.DispatchService.GetDeadLetter:input_type -> refrain.dispatch.v1.GetDeadLetterRequest
+	8,  // 10: refrain.dispatch.v1.DispatchService.RedriveDeadLetter:input_type -> refrain.dispatch.v1.RedriveDeadLetterRequest
+	2,  // 11: refrain.dispatch.v1.DispatchService.ListDeliveries:output_type -> refrain.dispatch.v1.ListDeliveriesResponse
+	4,  // 12: refrain.dispatch.v1.DispatchService.ListDeadLetters:output_type -> refrain.dispatch.v1.ListDeadLettersResponse
+	7,  // 13: refrain.dispatch.v1.DispatchService.GetDeadLetter:output_type -> refrain.dispatch.v1.GetDeadLetterResponse
+	9,  // 14: refrain.dispatch.v1.DispatchService.RedriveDeadLetter:output_type -> refrain.dispatch.v1.RedriveDeadLetterResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_refrain_dispatch_v1_service_proto_init() }
@@ -662,13 +765,14 @@ func file_refrain_dispatch_v1_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_dispatch_v1_service_proto_rawDesc), len(file_refrain_dispatch_v1_service_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_refrain_dispatch_v1_service_proto_goTypes,
 		DependencyIndexes: file_refrain_dispatch_v1_service_proto_depIdxs,
+		EnumInfos:         file_refrain_dispatch_v1_service_proto_enumTypes,
 		MessageInfos:      file_refrain_dispatch_v1_service_proto_msgTypes,
 	}.Build()
 	File_refrain_dispatch_v1_service_proto = out.File

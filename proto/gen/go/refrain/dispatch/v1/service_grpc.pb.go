@@ -37,8 +37,9 @@ type DispatchServiceClient interface {
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
 	// GetDeadLetter shows one with its payload.
 	GetDeadLetter(ctx context.Context, in *GetDeadLetterRequest, opts ...grpc.CallOption) (*GetDeadLetterResponse, error)
-	// RedriveDeadLetter sends one back. Redriving twice has one effect. ABORTED if its input is being tried still, was
-	// applied after all, or has come back already; UNAVAILABLE while the states of its stage are being made again.
+	// RedriveDeadLetter sends one back. Redriving twice has one effect. If its input was applied after all, nothing
+	// is sent, and the status says so. ABORTED if its input is being tried still, INVALID_ARGUMENT if it was refused at
+	// the door, UNAVAILABLE while the states of its stage are being made again.
 	RedriveDeadLetter(ctx context.Context, in *RedriveDeadLetterRequest, opts ...grpc.CallOption) (*RedriveDeadLetterResponse, error)
 }
 
@@ -102,8 +103,9 @@ type DispatchServiceServer interface {
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
 	// GetDeadLetter shows one with its payload.
 	GetDeadLetter(context.Context, *GetDeadLetterRequest) (*GetDeadLetterResponse, error)
-	// RedriveDeadLetter sends one back. Redriving twice has one effect. ABORTED if its input is being tried still, was
-	// applied after all, or has come back already; UNAVAILABLE while the states of its stage are being made again.
+	// RedriveDeadLetter sends one back. Redriving twice has one effect. If its input was applied after all, nothing
+	// is sent, and the status says so. ABORTED if its input is being tried still, INVALID_ARGUMENT if it was refused at
+	// the door, UNAVAILABLE while the states of its stage are being made again.
 	RedriveDeadLetter(context.Context, *RedriveDeadLetterRequest) (*RedriveDeadLetterResponse, error)
 	mustEmbedUnimplementedDispatchServiceServer()
 }

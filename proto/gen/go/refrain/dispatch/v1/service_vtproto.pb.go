@@ -126,6 +126,7 @@ func (m *DeadLetterInfo) CloneVT() *DeadLetterInfo {
 	r.Sequence = m.Sequence
 	r.Payload = m.Payload
 	r.Redriven = m.Redriven
+	r.Status = m.Status
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -195,6 +196,7 @@ func (m *RedriveDeadLetterResponse) CloneVT() *RedriveDeadLetterResponse {
 	r := new(RedriveDeadLetterResponse)
 	r.Subject = m.Subject
 	r.Sequence = m.Sequence
+	r.Status = m.Status
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -359,6 +361,9 @@ func (this *DeadLetterInfo) EqualVT(that *DeadLetterInfo) bool {
 	if this.Redriven != that.Redriven {
 		return false
 	}
+	if this.Status != that.Status {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -436,6 +441,9 @@ func (this *RedriveDeadLetterResponse) EqualVT(that *RedriveDeadLetterResponse) 
 		return false
 	}
 	if this.Sequence != that.Sequence {
+		return false
+	}
+	if this.Status != that.Status {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -685,6 +693,11 @@ func (m *DeadLetterInfo) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Status != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Status))
+		i--
+		dAtA[i] = 0x50
+	}
 	if m.Redriven {
 		i--
 		if m.Redriven {
@@ -906,6 +919,11 @@ func (m *RedriveDeadLetterResponse) MarshalToSizedBufferVT(dAtA []byte) (int, er
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Status != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Status))
+		i--
+		dAtA[i] = 0x18
+	}
 	if m.Sequence != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Sequence))
 		i--
@@ -1039,6 +1057,9 @@ func (m *DeadLetterInfo) SizeVT() (n int) {
 	if m.Redriven {
 		n += 2
 	}
+	if m.Status != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Status))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -1097,6 +1118,9 @@ func (m *RedriveDeadLetterResponse) SizeVT() (n int) {
 	}
 	if m.Sequence != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Sequence))
+	}
+	if m.Status != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Status))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1822,6 +1846,25 @@ func (m *DeadLetterInfo) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Redriven = bool(v != 0)
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Status", wireType)
+			}
+			m.Status = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Status |= DeadLetterStatus(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -2173,6 +2216,25 @@ func (m *RedriveDeadLetterResponse) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Sequence |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Status", wireType)
+			}
+			m.Status = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Status |= DeadLetterStatus(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

@@ -1736,7 +1736,9 @@ type DeadLetter struct {
 	// If it had come back before and was given up again: the input that it was at first. The payload is of that.
 	Redriven string `protobuf:"bytes,12,opt,name=redriven,proto3" json:"redriven,omitempty"`
 	// With LOOP: the fact that was not sent. The payload is its payload.
-	Addressed     *Addressed `protobuf:"bytes,13,opt,name=addressed,proto3" json:"addressed,omitempty"`
+	Addressed *Addressed `protobuf:"bytes,13,opt,name=addressed,proto3" json:"addressed,omitempty"`
+	// The last record of the stage's chain when it was given up: the next one says so, if its owner lived to append it.
+	ChainAfter    uint64 `protobuf:"varint,14,opt,name=chain_after,json=chainAfter,proto3" json:"chain_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1860,6 +1862,13 @@ func (x *DeadLetter) GetAddressed() *Addressed {
 		return x.Addressed
 	}
 	return nil
+}
+
+func (x *DeadLetter) GetChainAfter() uint64 {
+	if x != nil {
+		return x.ChainAfter
+	}
+	return 0
 }
 
 // GetClockRequest asks for the clock.
@@ -2273,7 +2282,7 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x05again\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05again\x12\x1a\n" +
 	"\bfailures\x18\x03 \x01(\rR\bfailures\x12\x1f\n" +
 	"\vdead_letter\x18\x04 \x01(\tR\n" +
-	"deadLetter\"\xf3\x02\n" +
+	"deadLetter\"\x94\x03\n" +
 	"\n" +
 	"DeadLetter\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -2289,7 +2298,9 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06tenant\x18\v \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bredriven\x18\f \x01(\tR\bredriven\x129\n" +
-	"\taddressed\x18\r \x01(\v2\x1b.refrain.stage.v1.AddressedR\taddressed\"\x11\n" +
+	"\taddressed\x18\r \x01(\v2\x1b.refrain.stage.v1.AddressedR\taddressed\x12\x1f\n" +
+	"\vchain_after\x18\x0e \x01(\x04R\n" +
+	"chainAfter\"\x11\n" +
 	"\x0fGetClockRequest\"\xd9\x01\n" +
 	"\x10GetClockResponse\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.refrain.stage.v1.ClockModeR\x04mode\x12,\n" +

@@ -543,6 +543,7 @@ func (m *DeadLetter) CloneVT() *DeadLetter {
 	r.Tenant = m.Tenant
 	r.Redriven = m.Redriven
 	r.Addressed = m.Addressed.CloneVT()
+	r.ChainAfter = m.ChainAfter
 	if rhs := m.Payload; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -1488,6 +1489,9 @@ func (this *DeadLetter) EqualVT(that *DeadLetter) bool {
 		return false
 	}
 	if !this.Addressed.EqualVT(that.Addressed) {
+		return false
+	}
+	if this.ChainAfter != that.ChainAfter {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2955,6 +2959,11 @@ func (m *DeadLetter) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.ChainAfter != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ChainAfter))
+		i--
+		dAtA[i] = 0x70
+	}
 	if m.Addressed != nil {
 		size, err := m.Addressed.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -3924,6 +3933,9 @@ func (m *DeadLetter) SizeVT() (n int) {
 	if m.Addressed != nil {
 		l = m.Addressed.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.ChainAfter != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.ChainAfter))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -7836,6 +7848,25 @@ func (m *DeadLetter) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ChainAfter", wireType)
+			}
+			m.ChainAfter = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ChainAfter |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
