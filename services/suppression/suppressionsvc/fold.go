@@ -40,7 +40,7 @@ func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
 	n := stage.Needs{Rows: []string{in.Key}}
 	if in.Source == stage.FromRedrive && origin(in) == stage.FromBefore {
 		for _, d := range proposals(in) {
-			n.Members = append(n.Members, stage.Member{Set: lostSet, Value: d.GetProposal().GetId()})
+			n.Members = append(n.Members, stage.Member{Set: lostSet(in.ID), Value: d.GetProposal().GetId()})
 		}
 	}
 	return n, nil
@@ -139,7 +139,7 @@ func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter st
 		Code: reasonv1.Code_CODE_GAP, Revision: env.Revision, Evidence: []string{"dead letter " + deadLetter},
 		Remedy: "refrain dlq redrive " + deadLetter,
 	}
-	if origin(in) == stage.FromBefore {
+	if t.away = deadLetter; origin(in) == stage.FromBefore {
 		t.close(why)
 		for _, d := range proposals(in) { // what cannot be read is resolved when it is redriven
 			t.lose(d, why)
@@ -168,7 +168,11 @@ type turn struct {
 	rearm bool
 	facts []*contactv1.Fact
 	notes []*profilev1.TimelineEntry
-	lost  []string // proposals
+	// back is the dead letter that the input is, if it is one that came back, and away the one under which it is given up,
+	// if it is.
+	back, away string
+	lost       []string // proposals that ended because their input is given up
+	found      bool     // such proposals of the dead letter that came back
 	// letters to other profiles, in order.
 	letters []*contactv1.Letter
 }
@@ -183,6 +187,9 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*turn, err
 		return nil, stage.NotReady("judge contact", env.Revision)
 	}
 	t := &turn{fold: f, rows: rows, defs: defs, env: env, key: in.Key, at: in.At, state: &contactv1.State{Tenant: tenant, Customer: customer}}
+	if in.Source == stage.FromRedrive {
+		t.back = in.ID
+	}
 	if row := rows.Own(in.Key); row != nil {
 		t.before = &contactv1.State{}
 		if err := t.before.UnmarshalVT(row); err != nil {

@@ -24,8 +24,11 @@ func (t *turn) note(e *profilev1.TimelineEntry) {
 
 func (t *turn) deltas() []*stagev1.Delta {
 	var out []*stagev1.Delta
+	if t.found {
+		out = append(out, &stagev1.Delta{Name: lostSet(t.back), Kind: stagev1.DeltaKind_DELTA_KIND_DROP})
+	}
 	for _, id := range t.lost {
-		out = append(out, &stagev1.Delta{Name: lostSet, Kind: stagev1.DeltaKind_DELTA_KIND_ADD, Value: []byte(id)})
+		out = append(out, &stagev1.Delta{Name: lostSet(t.away), Kind: stagev1.DeltaKind_DELTA_KIND_ADD, Value: []byte(id)})
 	}
 	if len(t.notes) == 0 {
 		return out

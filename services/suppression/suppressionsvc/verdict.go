@@ -163,18 +163,25 @@ func (t *turn) suppress(d *decisionv1.DispatchTreatment, reasons []*reasonv1.Rea
 	t.tell("contact_suppressed", d, channelOf(d), reasons)
 }
 
-// lostSet holds the proposals that ended because the input that brought them was given up: they are not to end again
-// when it comes back. It grows by one value for each.
-const lostSet = "lost"
+// lostSet names the set of the proposals that ended because the input that brought them was given up, under a dead
+// letter: they are not to end again when it comes back. It does so once, and the set ends then; so there are as many sets as
+// gaps are open.
+func lostSet(letter string) string { return "lost/" + letter }
 
 // lose ends a proposal whose input was given up, once.
 func (t *turn) lose(d *decisionv1.DispatchTreatment, why *reasonv1.Reason) {
 	id := d.GetProposal().GetId()
-	if t.knows(id) || t.rows.Has(lostSet, id) {
+	ended := t.rows.Has(lostSet(t.back), id)
+	if t.knows(id) && !ended {
 		return
 	}
-	t.suppress(d, []*reasonv1.Reason{why})
-	t.lost = append(t.lost, id)
+	if !ended {
+		t.suppress(d, []*reasonv1.Reason{why})
+	}
+	if t.away != "" {
+		t.lost = append(t.lost, id)
+	}
+	t.found = t.found || ended
 }
 
 // withdraw takes a proposal back: at once if it is deferred; through dispatch if it is approved, whose
