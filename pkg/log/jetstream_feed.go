@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -41,6 +42,9 @@ const (
 	// forgetAfter is when the server drops the consumer of a process that has gone.
 	forgetAfter = 30 * time.Second
 	closeWithin = time.Second
+	// doubtFor is how long a stream with replicas must go on saying that messages are missing until that is
+	// believed: a server that has just become its leader may not have stored yet all that was acknowledged.
+	doubtFor = 10 * time.Second
 )
 
 // jsFeed reads one stream with one ordered consumer and deals its messages out to tails. Everything is
@@ -50,6 +54,7 @@ type jsFeed struct {
 	stream string
 	tails  map[string]*jsTail
 	filter []string
+	copies int    // of the stream
 	next   uint64 // stream sequence to go on from
 	room   chan struct{}
 	ctx    context.Context //nolint:containedctx // the feed's life, ended by Close
@@ -78,7 +83,6 @@ func (j *JetStream) Feed(ctx context.Context, from map[string]uint64) (Feed, err
 // others read old messages again.
 func (f *jsFeed) open(ctx context.Context, from map[string]uint64) error {
 	subjects := sortedKeys(from)
-	var last uint64
 	for i, subject := range subjects {
 		info, err := f.j.streamName(ctx, subject)
 		switch {
@@ -90,15 +94,14 @@ func (f *jsFeed) open(ctx context.Context, from map[string]uint64) error {
 		f.stream = info
 	}
 	if len(subjects) > 0 {
-		usage, err := f.j.Usage(ctx, subjects[0])
+		info, err := f.j.info(ctx, subjects[0])
 		if err != nil {
 			return err
 		}
-		last = usage.LastSequence
-		f.next = last + 1
+		f.copies, f.next = info.Config.Replicas, math.MaxUint64
 	}
 	for _, subject := range subjects {
-		first, err := f.addTail(ctx, subject, from[subject], last)
+		first, err := f.addTail(ctx, subject, from[subject])
 		if err != nil {
 			return err
 		}
@@ -111,12 +114,20 @@ func (f *jsFeed) open(ctx context.Context, from map[string]uint64) error {
 }
 
 // addTail returns the first sequence that the tail needs.
-func (f *jsFeed) addTail(ctx context.Context, subject string, position, last uint64) (uint64, error) {
+func (f *jsFeed) addTail(ctx context.Context, subject string, position uint64) (uint64, error) {
 	t := &jsTail{feed: f, subject: subject, position: position, wake: make(chan struct{}, 1)}
 	f.tails[subject] = t
-	t.err = f.readable(ctx, subject, position, last)
+	var last uint64
+	t.err = f.settled(ctx, func() error {
+		usage, err := f.j.Usage(ctx, subject)
+		if err != nil {
+			return err
+		}
+		last = usage.LastSequence
+		return f.readable(ctx, subject, position, last)
+	})
 	switch {
-	case errors.Is(t.err, ErrGone), errors.Is(t.err, ErrLogLostData):
+	case missing(t.err):
 		return last + 1, nil
 	case t.err != nil:
 		return 0, t.err
@@ -127,6 +138,25 @@ func (f *jsFeed) addTail(ctx context.Context, subject string, position, last uin
 	}
 	return m.Sequence, err
 }
+
+// settled asks again while a stream with replicas says that messages are missing and that may be in doubt.
+func (f *jsFeed) settled(ctx context.Context, ask func() error) error {
+	var wall clock.Wall
+	pause, began := firstPause, wall.Elapsed()
+	for {
+		err := ask()
+		if !missing(err) || f.copies <= 1 || wall.Elapsed()-began >= doubtFor {
+			return err
+		}
+		if err := clock.Sleep(ctx, wall, pause); err != nil {
+			return err //nolint:wrapcheck // the caller's end
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// missing says whether an error says that messages are missing.
+func missing(err error) bool { return errors.Is(err, ErrGone) || errors.Is(err, ErrLogLostData) }
 
 func (f *jsFeed) readable(ctx context.Context, subject string, position, last uint64) error {
 	return readable(subject, position, last, func(sequence uint64) (string, error) {

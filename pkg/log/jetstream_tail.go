@@ -77,7 +77,7 @@ func (t *jsTail) fill() {
 		var m Message
 		var err error
 		if !checked {
-			err = t.feed.readable(t.feed.ctx, t.subject, position, position)
+			err = t.feed.settled(t.feed.ctx, func() error { return t.feed.readable(t.feed.ctx, t.subject, position, position) })
 		}
 		if err == nil {
 			checked = true
