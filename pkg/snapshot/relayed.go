@@ -29,14 +29,19 @@ func Relayed(ctx context.Context, kv log.KV, chain string) (sequence, revision u
 
 // SaveRelayed says that all letters of a chain up to a record are delivered. What is known never goes back,
 // whenever a call arrives whose answer was lost, or one of an owner that stood still: what is below it may have
-// been removed from the chain.
+// been removed from the chain. If such a call comes in between, what it brought is compared again.
 func SaveRelayed(ctx context.Context, kv log.KV, chain string, sequence uint64) error {
-	known, revision, err := Relayed(ctx, kv, chain)
-	if err == nil && known < sequence {
-		err = kv.Update(ctx, relayKey(chain), binary.BigEndian.AppendUint64(nil, sequence), revision)
+	for {
+		known, revision, err := Relayed(ctx, kv, chain)
+		if err == nil && known < sequence {
+			err = kv.Update(ctx, relayKey(chain), binary.BigEndian.AppendUint64(nil, sequence), revision)
+		}
+		if conflict := (*log.ConflictError)(nil); errors.As(err, &conflict) && ctx.Err() == nil {
+			continue // each time another call has moved it, and there are few
+		}
+		if err != nil {
+			return fmt.Errorf("save the position of relay %s: %w", chain, err)
+		}
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("save the position of relay %s: %w", chain, err)
-	}
-	return nil
 }

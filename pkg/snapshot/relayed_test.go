@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -44,4 +45,41 @@ func TestWhatIsRelayedNeverGoesBack(t *testing.T) {
 	}
 	memory.Land()
 	expect("after it has arrived late", 40)
+}
+
+// between is what happens between a call's question and its answer.
+type between struct {
+	log.KV
+	once func()
+}
+
+func (kv *between) Update(ctx context.Context, key string, value []byte, revision uint64) error {
+	if once := kv.once; once != nil {
+		kv.once = nil
+		once()
+	}
+	return kv.KV.Update(ctx, key, value, revision)
+}
+
+// A call that was given up arrives while the next one compares: that is no error, and the greater position stays.
+func TestACallThatLandsInBetweenIsComparedAgain(t *testing.T) {
+	for name, test := range map[string]struct{ late, saved, want uint64 }{
+		"an older position": {late: 10, saved: 20, want: 20},
+		"a newer one":       {late: 30, saved: 20, want: 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kv := log.NewMemory().KV()
+			raced := &between{KV: kv, once: func() {
+				if err := SaveRelayed(t.Context(), kv, "vdc.0", test.late); err != nil {
+					t.Error(err)
+				}
+			}}
+			if err := SaveRelayed(t.Context(), raced, "vdc.0", test.saved); err != nil {
+				t.Error(err)
+			}
+			if got, _, err := Relayed(t.Context(), kv, "vdc.0"); err != nil || got != test.want {
+				t.Errorf("relayed up to %d, %v; want %d", got, err, test.want)
+			}
+		})
+	}
 }
