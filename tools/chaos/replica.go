@@ -56,18 +56,23 @@ func (w *world) newReplica(service string, n int) (*replica, error) {
 
 // settings of a service, beside those that all have.
 func (w *world) settings(r *replica) []string {
-	switch r.service {
-	case "ingest":
+	if r.service == "ingest" {
 		// Faults let everything wait. The door shall stay open: refusals are for the load test.
 		return []string{"--http", "127.0.0.1:0", "--max-lag", "10m", "--max-wait", "1m", "--bulk-max-wait", "1m", "--drain-within", "30s"}
-	case "dispatch":
-		return []string{"--redis", r.redis.Addr(), "--data-dir", w.path("channels"), "--retention-every", "20s", "--retention-records", "500"}
-	case "decision":
-		return []string{"--redis", r.redis.Addr(), "--suppression", w.contact.Addr(), "--retention-every", "20s", "--retention-records", "500"}
-	case "suppression":
-		return []string{"--redis", r.redis.Addr(), "--lease", leaseOfRoom.String(), "--retention-every", "20s", "--retention-records", "500"}
 	}
-	return []string{"--redis", r.redis.Addr(), "--retention-every", "20s", "--retention-records", "500"}
+	all := []string{
+		"--redis", r.redis.Addr(), "--retention-every", "10s", "--retention-records", "500",
+		"--retention-history", historyOf.String(), "--retention-inputs", inputsOf.String(),
+	}
+	switch r.service {
+	case "dispatch":
+		return append(all, "--data-dir", w.path("channels"))
+	case "decision":
+		return append(all, "--suppression", w.contact.Addr())
+	case "suppression":
+		return append(all, "--lease", leaseOfRoom.String())
+	}
+	return all
 }
 
 // leaseOfRoom is how long room that was reserved is kept without a commit.
@@ -78,7 +83,7 @@ const leaseOfRoom = 8 * time.Second
 func points(service string) []string {
 	common := []string{
 		"stage.appended=0.01", "stage.applied=0.01", "stage.opened=0.1", "stage.copied=0.05", "stage.saved=0.02", "stage.relayed=0.02",
-		"stage.attempted=0.005", "stage.deadlettered=0.2", "snapshot.stored=0.1", "snapshot.listed=0.1", "snapshot.verified=0.1", "snapshot.restored=0.2",
+		"stage.attempted=0.005", "stage.deadlettered=0.2", "snapshot.stored=0.1", "snapshot.listed=0.1", "snapshot.verified=0.1", "snapshot.restored=0.2", "snapshot.trimmed=0.1",
 	}
 	switch service {
 	case "ingest":

@@ -32,6 +32,7 @@ type run struct {
 	clients *clients
 	out     io.Writer
 	began   time.Time
+	kept    *kept
 	report  *ledger.Report
 	wrong   []string
 }
@@ -43,7 +44,9 @@ func (r *run) sayf(format string, args ...any) {
 // all is the course of a run.
 func (r *run) all(ctx context.Context) error {
 	w := r.world
-	r.faults, r.clients = &faults{world: w, starts: w.random(partStarts)}, newClients(w)
+	r.faults, r.clients, r.kept = &faults{world: w, starts: w.random(partStarts)}, newClients(w), newKept(w)
+	r.kept.follow(ctx)
+	defer func() { r.kept.stop() }()
 	for _, p := range w.replicas {
 		if err := p.Process.Start(false); err != nil {
 			return err
@@ -187,9 +190,9 @@ func (r *run) settle(ctx context.Context) error {
 
 // open counts proposals and deliveries that have no end yet.
 func (r *run) open(ctx context.Context) (int, error) {
-	h, err := ledger.Load(ctx, r.world.site, nil, r.world.gen)
+	h, err := r.kept.load(ctx, nil)
 	if err != nil {
-		return 0, fmt.Errorf("read the log: %w", err)
+		return 0, err
 	}
 	report := ledger.Verify(h)
 	return report.Totals.Open + report.OpenDeliveries, nil

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/log"
 	"refrain.dev/tools/ledger"
@@ -32,9 +31,9 @@ func (r *run) verify(ctx context.Context) error {
 	w := r.world
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
-	h, err := ledger.Load(ctx, w.site, w.states, w.gen)
+	h, err := r.kept.load(ctx, w.states)
 	if err != nil {
-		return fmt.Errorf("read the mesh: %w", err)
+		return err
 	}
 	var errs [3]error
 	var notes []ledger.Request
@@ -55,7 +54,7 @@ func (r *run) verify(ctx context.Context) error {
 		r.wrong = append(r.wrong, v.String())
 	}
 	r.wrong = append(r.wrong, r.report.Unchecked...)
-	if err := r.checkCalls(ctx); err != nil {
+	if err := r.checkCalls(h); err != nil {
 		return err
 	}
 	r.gather()
@@ -91,25 +90,23 @@ func (r *run) violations() int {
 }
 
 // checkCalls holds what callers were told about their own contacts against the chain.
-func (r *run) checkCalls(ctx context.Context) error {
+func (r *run) checkCalls(h *ledger.History) error {
 	made, used, freed := map[string]int{}, map[string]int{}, map[string]int{}
-	for p := range r.world.gen.Partitions {
-		_, err := ledger.Walk(ctx, r.world.site, log.Subject("vdc", p), func(_ uint64, _ *stagev1.Record, cells []ledger.Cell) error {
-			for _, c := range cells {
-				for _, data := range c.Body.GetFacts() {
-					f := &contactv1.Fact{}
-					if err := f.UnmarshalVT(data); err != nil {
-						return fmt.Errorf("read a fact: %w", err)
-					}
-					made[f.GetReservationMade().GetEntry().GetId()]++
-					used[f.GetReservationCommitted().GetId()]++
-					freed[f.GetReservationReleased().GetId()]++
-				}
+	for p := range h.Partitions {
+		for _, msg := range h.Log[log.Subject("vdc", p)] {
+			_, cells, err := ledger.Open(msg)
+			if err != nil {
+				return err //nolint:wrapcheck // says which record
 			}
-			return nil
-		})
-		if err != nil {
-			return err
+			for _, data := range facts(cells) {
+				f := &contactv1.Fact{}
+				if err := f.UnmarshalVT(data); err != nil {
+					return fmt.Errorf("read a fact: %w", err)
+				}
+				made[f.GetReservationMade().GetEntry().GetId()]++
+				used[f.GetReservationCommitted().GetId()]++
+				freed[f.GetReservationReleased().GetId()]++
+			}
 		}
 	}
 	for _, c := range r.clients.calls {
@@ -131,6 +128,14 @@ func (r *run) checkCalls(ctx context.Context) error {
 	return nil
 }
 
+// facts of cells, in order.
+func facts(cells []ledger.Cell) (all [][]byte) {
+	for _, c := range cells {
+		all = append(all, c.Body.GetFacts()...)
+	}
+	return all
+}
+
 // print says what happened.
 func (r *run) print(h *ledger.History) {
 	for _, line := range r.world.tally.lines() {
@@ -142,8 +147,8 @@ func (r *run) print(h *ledger.History) {
 			letters += len(all)
 		}
 	}
-	fmt.Fprintf(r.out, "  %d records, %d dead letters, %d requests reached providers, %d callers' contacts\n  %v\n",
-		r.report.Records, letters, len(h.Received), len(r.clients.calls), r.report.Totals)
+	fmt.Fprintf(r.out, "  %d records, %d of all messages trimmed, %d dead letters, %d requests reached providers, %d callers' contacts\n  %v\n",
+		r.report.Records, r.kept.trimmed, letters, len(h.Received), len(r.clients.calls), r.report.Totals)
 	for n, what := range r.wrong {
 		if n == mostShown {
 			fmt.Fprintf(r.out, "  … and %d more\n", len(r.wrong)-n)

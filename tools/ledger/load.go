@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -28,10 +29,96 @@ type Store interface {
 // Load reads a mesh's log, and its state store unless that is nil, while the mesh may go on. What it returns
 // knows nothing of clients and providers.
 func Load(ctx context.Context, broker Log, store Store, gen log.Generation) (*History, error) {
-	h := &History{
+	return NewArchive(broker, gen).Load(ctx, store)
+}
+
+// Archive keeps what was read of a log, so that what is trimmed afterwards is still known. It is not safe for
+// concurrent use.
+type Archive struct {
+	broker  Log
+	streams int // of each name
+	history *History
+}
+
+// NewArchive makes an archive that knows nothing yet.
+func NewArchive(broker Log, gen log.Generation) *Archive {
+	return &Archive{broker: broker, streams: max(gen.Streams, 1), history: &History{
 		Generation: gen.Number, Partitions: gen.Partitions, Log: map[string][]log.Message{}, Ends: map[string]uint64{},
+	}}
+}
+
+// Keep reads everything that was stored since it was read last. It fails with log.ErrGone if messages were trimmed
+// that it may not have read.
+func (l *Archive) Keep(ctx context.Context) error {
+	if err := l.chains(ctx); err != nil {
+		return err
 	}
-	l := &loading{broker: broker, history: h}
+	return l.inputs(ctx)
+}
+
+// Follow keeps what is stored as it comes, until its context ends or it fails as Keep does. What else goes wrong is
+// tried again.
+func (l *Archive) Follow(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := l.follow(ctx); errors.Is(err, log.ErrGone) || errors.Is(err, log.ErrLogLostData) {
+			return err
+		}
+		pause(ctx)
+	}
+	return nil
+}
+
+// pause is how long nothing is read after there was nothing to read.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(250 * time.Millisecond):
+	}
+}
+
+func (l *Archive) follow(ctx context.Context) error {
+	tails := map[string]log.Tail{}
+	var feeds []log.Feed
+	defer func() {
+		for _, feed := range feeds {
+			feed.Close()
+		}
+	}()
+	for _, name := range allNames() {
+		for s := range l.streams {
+			from := map[string]uint64{}
+			for p := s; p < l.history.Partitions; p += l.streams {
+				subject := log.Subject(name, p)
+				from[subject] = l.history.end(subject)
+			}
+			feed, err := l.broker.Feed(ctx, from)
+			if err != nil {
+				return fmt.Errorf("follow %s: %w", name, err)
+			}
+			feeds = append(feeds, feed)
+			for subject := range from {
+				tails[subject] = feed.Tail(subject)
+			}
+		}
+	}
+	for ctx.Err() == nil {
+		for subject, tail := range tails {
+			for msg, ok := tail.Peek(); ok; msg, ok = tail.Peek() {
+				tail.Pop()
+				l.history.Log[subject] = append(l.history.Log[subject], msg)
+			}
+			if err := tail.Err(); err != nil {
+				return fmt.Errorf("follow %s: %w", subject, err)
+			}
+		}
+		pause(ctx)
+	}
+	return nil
+}
+
+// Load reads what Keep reads, and a state store unless that is nil, while the mesh may go on. What it returns
+// stays as it is, and knows nothing of clients and providers.
+func (l *Archive) Load(ctx context.Context, store Store) (*History, error) {
 	// The log goes on while it is read. The store is read after the chains, for the names of its lists, and
 	// before their ends: so it is at a record that is read. Inputs come last: what is covered is there.
 	if err := l.chains(ctx); err != nil {
@@ -42,26 +129,23 @@ func Load(ctx context.Context, broker Log, store Store, gen log.Generation) (*Hi
 			return nil, err
 		}
 	}
-	if err := l.chains(ctx); err != nil {
+	if err := l.Keep(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.inputs(ctx); err != nil {
+	if err := l.ends(ctx); err != nil {
 		return nil, err
 	}
-	return h, l.ends(ctx)
-}
-
-type loading struct {
-	broker  Log
-	history *History
+	h := *l.history
+	h.Log, h.Ends = maps.Clone(h.Log), maps.Clone(h.Ends)
+	return &h, nil
 }
 
 // chains reads the chains from the last stage to the first: whatever a chain follows from is read after it, so
 // it is there.
-func (l *loading) chains(ctx context.Context) error {
+func (l *Archive) chains(ctx context.Context) error {
 	for _, spec := range slices.Backward(log.Stages()) {
 		for p := range l.history.Partitions {
-			if err := l.read(ctx, log.Subject(spec.Chain, p)); err != nil {
+			if err := l.KeepSubject(ctx, log.Subject(spec.Chain, p)); err != nil {
 				return err
 			}
 		}
@@ -70,17 +154,10 @@ func (l *loading) chains(ctx context.Context) error {
 }
 
 // inputs reads everything else: lanes, mailboxes, redrives and dead letters.
-func (l *loading) inputs(ctx context.Context) error {
-	names := []string{log.DeadLetters("ingest")}
-	for _, lane := range log.Lanes() {
-		names = append(names, log.Lane(lane))
-	}
-	for _, spec := range log.Stages() {
-		names = append(names, log.Box(spec.Name), log.Redrive(spec.Name), log.DeadLetters(spec.Name))
-	}
-	for _, name := range names {
+func (l *Archive) inputs(ctx context.Context) error {
+	for _, name := range inputNames() {
 		for p := range l.history.Partitions {
-			if err := l.read(ctx, log.Subject(name, p)); err != nil {
+			if err := l.KeepSubject(ctx, log.Subject(name, p)); err != nil {
 				return err
 			}
 		}
@@ -88,8 +165,28 @@ func (l *loading) inputs(ctx context.Context) error {
 	return nil
 }
 
+func inputNames() []string {
+	names := []string{log.DeadLetters("ingest")}
+	for _, lane := range log.Lanes() {
+		names = append(names, log.Lane(lane))
+	}
+	for _, spec := range log.Stages() {
+		names = append(names, log.Box(spec.Name), log.Redrive(spec.Name), log.DeadLetters(spec.Name))
+	}
+	return names
+}
+
+// allNames are the names of everything that is read.
+func allNames() []string {
+	names := inputNames()
+	for _, spec := range log.Stages() {
+		names = append(names, spec.Chain)
+	}
+	return names
+}
+
 // ends notes how far chains have grown meanwhile: others may cover that.
-func (l *loading) ends(ctx context.Context) error {
+func (l *Archive) ends(ctx context.Context) error {
 	for _, spec := range log.Stages() {
 		for p := range l.history.Partitions {
 			subject := log.Subject(spec.Chain, p)
@@ -103,8 +200,8 @@ func (l *loading) ends(ctx context.Context) error {
 	return nil
 }
 
-// read reads a subject from where it was read to its present end.
-func (l *loading) read(ctx context.Context, subject string) error {
+// KeepSubject reads a subject from where it was read to its present end. It fails as Keep does.
+func (l *Archive) KeepSubject(ctx context.Context, subject string) error {
 	last, err := l.broker.Last(ctx, subject)
 	if errors.Is(err, log.ErrNotFound) {
 		return nil
@@ -141,7 +238,7 @@ func (l *loading) read(ctx context.Context, subject string) error {
 const tries = 20
 
 // states reads every shard. One that does not stand still is left out.
-func (l *loading) states(ctx context.Context, store Store) error {
+func (l *Archive) states(ctx context.Context, store Store) error {
 	l.history.States = map[state.Shard]*Shard{}
 	for _, spec := range log.Stages() {
 		for p := range l.history.Partitions {
@@ -155,7 +252,7 @@ func (l *loading) states(ctx context.Context, store Store) error {
 					l.history.States[shard] = s
 					break
 				}
-				if err := l.read(ctx, subject); err != nil {
+				if err := l.KeepSubject(ctx, subject); err != nil {
 					return err
 				}
 				if s != nil && s.Meta.Applied > l.history.end(subject) {

@@ -35,18 +35,14 @@ func Walk(ctx context.Context, broker log.Broker, subject string, take func(seq 
 		if err != nil {
 			return broken, fmt.Errorf("read %s: %w", subject, err)
 		}
-		rec := &stagev1.Record{}
-		if err := rec.UnmarshalVT(msg.Data); err != nil {
-			return broken, fmt.Errorf("record %d of %s: %w", msg.Sequence, subject, err)
+		rec, cells, err := Open(msg)
+		if err != nil {
+			return broken, err
 		}
 		if rec.GetPrev() != prev {
 			broken = append(broken, fmt.Sprintf("%s: record %d says it follows %d, but %d is before it", subject, msg.Sequence, rec.GetPrev(), prev))
 		}
 		prev = msg.Sequence
-		cells, err := open(rec)
-		if err != nil {
-			return broken, fmt.Errorf("record %d of %s: %w", msg.Sequence, subject, err)
-		}
 		if err := take(msg.Sequence, rec, cells); err != nil {
 			return broken, fmt.Errorf("record %d of %s: %w", msg.Sequence, subject, err)
 		}
@@ -71,14 +67,19 @@ func next(ctx context.Context, tail log.Tail) (log.Message, error) {
 	}
 }
 
-func open(rec *stagev1.Record) ([]Cell, error) {
+// Open decodes a record of a chain and its cells.
+func Open(msg log.Message) (*stagev1.Record, []Cell, error) {
+	rec := &stagev1.Record{}
+	if err := rec.UnmarshalVT(msg.Data); err != nil {
+		return nil, nil, fmt.Errorf("record %d of %s: %w", msg.Sequence, msg.Subject, err)
+	}
 	cells := make([]Cell, 0, len(rec.GetCells()))
 	for _, c := range rec.GetCells() {
 		body := &stagev1.CellBody{}
 		if err := body.UnmarshalVT(c.GetSealed()); err != nil {
-			return nil, fmt.Errorf("open cell: %w", err)
+			return nil, nil, fmt.Errorf("record %d of %s: open cell: %w", msg.Sequence, msg.Subject, err)
 		}
 		cells = append(cells, Cell{Key: c.GetKey(), Body: body})
 	}
-	return cells, nil
+	return rec, cells, nil
 }

@@ -136,7 +136,7 @@ func (c *client) garbage(ctx context.Context, partition int) error {
 
 // apply lets the one or the other catalog take effect, in the middle of everything.
 func (c *client) apply(ctx context.Context, n int) error {
-	b := []bundle{c.first, c.next}[n%2]
+	b := c.catalogs[n%2]
 	for range 20 {
 		err := source.Activate(ctx, store(c.p), c.p.Broker(), partitions, b.revision, c.world.Now())
 		if err == nil {

@@ -2,81 +2,15 @@ package shop
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
-	"testing/fstest"
 	"time"
 
-	"refrain.dev/pkg/catalog"
-	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 	"refrain.dev/tools/ledger"
 )
-
-//go:embed workspace/*.yaml
-var workspace embed.FS
-
-// NewBundles compiles the workspace, and a second one that allows less and says it otherwise: whichever applies
-// when, the rules of the first are never broken.
-func NewBundles() (*Bundles, error) {
-	dir, err := fs.Sub(workspace, "workspace")
-	if err != nil {
-		return nil, fmt.Errorf("open the workspace: %w", err)
-	}
-	b := &Bundles{cache: &catalog.Cache{}, zones: &ledger.Zones{}, rules: map[string]*ledger.Definitions{}}
-	changed, err := tightened(dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, one := range []struct {
-		fsys fs.FS
-		into *bundle
-	}{{dir, &b.first}, {changed, &b.next}} {
-		src, diags := definition.Load(one.fsys)
-		if err := diagnosed(diags); err != nil {
-			return nil, err
-		}
-		compiled := src.Bundle()
-		*one.into = bundle{revision: compiled.GetRevision(), data: definition.Marshal(compiled)}
-		if _, err := b.cache.Decode(one.into.data); err != nil {
-			return nil, fmt.Errorf("compile the workspace: %w", err)
-		}
-		rules, err := ledger.ReadDefinitions(one.fsys)
-		if err != nil {
-			return nil, fmt.Errorf("read the rules: %w", err)
-		}
-		b.rules[one.into.revision] = rules
-	}
-	b.rules[""] = b.rules[b.first.revision]
-	return b, nil
-}
-
-// tightened is the workspace with smaller caps, a longer gap, no patience in quiet hours, another subject and a
-// longer wait.
-func tightened(dir fs.FS) (fs.FS, error) {
-	out := fstest.MapFS{}
-	err := fs.WalkDir(dir, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := fs.ReadFile(dir, path)
-		if err != nil {
-			return err //nolint:wrapcheck // the caller says what was read
-		}
-		text := strings.NewReplacer("{max: 3, per: PT1M}", "{max: 2, per: PT1M}", "{max: 2, per: PT15S,", "{max: 2, per: PT30S,",
-			"blocked: defer, max_defer: PT1M", "blocked: drop", "gap: PT1S", "gap: PT3S", "How was", "How did you like", "id: again, wait: PT2S", "id: again, wait: PT3S").Replace(string(data))
-		out[path] = &fstest.MapFile{Data: []byte(text)}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("change the workspace: %w", err)
-	}
-	return out, nil
-}
 
 // check hands everything that is known to the ledger.
 func (m *mesh) check() {
@@ -86,6 +20,9 @@ func (m *mesh) check() {
 		return
 	}
 	report := ledger.Verify(h)
+	if m.trims() {
+		m.checkTrimmed(h)
+	}
 	if m.about != "" {
 		fmt.Print(about(h, m.about))
 	}
@@ -97,7 +34,7 @@ func (m *mesh) check() {
 }
 
 func (m *mesh) history() (*ledger.History, error) {
-	h, err := ledger.Load(context.Background(), m.world.Log(), m.world.Store(), m.gen)
+	h, err := m.archive.Load(context.Background(), m.world.Store())
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what it read
 	}
@@ -108,13 +45,44 @@ func (m *mesh) history() (*ledger.History, error) {
 	for _, r := range m.desk.received {
 		h.Received = append(h.Received, *r)
 	}
-	h.Definitions, h.Zones = m.rules, m.zones
-	h.Trimmed = m.trims()
+	h.Definitions, h.Zones = m.rules(), m.zones
 	h.Skew = m.skew()
 	if !m.beyond {
 		h.Settled, h.Now = true, m.world.Now()
 	}
 	return h, nil
+}
+
+// checkTrimmed holds what an operator would read, the log as it is and nothing beside it, against the same rules:
+// what was trimmed must not look like what is wrong.
+func (m *mesh) checkTrimmed(known *ledger.History) {
+	h, err := ledger.Load(context.Background(), m.world.Log(), m.world.Store(), m.gen)
+	if err != nil {
+		m.world.Violate("history", err.Error())
+		return
+	}
+	trimmed := *known
+	trimmed.Log, trimmed.Ends, trimmed.States, trimmed.Trimmed = h.Log, h.Ends, h.States, true
+	if len(h.Log[log.Subject("prf", 0)]) < len(known.Log[log.Subject("prf", 0)]) {
+		m.world.Reach("trimmed")
+	}
+	for _, v := range ledger.Verify(&trimmed).Violations {
+		m.world.Violate(string(v.Rule), "as trimmed: "+v.String())
+	}
+}
+
+// archived is a broker that is archived before a purge.
+type archived struct {
+	log.Broker
+	archive *ledger.Archive
+}
+
+// Purge implements log.Broker.
+func (b archived) Purge(ctx context.Context, subject string, below uint64) error {
+	if err := b.archive.KeepSubject(context.WithoutCancel(ctx), subject); err != nil {
+		return err //nolint:wrapcheck // says what it read
+	}
+	return b.Broker.Purge(ctx, subject, below) //nolint:wrapcheck // it is the broker's answer
 }
 
 // stored is how much has been stored, anywhere.

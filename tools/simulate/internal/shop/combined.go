@@ -11,6 +11,9 @@ import (
 // combined are operations and faults that belong together and would meet far too rarely by chance.
 func combined(seed uint64) schedule.Schedule {
 	rng := rand.New(rand.NewPCG(seed, 0xc0b)) //nolint:gosec // a seed decides everything
+	if seed%18 == 1 && trims(seed) {
+		return unreadWhileTrimmed(rng)
+	}
 	switch seed % 32 {
 	case 3, 19:
 		return waitingAtNight(rng)
@@ -111,6 +114,21 @@ func dyingAtTheAppend(rng *rand.Rand) schedule.Schedule {
 			do = fmt.Sprintf("consent customer=%d state=given by=email", rng.IntN(customers)) // goes on as a letter
 		}
 		s.Operations = append(s.Operations, schedule.Operation{At: at + between(rng, 0, 2*time.Second), Client: n % clients, Do: do})
+	}
+	return s
+}
+
+// unreadWhileTrimmed keeps what one stage writes from its readers for so long that snapshots of it are taken, and the
+// log behind them would be trimmed if it did not wait for them.
+func unreadWhileTrimmed(rng *rand.Rand) schedule.Schedule {
+	s := schedule.Schedule{Faults: []schedule.Fault{{
+		When: schedule.When{At: between(rng, 3*time.Second, 6*time.Second)}, What: schedule.Held,
+		On: "feed:" + []string{"prf.", "act.", "vdc."}[rng.IntN(3)], For: between(rng, 18*time.Second, 24*time.Second),
+	}}}
+	for c := range customers {
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: between(rng, 6*time.Second, 25*time.Second), Client: c % clients, Do: fmt.Sprintf("order customer=%d order=%d lane=live late=0s", c, 6000+c),
+		})
 	}
 	return s
 }

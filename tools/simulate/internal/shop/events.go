@@ -52,7 +52,10 @@ func text(name, value string) *eventv1.Property {
 	return &eventv1.Property{Name: name, Value: &eventv1.Value{Kind: &eventv1.Value_Text{Text: value}}}
 }
 
-func zones() []string { return []string{"Europe/London", "Asia/Tokyo", "America/New_York"} }
+// zones of customers: both sides of the date line, half hours, with and without summer time.
+func zones() []string {
+	return []string{"Europe/London", "Asia/Tokyo", "America/New_York", "Asia/Kolkata", "Pacific/Apia", "America/St_Johns", "Australia/Lord_Howe"}
+}
 
 func (c *client) identify(a arguments) *eventv1.Event {
 	n := a.number("customer")

@@ -39,7 +39,7 @@ func (m *mesh) scan(h *ledger.History) {
 		m.scanSends(h, p)
 	}
 	for _, id := range m.reserved {
-		if !made[id] && !m.trims() {
+		if !made[id] {
 			m.world.Violate(RuleReservation, fmt.Sprintf("%s was answered, but is not in the log", id))
 		}
 	}

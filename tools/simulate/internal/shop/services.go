@@ -115,6 +115,9 @@ func (m *mesh) deps(p *simulate.Process) run.Deps {
 	if m.keeps() {
 		deps.Objects, deps.Retention = p.Objects(), m.retention()
 	}
+	if m.trims() {
+		deps.Broker = archived{deps.Broker, m.archive}
+	}
 	return deps
 }
 
@@ -123,7 +126,9 @@ func store(p *simulate.Process) source.Store { return source.Store{KV: p.KV(), O
 
 // keeps says whether snapshots are taken in this run, trims whether the log behind them goes as well.
 func (m *mesh) keeps() bool { return m.seed%3 == 1 }
-func (m *mesh) trims() bool { return m.seed%9 == 1 }
+func (m *mesh) trims() bool { return trims(m.seed) }
+
+func trims(seed uint64) bool { return seed%9 == 1 }
 
 // retention is what an hour and 72 hours are in a run of a minute.
 func (m *mesh) retention() snapshot.Settings {

@@ -33,7 +33,7 @@ func operations(seed uint64) []schedule.Operation {
 		if rng.IntN(4) == 0 {
 			add("browse customer=%d", c)
 		}
-		add("identify customer=%d zone=%d", c, rng.IntN(3))
+		add("identify customer=%d zone=%d", c, zone(rng))
 		if rng.IntN(8) > 0 {
 			add("consent customer=%d state=given by=user claims=%s", c, claims(rng))
 		}
@@ -78,6 +78,14 @@ func operations(seed uint64) []schedule.Operation {
 		}
 	}
 	return all
+}
+
+// zone is where a customer lives, as a rule one of the first three.
+func zone(rng *rand.Rand) int {
+	if rng.IntN(4) == 0 {
+		return rng.IntN(len(zones()))
+	}
+	return rng.IntN(3)
 }
 
 func lane(rng *rand.Rand) string {
