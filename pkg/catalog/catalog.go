@@ -42,7 +42,7 @@ type Catalog struct {
 	Tenant string
 	// Workspace, never nil.
 	Workspace *definitionv1.Workspace
-	// Events by published type: the declared ones, and those that are referred to without being declared.
+	// Events by type, as event.TypeOf has it: the declared ones, and those that are referred to without being declared.
 	Events map[string]*Event
 	// Kinds of identifiers, with those that are there from the start.
 	Kinds *event.Kinds
@@ -81,12 +81,12 @@ func Empty() *Catalog {
 	}
 }
 
-// Event returns the event of a published type, a dynamic one if the type is not known.
-func (c *Catalog) Event(published string) *Event {
-	if e, ok := c.Events[published]; ok {
+// Event returns the event of a type, as event.TypeOf has it, a dynamic one if the type is not known.
+func (c *Catalog) Event(known string) *Event {
+	if e, ok := c.Events[known]; ok {
 		return e
 	}
-	return dynamic(published)
+	return dynamic(known)
 }
 
 func dynamic(name string) *Event {

@@ -3,6 +3,7 @@ package catalog
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -136,18 +137,34 @@ func (c *compiler) events() {
 	for _, r := range c.byKind["Event"] {
 		spec := r.GetEvent()
 		e := &Event{Name: name(r), Type: cmp.Or(spec.GetType(), name(r)), Spec: spec, Freshness: DefaultFreshness}
+		known := event.PlainType(e.Type)
+		if event.IsOutcome(name(r)) {
+			c.outcome(r)
+			e.Type, known = name(r), name(r)
+		}
 		if text := spec.GetFreshness(); text != "" {
 			var err error
 			if e.Freshness, err = window.Fixed(text); err != nil {
 				c.fail(r, "spec.freshness", fmt.Sprintf("%q is no duration", text), err.Error())
 			}
 		}
-		if other, taken := c.published[e.Type]; taken {
+		if other, taken := c.published[known]; taken {
 			c.fail(r, "spec.type", fmt.Sprintf("events of the type %q are %s already", e.Type, other), "a published type has one definition")
 			continue
 		}
-		c.published[e.Type] = e.Name
-		c.catalog.Events[e.Type] = e
+		c.published[known] = e.Name
+		c.catalog.Events[known] = e
+	}
+}
+
+// outcome checks what is declared of an outcome: what is read of it is given.
+func (c *compiler) outcome(r *definitionv1.Resource) {
+	why := fmt.Sprintf("%s is an outcome, reported with a token; for events that are published under this type, give the Event another name and type: %s", name(r), cmp.Or(r.GetEvent().GetType(), name(r)))
+	for _, property := range slices.Sorted(maps.Keys(r.GetEvent().GetProperties())) {
+		c.fail(r, "spec.properties."+property, "an outcome has no properties of its own", why)
+	}
+	if t := r.GetEvent().GetType(); t != "" && t != name(r) {
+		c.fail(r, "spec.type", "an outcome has no type of its own", why)
 	}
 }
 

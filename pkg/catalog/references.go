@@ -115,7 +115,7 @@ func isReserved(name string) bool {
 	case "identify", "page", "screen", "group", "alias", event.TypeConsentGiven, event.TypeConsentWithdrawn:
 		return true
 	}
-	return event.ReceiptKindOf(name) != 0
+	return event.IsOutcome(name)
 }
 
 func (c *compiler) steps(r *definitionv1.Resource, path string, list []*definitionv1.Step) {

@@ -126,6 +126,12 @@ func (c *compiler) use(r *definitionv1.Resource, path string, u liquid.Use, even
 // undeclaredProperty says how to mend a property that an event does not declare; empty if it does, or if the event is
 // not declared itself, so that it may have any.
 func (c *compiler) undeclaredProperty(event, property string) string {
+	if fields := expr.OutcomeFields(event); fields != nil {
+		if _, ok := fields[property]; ok {
+			return ""
+		}
+		return declare(property, slices.Sorted(maps.Keys(fields)))
+	}
 	for _, r := range c.byKind["Event"] {
 		if name(r) != event {
 			continue

@@ -131,7 +131,7 @@ func TestAtMostOneIntentWithoutProofAndOneFinalReport(t *testing.T) {
 				m.apply(t, func(s *dispatchv1.State) delivery.Step { return delivery.Found(s, p, r, m.moment()) })
 			},
 			"provider": func(t *rapid.T) {
-				p, kind := proposal.Draw(t, "p"), eventv1.OutcomeKind(rapid.Int32Range(0, 8).Draw(t, "kind"))
+				p, kind := proposal.Draw(t, "p"), eventv1.OutcomeKind(rapid.Int32Range(0, 9).Draw(t, "kind"))
 				m.apply(t, func(s *dispatchv1.State) delivery.Step { return delivery.Reported(s, p, kind, m.moment()) })
 			},
 			"due": func(t *rapid.T) {

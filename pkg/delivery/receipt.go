@@ -43,7 +43,7 @@ func afterwards(s *dispatchv1.State, i int, r Result, m Moment) Step {
 	return t.step()
 }
 
-// Reported takes what the provider reports of a proposal: DELIVERED, BOUNCED or COMPLAINED, of which the greatest
+// Reported takes what the provider reports of a proposal: DELIVERED, OPENED, BOUNCED or COMPLAINED, of which the greatest
 // is kept. Each proves that it was sent, whatever the calls have said; so a delivery that waits to be tried
 // again is not, and one that is in doubt, or was believed not to be sent, is ACCEPTED.
 func Reported(s *dispatchv1.State, proposal string, receipt eventv1.OutcomeKind, m Moment) Step {
@@ -94,10 +94,12 @@ func grade(k eventv1.OutcomeKind) int {
 	switch k { //nolint:exhaustive // the others are the customer's
 	case eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED:
 		return 1
-	case eventv1.OutcomeKind_OUTCOME_KIND_BOUNCED:
+	case eventv1.OutcomeKind_OUTCOME_KIND_OPENED:
 		return 2
-	case eventv1.OutcomeKind_OUTCOME_KIND_COMPLAINED:
+	case eventv1.OutcomeKind_OUTCOME_KIND_BOUNCED:
 		return 3
+	case eventv1.OutcomeKind_OUTCOME_KIND_COMPLAINED:
+		return 4
 	default:
 		return 0
 	}

@@ -21,6 +21,7 @@ const (
 	bounced    = eventv1.OutcomeKind_OUTCOME_KIND_BOUNCED
 	complained = eventv1.OutcomeKind_OUTCOME_KIND_COMPLAINED
 	clicked    = eventv1.OutcomeKind_OUTCOME_KIND_CLICK
+	opened     = eventv1.OutcomeKind_OUTCOME_KIND_OPENED
 )
 
 func found(r delivery.Result, m delivery.Moment) input {
@@ -73,6 +74,7 @@ func TestReceipts(t *testing.T) {
 		"in doubt, then unsent: not sent again":          {after(is(unknown, 1)), found(again, m), unsent, 0, true},
 		"in doubt, then delivered":                       {after(is(unknown, 1)), reported(delivered, m), accepted, 0, true},
 		"in doubt, then bounced":                         {after(is(unknown, 1)), reported(bounced, m), accepted, 0, true},
+		"in doubt, then opened":                          {after(is(unknown, 1)), reported(opened, m), accepted, 0, true},
 		"in doubt, then clicked":                         {after(is(unknown, 1)), reported(clicked, m), unknown, 0, false},
 		"accepted, then said to be unsent":               {after(is(accepted, 1)), found(is(unsent, 1), m), accepted, 0, false},
 		"accepted, then accepted":                        {after(is(accepted, 1)), found(is(accepted, 1), m), accepted, 0, false},

@@ -220,12 +220,15 @@ func TestReservedTypes(t *testing.T) {
 	if got, _, _ := event.ConsentOf("order_placed", nil, nil); got != nil {
 		t.Errorf("an order is %v", got)
 	}
-	for kind := eventv1.OutcomeKind(1); kind <= 8; kind++ {
-		if name := event.OutcomeName(kind); event.ReceiptKindOf(name) != kind || (kind <= 5) != (event.OutcomeKindOf(name) == kind) {
+	for kind := eventv1.OutcomeKind(1); kind <= 9; kind++ {
+		if name := event.OutcomeName(kind); event.ReceiptKindOf(name) != kind || (kind <= 5 || kind == 9) != (event.OutcomeKindOf(name) == kind) {
 			t.Errorf("%v is called %q", kind, name)
 		}
+		if event.IsReceipt(kind) != (kind > 5) {
+			t.Errorf("%v: whether it proves a send is wrong", kind)
+		}
 	}
-	if event.OutcomeName(0) != "" || event.OutcomeName(9) != "" || event.ReceiptKindOf("") != 0 {
+	if event.OutcomeName(0) != "" || event.OutcomeName(10) != "" || event.IsReceipt(0) || event.ReceiptKindOf("") != 0 {
 		t.Error("nothing has a name")
 	}
 }

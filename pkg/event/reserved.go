@@ -2,7 +2,6 @@ package event
 
 import (
 	"cmp"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -72,44 +71,4 @@ func stateOf(eventType string) eventv1.ConsentState {
 		return eventv1.ConsentState_CONSENT_STATE_WITHDRAWN
 	}
 	return eventv1.ConsentState_CONSENT_STATE_UNSPECIFIED
-}
-
-// customerOutcomes are the outcomes that a channel app reports as an event with a token.
-func customerOutcomes() []string {
-	return []string{"", "impression", "click", "accept", "dismiss", "convert"}
-}
-
-// providerOutcomes are the outcomes that only a provider's receipt may report.
-func providerOutcomes() []string { return []string{"delivered", "bounced", "complained"} }
-
-// OutcomeKindOf returns the outcome that an event type with a token names: impression, click, accept,
-// dismiss or convert; unspecified for any other.
-func OutcomeKindOf(eventType string) eventv1.OutcomeKind {
-	if i := slices.Index(customerOutcomes(), eventType); i > 0 {
-		return eventv1.OutcomeKind(i) //nolint:gosec // at most 5
-	}
-	return eventv1.OutcomeKind_OUTCOME_KIND_UNSPECIFIED
-}
-
-// ReceiptKindOf returns the outcome that a receipt names: those of OutcomeKindOf and delivered, bounced
-// or complained; unspecified for any other.
-func ReceiptKindOf(name string) eventv1.OutcomeKind {
-	if i := slices.Index(providerOutcomes(), name); i >= 0 {
-		return eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED + eventv1.OutcomeKind(i) //nolint:gosec // at most 2
-	}
-	return OutcomeKindOf(name)
-}
-
-// IsReceipt says whether only a provider reports an outcome. What it reports of, it has been given.
-func IsReceipt(kind eventv1.OutcomeKind) bool {
-	return slices.Contains(providerOutcomes(), OutcomeName(kind))
-}
-
-// OutcomeName is the word for an outcome kind, as in OutcomeKindOf and ReceiptKindOf; empty for none.
-func OutcomeName(kind eventv1.OutcomeKind) string {
-	words := append(customerOutcomes(), providerOutcomes()...)
-	if int(kind) < 0 || int(kind) >= len(words) {
-		return ""
-	}
-	return words[kind]
 }

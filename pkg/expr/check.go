@@ -13,6 +13,8 @@ import (
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+
+	"refrain.dev/pkg/definition"
 )
 
 // checkNames refuses, in words of their own, the names that expressions may not use and the variables
@@ -165,6 +167,10 @@ func missing(path, noun, owner string, declared map[string]Type) error {
 		return fmt.Errorf("%s: no such %s; %s declares none", path, noun, owner)
 	}
 	names := slices.Sorted(maps.Keys(declared))
+	field := path[strings.Index(path, ".")+1:]
+	if best := definition.Nearest(field, names); best != "" {
+		owner = fmt.Sprintf("did you mean %s? %s", best, owner)
+	}
 	const shown = 20
 	rest := ""
 	if len(names) > shown {

@@ -21,8 +21,10 @@ type Env struct {
 	scopes map[Scope]*cel.Env
 }
 
-// NewEnv returns the environment of a schema, which must not change afterwards.
+// NewEnv returns the environment of a schema, which must not change afterwards. The outcomes are declared in each; see
+// OutcomeFields.
 func NewEnv(s Schema) (*Env, error) {
+	s = withOutcomes(s)
 	reg, err := types.NewRegistry()
 	if err != nil {
 		return nil, fmt.Errorf("make type registry: %w", err)

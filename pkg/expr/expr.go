@@ -4,7 +4,7 @@
 // known about the customer), nothing else: no clock, no other customer, no account. A property or trait
 // that is missing, or whose value does not fit its declared type (see Fit), reads as the zero value of that type;
 // has(event.total) tells whether it is there. Properties of an undeclared event are dynamic: a missing
-// one reads as null. Text, whole numbers and other numbers compare with each other across number types.
+// one reads as null. The outcomes, such as click, are declared in every environment; see OutcomeFields. Text, whole numbers and other numbers compare with each other across number types.
 //
 // Every expression is bounded in length, nesting and cost, so that none can stall whoever evaluates it.
 package expr

@@ -139,10 +139,10 @@ func TestCompileErrors(t *testing.T) {
 		w     expr.Want
 		want  string
 	}{
-		{"event.totl > 1", typedScope, expr.WantBool, "event.totl: no such property; order_placed has: currency, gift, items, placed, ship-to, tags, total"},
-		{"has(event.totl)", typedScope, expr.WantBool, "event.totl: no such property; order_placed has: "},
+		{"event.totl > 1", typedScope, expr.WantBool, "event.totl: no such property; did you mean total? order_placed has: currency, gift, items, placed, ship-to, tags, total"},
+		{"has(event.totl)", typedScope, expr.WantBool, "event.totl: no such property; did you mean total? order_placed has: "},
 		{"event.x == 1", expr.Scope{Event: "ping"}, expr.WantBool, "event.x: no such property; ping declares none"},
-		{"traits.order > 1", typedScope, expr.WantBool, "traits.order: no such trait; the workspace has: country, last_order, orders"},
+		{"traits.order > 1", typedScope, expr.WantBool, "traits.order: no such trait; did you mean orders? the workspace has: country, last_order, orders"},
 		{"account.name == 'x'", typedScope, expr.WantBool, "account: expressions may not read account state yet"},
 		{"has(account.name)", typedScope, expr.WantBool, "account: expressions may not read account state yet"},
 		{"role.rep.x", typedScope, expr.WantBool, "role: expressions may not read the state of roles yet"},

@@ -12,6 +12,7 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/identity"
 )
 
@@ -51,7 +52,7 @@ func (d *Definition) Enter(ev Event, past Past, env Env) (r Result, memory *deci
 	}
 	c := candidate{asked: a, eventType: ev.Event.GetType()}
 	var reason *reasonv1.Reason
-	if c.properties, reason = d.keep(ev.Event.GetProperties(), env); reason != nil {
+	if c.properties, reason = d.keep(event.Details(ev.Event), env); reason != nil {
 		return d.refuse(a, reason), nil
 	}
 	if inside := past.inside(d.Name, key); inside != "" {
@@ -173,9 +174,9 @@ func (d *Definition) refuse(a asked, reason *reasonv1.Reason) Result {
 }
 
 // Refused is the fact that an event does not start a journey.
-func Refused(journey, key, event string, reason *reasonv1.Reason) *decisionv1.Fact {
+func Refused(journey, key, cause string, reason *reasonv1.Reason) *decisionv1.Fact {
 	return &decisionv1.Fact{Fact: &decisionv1.Fact_EntryRefused{EntryRefused: &decisionv1.EntryRefused{
-		Journey: journey, Key: key, Event: event, Reason: reason,
+		Journey: journey, Key: key, Event: cause, Reason: reason,
 	}}}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/identity"
 )
@@ -177,11 +178,11 @@ func (w *walk) proposal(e *decisionv1.Enrollment, s *Step) *Proposal {
 }
 
 // end finishes e. Its proposal, if one is not resolved yet, has to be taken back.
-func end(e *decisionv1.Enrollment, as, event string) Result {
+func end(e *decisionv1.Enrollment, as, cause string) Result {
 	return Result{
 		Withdraw: e.GetProposal(),
 		Facts: []*decisionv1.Fact{{Fact: &decisionv1.Fact_EnrollmentEnded{EnrollmentEnded: &decisionv1.EnrollmentEnded{
-			Enrollment: e.GetId(), Journey: e.GetJourney(), As: as, Event: event,
+			Enrollment: e.GetId(), Journey: e.GetJourney(), As: as, Event: cause,
 		}}}},
 	}
 }
@@ -189,7 +190,7 @@ func end(e *decisionv1.Enrollment, as, event string) Result {
 func eventInput(ev Event, env Env) expr.Input {
 	return expr.Input{
 		EventType: ev.Event.GetType(), EventID: ev.Event.GetId(), EventAt: ev.Event.GetAt().AsTime(),
-		Properties: ev.Event.GetProperties(), Traits: env.Traits,
+		Properties: event.Details(ev.Event), Traits: env.Traits,
 	}
 }
 

@@ -38,7 +38,7 @@ func Apply(r *Rules, p *profilev1.Profile, e *eventv1.Event, m Moment) (Change, 
 		return Change{}, err
 	}
 	line.Reasons = append(line.Reasons, d.remarks...)
-	applied := &profilev1.EventApplied{Event: e, Created: created, Late: r.late(e.GetType(), e.GetAt().AsTime(), m.Now)}
+	applied := &profilev1.EventApplied{Event: e, Created: created, Late: r.late(e, m.Now)}
 	return d.close(&profilev1.Fact{Fact: &profilev1.Fact_EventApplied{EventApplied: applied}}), nil
 }
 
@@ -55,12 +55,15 @@ func (d *draft) timeline(e *eventv1.Event, now time.Time) *profilev1.TimelineEnt
 		line.Subject, line.Channel = c.GetTopic(), c.GetChannel()
 	case eventv1.Kind_KIND_OUTCOME:
 		line.What = cmp.Or(event.OutcomeName(e.GetOutcome().GetKind()), line.GetWhat())
+		if e.GetOutcome().GetMachine() {
+			line.What += "_by_machine"
+		}
 		line.Subject = cmp.Or(e.GetOutcome().GetAction(), e.GetType())
 		line.Channel = e.GetOutcome().GetChannel()
 	default:
 	}
 	switch {
-	case d.rules.late(e.GetType(), e.GetAt().AsTime(), now):
+	case d.rules.late(e, now):
 		line.OccurredAt = e.GetAt()
 	case e.GetClaimedAt().AsTime().After(now):
 		line.OccurredAt = e.GetClaimedAt()

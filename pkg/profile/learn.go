@@ -66,7 +66,7 @@ func (d *draft) publishOne(p *eventv1.Property, e *eventv1.Event) bool {
 
 // compute advances the traits that are computed from events of e's type.
 func (d *draft) compute(e *eventv1.Event) error {
-	for _, rule := range d.rules.rulesFor(e.GetType()) {
+	for _, rule := range d.rules.rulesFor(e) {
 		old := trait(d.leaf.GetTraits(), rule.Name)
 		next, misfit, err := rule.step(old, e)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/expr"
 )
 
@@ -22,7 +23,7 @@ const (
 // typed returns an event with its declared properties as they are declared: what can be taken for the type without loss
 // is, so that everything after it reads the same value. What cannot stays as it came and is quarantined.
 func (d *draft) typed(e *eventv1.Event) *eventv1.Event {
-	t := d.rules.types[e.GetType()]
+	t := d.rules.types[event.TypeOf(e)]
 	if len(t.Properties) == 0 {
 		return e
 	}

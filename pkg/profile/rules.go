@@ -54,7 +54,7 @@ type Rules struct {
 	names    *consent.Names
 }
 
-// NewRules puts rules together. Types are by published type; traits must be sorted by name.
+// NewRules puts rules together. Types are by event.TypeOf; traits must be sorted by name.
 func NewRules(h identity.Hasher, kinds *event.Kinds, types map[string]EventType, traits []*TraitRule) *Rules {
 	r := &Rules{hasher: h, kinds: kinds, types: types, computed: map[string][]*TraitRule{}, byName: map[string]*TraitRule{}}
 	for _, t := range traits {
@@ -104,20 +104,21 @@ func DefaultRules(h identity.Hasher) *Rules {
 	return NewRules(h, event.DefaultKinds(), nil, nil)
 }
 
-// rulesFor returns the computed traits that an event of a published type advances.
-func (r *Rules) rulesFor(published string) []*TraitRule {
-	if t, ok := r.types[published]; ok {
+// rulesFor returns the computed traits that an event advances.
+func (r *Rules) rulesFor(e *eventv1.Event) []*TraitRule {
+	known := event.TypeOf(e)
+	if t, ok := r.types[known]; ok {
 		return r.computed[t.Name]
 	}
-	return r.computed[published]
+	return r.computed[known]
 }
 
-func (r *Rules) late(published string, at, now time.Time) bool {
+func (r *Rules) late(e *eventv1.Event, now time.Time) bool {
 	freshness := DefaultFreshness
-	if t, ok := r.types[published]; ok {
+	if t, ok := r.types[event.TypeOf(e)]; ok {
 		freshness = t.Freshness
 	}
-	return now.Sub(at) > freshness
+	return now.Sub(e.GetAt().AsTime()) > freshness
 }
 
 func (r *Rules) class(kind string) event.Class {

@@ -192,7 +192,7 @@ func (r *TraitRule) Step(old *profilev1.Trait, e *eventv1.Event) (*profilev1.Tra
 
 // step is Step that also returns what the event says if that is no value of the trait's type.
 func (r *TraitRule) step(old *profilev1.Trait, e *eventv1.Event) (next *profilev1.Trait, misfit *eventv1.Value, err error) {
-	in := expr.Input{EventType: e.GetType(), EventID: e.GetId(), EventAt: e.GetAt().AsTime(), Properties: e.GetProperties()}
+	in := expr.Input{EventType: e.GetType(), EventID: e.GetId(), EventAt: e.GetAt().AsTime(), Properties: event.Details(e)}
 	if r.where != nil {
 		ok, err := r.where.Bool(in)
 		if err != nil {

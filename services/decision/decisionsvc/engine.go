@@ -258,8 +258,10 @@ func (a *answering) items() ([]*decisionv1.Item, error) {
 func (a *answering) item(c *decisionv1.Candidate, rank int) (*decisionv1.Item, error) {
 	treatment := a.rules.Actions[c.GetAction()].Treatment(c.GetTreatment())
 	shown := a.now.Add(a.engine.cfg.ShowFor.Std())
+	var proposal *decisionv1.Proposal
 	if i := slices.IndexFunc(a.view.state.GetProposals(), func(p *decisionv1.Proposal) bool { return p.GetId() == c.GetProposal() }); i >= 0 {
-		if until := a.view.state.GetProposals()[i].GetValidUntil().AsTime(); until.Before(shown) {
+		proposal = a.view.state.GetProposals()[i]
+		if until := proposal.GetValidUntil().AsTime(); until.Before(shown) {
 			shown = until
 		}
 	}
@@ -273,6 +275,7 @@ func (a *answering) item(c *decisionv1.Candidate, rank int) (*decisionv1.Item, e
 		Decision: a.made.GetId(), Proposal: c.GetProposal(), Action: c.GetAction(), Treatment: c.GetTreatment(), Channel: c.GetChannel(),
 		Rank: item.GetRank(), Propensity: item.GetPropensity(), Revision: a.rules.Revision, Topic: treatment.GetTopic(),
 		ExpiresAt: timestamppb.New(a.now.Add(a.engine.cfg.OutcomesFor.Std())),
+		Journey:   proposal.GetCause().GetJourney(), Step: proposal.GetCause().GetStep(), Placement: a.made.GetPlacement(),
 	})
 	if err != nil {
 		return nil, fault.As(fault.Internal, err)

@@ -11,6 +11,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/decide"
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/journey"
@@ -299,9 +300,10 @@ func (t *turn) event(a *profilev1.EventApplied, p *profilev1.Profile, redriven b
 		return err
 	}
 	e := a.GetEvent()
-	name, ok := t.rules.EventNames[e.GetType()]
+	known := event.TypeOf(e)
+	name, ok := t.rules.EventNames[known]
 	if !ok {
-		name = e.GetType()
+		name = known
 	}
 	ev := journey.Event{Name: name, Event: e, Late: a.GetLate() || redriven, Fresh: e.GetAt().AsTime().Add(t.rules.freshness(name))}
 	return t.took(decide.Happened(t.state, ev, t.rules.Rules, env))

@@ -285,7 +285,8 @@ func (e *engine) message(partition int, j job, d Definitions) (channel.Message, 
 		Tenant: j.tenant, Generation: e.generation, Partition: uint32(partition), //nolint:gosec // at most 1024
 		Customer: j.customer, Proposal: j.proposal.GetId(), Action: j.proposal.GetAction(),
 		Treatment: j.treatment.GetId(), Channel: j.treatment.GetChannel(), Topic: j.treatment.GetTopic(),
-		Revision: j.revision, ExpiresAt: timestamppb.New(now.Add(tokenLife)),
+		Revision: j.revision, ExpiresAt: timestamppb.New(now.Add(tokenLife)), Journey: j.proposal.GetCause().GetJourney(),
+		Step: j.proposal.GetCause().GetStep(), Placement: j.proposal.GetPlacement(),
 	})
 	if err != nil {
 		return channel.Message{}, err //nolint:wrapcheck // the caller has one word for it

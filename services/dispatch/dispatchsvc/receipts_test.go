@@ -121,6 +121,7 @@ func TestAReceiptResolvesWhatIsInDoubt(t *testing.T) {
 		r.letter(providerReport(t, eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED))
 	}
 	r.letter(providerReport(t, eventv1.OutcomeKind_OUTCOME_KIND_BOUNCED))
+	r.letter(providerReport(t, eventv1.OutcomeKind_OUTCOME_KIND_OPENED))
 	r.letter(providerReport(t, eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED))
 	r.status(dispatchv1.Status_STATUS_ACCEPTED)
 	if got := r.only().GetReceipt(); got != eventv1.OutcomeKind_OUTCOME_KIND_BOUNCED {

@@ -1,7 +1,10 @@
 package ingestsvc
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
@@ -12,12 +15,46 @@ import (
 // providerReceipt is what a channel's provider, or the adapter in front of it, reports about a delivery.
 type providerReceipt struct {
 	Token string `json:"token"`
-	// Kind is delivered, bounced, complained, or an outcome: impression, click, accept, dismiss, convert.
+	// Kind is delivered, bounced, complained, or what was done with it: opened, impression, click, accept, dismiss, convert.
 	Kind string `json:"kind"`
 	// ID makes repeats recognisable; without it a receipt of one kind counts once per token.
 	ID     string `json:"id"`
 	At     any    `json:"at"`
 	Reason string `json:"reason"`
+
+	signals
+}
+
+// signals tell whether a machine did it. They are judged and not kept.
+type signals struct {
+	Machine   any `json:"machine"`
+	Prefetch  any `json:"prefetch"`
+	UserAgent any `json:"user_agent"`
+}
+
+// signalNames are the properties of an outcome that are judged and not kept. An address of the network is not even judged.
+func signalNames() []string { return []string{"machine", "prefetch", "user_agent", "ip"} }
+
+// signalsIn reads signals from the properties of a track call.
+func signalsIn(list []*eventv1.Property) event.Signals {
+	read := func(name string) any { return event.ToAny(event.Property(list, name)) }
+	return signals{Machine: read("machine"), Prefetch: read("prefetch"), UserAgent: read("user_agent")}.read()
+}
+
+func (s signals) read() event.Signals {
+	agent, _ := textOf(s.UserAgent)
+	return event.Signals{Machine: flagOf(s.Machine), Prefetch: flagOf(s.Prefetch), UserAgent: agent}
+}
+
+// flagOf reads a flag; nil if it is none.
+func flagOf(v any) *bool {
+	if b, ok := v.(bool); ok {
+		return &b
+	}
+	if b, err := strconv.ParseBool(fmt.Sprint(v)); err == nil {
+		return &b
+	}
+	return nil
 }
 
 // receipts serves POST /v1/receipts/{channel}. The token is the credential: it names tenant, delivery and
@@ -47,21 +84,30 @@ func (h *httpEntrances) receipts(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "token: belongs to another channel")
 		return
 	}
-	it := receiptItem(in, body)
+	it := receiptItem(in)
 	h.store(w, r, submission{tenant: token.GetTenant(), via: viaReceipt, items: []*item{it}, visit: visit})
 }
 
-func receiptItem(in providerReceipt, raw []byte) *item {
+// receiptItem reads a receipt. What it does not know of one, such as an address of the network, goes nowhere, not even into
+// a dead letter.
+func receiptItem(in providerReceipt) *item {
+	verdict := in.read().Verdict()
+	in.signals = signals{}
+	raw, err := json.Marshal(in)
 	it := &item{raw: raw}
+	if err != nil {
+		it.problem("", err.Error())
+		return it
+	}
 	kind := event.ReceiptKindOf(in.Kind)
 	if kind == eventv1.OutcomeKind_OUTCOME_KIND_UNSPECIFIED {
-		it.problem("kind", "is not delivered, bounced, complained, impression, click, accept, dismiss or convert")
+		it.problem("kind", "is not one of "+strings.Join(event.Outcomes(), ", "))
 		return it
 	}
 	it.event = &eventv1.Event{
 		Id: derived("receipt", in.Token, in.Kind, in.ID), Type: in.Kind, Kind: eventv1.Kind_KIND_OUTCOME,
 		Context: &eventv1.Context{Via: viaReceipt},
-		Outcome: &eventv1.Outcome{Kind: kind, Token: in.Token, Reason: strings.ToValidUTF8(in.Reason, "?")},
+		Outcome: &eventv1.Outcome{Kind: kind, Token: in.Token, Reason: strings.ToValidUTF8(in.Reason, "?"), Machine: verdict},
 	}
 	it.happened = []stated{{"at", in.At}}
 	return it

@@ -169,3 +169,53 @@ type movingClock struct {
 }
 
 func (c movingClock) Now() time.Time { return *c.at }
+
+func TestWhatAnOutcomeIsAboutComesFromItsToken(t *testing.T) {
+	f := newFixture(t)
+	token := f.token(func(x *decisionv1.Token) { x.Journey, x.Step, x.Placement = "hello", "greet", "outbound" })
+	f.post("/v1/track", `{"userId":"u","event":"opened","properties":{"token":"`+token+`","journey":"forged","user_agent":"Googlebot/2.1","ip":"203.0.113.9","page":"x"}}`)
+	got := f.one("live")
+	want := &eventv1.Outcome{
+		Kind: eventv1.OutcomeKind_OUTCOME_KIND_OPENED, Token: token, SubjectId: "p1", Action: "welcome", Treatment: "mail", Channel: "email",
+		Journey: "hello", Step: "greet", Placement: "outbound", Machine: new(true),
+	}
+	if diff := cmp.Diff(want, got.GetOutcome(), protocmp.Transform()); diff != "" {
+		t.Errorf("outcome (-want +got):\n%s", diff)
+	}
+	if text := got.String(); strings.Contains(text, "203.0.113.9") || strings.Contains(text, "Googlebot") {
+		t.Errorf("more than the verdict is stored: %s", text)
+	}
+}
+
+func TestAReceiptLeavesNoAddressBehind(t *testing.T) {
+	f := newFixture(t)
+	for kind, machine := range map[string]*bool{"opened": new(true), "eaten": nil} {
+		f.post("/v1/receipts/email", `{"token":"`+f.token(nil)+`","kind":"`+kind+`","prefetch":"true","ip":"203.0.113.9","user_agent":17,"machine":"who knows"}`)
+		if machine == nil {
+			continue
+		}
+		got := f.one("live")
+		if got.GetOutcome().Machine == nil || got.GetOutcome().GetMachine() != *machine {
+			t.Errorf("the verdict is %v, want %v", got.GetOutcome(), *machine)
+		}
+	}
+	for _, letter := range f.letters() {
+		if strings.Contains(string(letter.GetPayload()), "203.0.113.9") {
+			t.Errorf("a dead letter holds %s", letter.GetPayload())
+		}
+	}
+	if len(f.letters()) != 1 {
+		t.Errorf("%d dead letters, want that of an unknown kind", len(f.letters()))
+	}
+}
+
+func TestWhatOnlyAProviderKnowsIsAPlainEventInATrackCall(t *testing.T) {
+	f := newFixture(t)
+	_, a, _ := f.post("/v1/track", `{"userId":"u","event":"bounced","properties":{"token":"`+f.token(nil)+`"}}`)
+	if len(a.Remarks) != 1 || !strings.Contains(a.Remarks[0].Why, "/v1/receipts") {
+		t.Errorf("remarks %+v", a.Remarks)
+	}
+	if got := f.one("live"); got.GetKind() != eventv1.Kind_KIND_TRACK || len(got.GetProperties()) != 0 {
+		t.Errorf("got %v", got)
+	}
+}

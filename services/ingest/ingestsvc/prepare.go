@@ -3,6 +3,7 @@ package ingestsvc
 import (
 	"cmp"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,14 +114,28 @@ func (d *door) recognise(it *item) {
 		it.remarks = append(it.remarks, remarks...)
 		return
 	}
-	kind := event.OutcomeKindOf(e.GetType())
+	it.outcome()
+}
+
+// outcome makes an outcome of a track call that is named like one and carries a token. Without a token it is a plain event.
+func (it *item) outcome() {
+	e := it.event
 	token := event.TextOf(e.GetProperties(), "token")
-	if kind == eventv1.OutcomeKind_OUTCOME_KIND_UNSPECIFIED || token == "" {
+	if token == "" || !event.IsOutcome(e.GetType()) {
+		return
+	}
+	kind := event.OutcomeKindOf(e.GetType())
+	if kind == eventv1.OutcomeKind_OUTCOME_KIND_UNSPECIFIED {
+		it.remark("event", e.GetType()+" is for a provider to report, at /v1/receipts; here it is a plain event")
+		e.Properties = without(e.GetProperties(), "token")
 		return
 	}
 	e.Kind = eventv1.Kind_KIND_OUTCOME
-	e.Outcome = &eventv1.Outcome{Kind: kind, Token: token, Reason: event.TextOf(e.GetProperties(), "reason"), Value: number(event.Property(e.GetProperties(), "value"))}
-	e.Properties = without(e.GetProperties(), "token")
+	e.Outcome = &eventv1.Outcome{
+		Kind: kind, Token: token, Reason: event.TextOf(e.GetProperties(), "reason"),
+		Value: number(event.Property(e.GetProperties(), "value")), Machine: signalsIn(e.GetProperties()).Verdict(),
+	}
+	e.Properties = without(e.GetProperties(), append(signalNames(), "token")...)
 }
 
 func number(v *eventv1.Value) float64 {
@@ -130,10 +145,10 @@ func number(v *eventv1.Value) float64 {
 	return v.GetNumber()
 }
 
-func without(list []*eventv1.Property, name string) []*eventv1.Property {
+func without(list []*eventv1.Property, names ...string) []*eventv1.Property {
 	var out []*eventv1.Property
 	for _, p := range list {
-		if p.GetName() != name {
+		if !slices.Contains(names, p.GetName()) {
 			out = append(out, p)
 		}
 	}
@@ -153,6 +168,7 @@ func (d *door) address(it *item, now time.Time) {
 	}
 	o.SubjectId = cmp.Or(token.GetProposal(), token.GetDecision())
 	o.Action, o.Treatment, o.Channel = token.GetAction(), token.GetTreatment(), token.GetChannel()
+	o.Journey, o.Step, o.Placement = token.GetJourney(), token.GetStep(), token.GetPlacement()
 	it.about(token)
 }
 

@@ -14,6 +14,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/delivery"
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/simulate"
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 	"refrain.dev/tools/ledger"
@@ -185,7 +186,7 @@ func (d *providers) arrive(m channel.Message, left time.Time) manner {
 	case afterthoughts:
 		d.receipts = append(d.receipts, receipt{m.Token, eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED, 3, 300 * time.Millisecond})
 	case silent, garbled:
-		d.receipts = append(d.receipts, receipt{m.Token, eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED, 1, 2 * time.Second})
+		d.receipts = append(d.receipts, receipt{m.Token, eventv1.OutcomeKind_OUTCOME_KIND_OPENED, 1, 2 * time.Second})
 	}
 	return how
 }
@@ -218,7 +219,7 @@ func (d *providers) report(c *client, r receipt) error {
 	if err := c.p.Sleep(c.p.Context(), r.after); err != nil {
 		return err //nolint:wrapcheck // the end
 	}
-	e := c.event(eventv1.Kind_KIND_OUTCOME, "delivered")
+	e := c.event(eventv1.Kind_KIND_OUTCOME, event.OutcomeName(r.kind))
 	e.At = timestamppb.New(d.world.Now())
 	e.Outcome = &eventv1.Outcome{Kind: r.kind, Token: r.token}
 	for range r.times {

@@ -2435,7 +2435,7 @@ type Token struct {
 	Action string `protobuf:"bytes,7,opt,name=action,proto3" json:"action,omitempty"`
 	// The treatment.
 	Treatment string `protobuf:"bytes,8,opt,name=treatment,proto3" json:"treatment,omitempty"`
-	// The channel or placement.
+	// The channel.
 	Channel string `protobuf:"bytes,9,opt,name=channel,proto3" json:"channel,omitempty"`
 	// The rank, from 1.
 	Rank uint32 `protobuf:"varint,10,opt,name=rank,proto3" json:"rank,omitempty"`
@@ -2446,7 +2446,13 @@ type Token struct {
 	// Outcomes after this are refused.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// The topic, for one-click unsubscribe.
-	Topic         string `protobuf:"bytes,14,opt,name=topic,proto3" json:"topic,omitempty"`
+	Topic string `protobuf:"bytes,14,opt,name=topic,proto3" json:"topic,omitempty"`
+	// The journey whose step proposed it. Empty: none did.
+	Journey string `protobuf:"bytes,15,opt,name=journey,proto3" json:"journey,omitempty"`
+	// The step that proposed it. Empty: none did.
+	Step string `protobuf:"bytes,16,opt,name=step,proto3" json:"step,omitempty"`
+	// The placement that chose it.
+	Placement     string `protobuf:"bytes,17,opt,name=placement,proto3" json:"placement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2575,6 +2581,27 @@ func (x *Token) GetExpiresAt() *timestamppb.Timestamp {
 func (x *Token) GetTopic() string {
 	if x != nil {
 		return x.Topic
+	}
+	return ""
+}
+
+func (x *Token) GetJourney() string {
+	if x != nil {
+		return x.Journey
+	}
+	return ""
+}
+
+func (x *Token) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Token) GetPlacement() string {
+	if x != nil {
+		return x.Placement
 	}
 	return ""
 }
@@ -2776,7 +2803,7 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\bdecision\x18\x03 \x01(\v2!.refrain.decision.v1.DecisionMadeR\bdecision\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
 	"\brevision\x18\x05 \x01(\tR\brevision\x12\x1a\n" +
-	"\breserved\x18\x06 \x01(\bR\breserved\"\xa2\x03\n" +
+	"\breserved\x18\x06 \x01(\bR\breserved\"\xee\x03\n" +
 	"\x05Token\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1e\n" +
 	"\n" +
@@ -2797,7 +2824,10 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"\brevision\x18\f \x01(\tR\brevision\x129\n" +
 	"\n" +
 	"expires_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x14\n" +
-	"\x05topic\x18\x0e \x01(\tR\x05topic*\x88\x01\n" +
+	"\x05topic\x18\x0e \x01(\tR\x05topic\x12\x18\n" +
+	"\ajourney\x18\x0f \x01(\tR\ajourney\x12\x12\n" +
+	"\x04step\x18\x10 \x01(\tR\x04step\x12\x1c\n" +
+	"\tplacement\x18\x11 \x01(\tR\tplacement*\x88\x01\n" +
 	"\x0eProposalStatus\x12\x1f\n" +
 	"\x1bPROPOSAL_STATUS_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PROPOSAL_STATUS_OPEN\x10\x01\x12\x1a\n" +

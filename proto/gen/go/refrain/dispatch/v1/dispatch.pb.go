@@ -195,7 +195,7 @@ type Delivery struct {
 	Revision string `protobuf:"bytes,14,opt,name=revision,proto3" json:"revision,omitempty"`
 	// With INTENT: when a call of another epoch is certainly over, by what the channel was then.
 	SettledAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
-	// What the provider has reported since: the greatest of DELIVERED, BOUNCED and COMPLAINED. Unset: nothing.
+	// What the provider has reported since: the greatest of DELIVERED, OPENED, BOUNCED and COMPLAINED, in this order. Unset: nothing.
 	Receipt       v12.OutcomeKind `protobuf:"varint,16,opt,name=receipt,proto3,enum=refrain.event.v1.OutcomeKind" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -924,7 +924,7 @@ type isReceipt_Report interface {
 }
 
 type Receipt_Provider struct {
-	// The provider: DELIVERED, BOUNCED or COMPLAINED. All of them prove that it was sent.
+	// The provider: DELIVERED, OPENED, BOUNCED or COMPLAINED. All of them prove that it was sent.
 	Provider v12.OutcomeKind `protobuf:"varint,5,opt,name=provider,proto3,enum=refrain.event.v1.OutcomeKind,oneof"`
 }
 

@@ -183,6 +183,8 @@ const (
 	OutcomeKind_OUTCOME_KIND_BOUNCED OutcomeKind = 7
 	// The recipient complained about it.
 	OutcomeKind_OUTCOME_KIND_COMPLAINED OutcomeKind = 8
+	// It was opened, by a person or by a machine; see Outcome.machine.
+	OutcomeKind_OUTCOME_KIND_OPENED OutcomeKind = 9
 )
 
 // Enum value maps for OutcomeKind.
@@ -197,6 +199,7 @@ var (
 		6: "OUTCOME_KIND_DELIVERED",
 		7: "OUTCOME_KIND_BOUNCED",
 		8: "OUTCOME_KIND_COMPLAINED",
+		9: "OUTCOME_KIND_OPENED",
 	}
 	OutcomeKind_value = map[string]int32{
 		"OUTCOME_KIND_UNSPECIFIED": 0,
@@ -208,6 +211,7 @@ var (
 		"OUTCOME_KIND_DELIVERED":   6,
 		"OUTCOME_KIND_BOUNCED":     7,
 		"OUTCOME_KIND_COMPLAINED":  8,
+		"OUTCOME_KIND_OPENED":      9,
 	}
 )
 
@@ -1009,14 +1013,14 @@ func (x *Consent) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// Outcome is what the customer or the provider did afterwards.
+// Outcome is what the customer or the provider did afterwards. Expressions and templates read it as event.action, and so on.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What.
 	Kind OutcomeKind `protobuf:"varint,1,opt,name=kind,proto3,enum=refrain.event.v1.OutcomeKind" json:"kind,omitempty"`
 	// The token of the item or delivery. Its home partition and customer are in it.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	// With DISMISS: why, from the dismiss catalogue, such as already_done.
+	// Why: with DISMISS from the dismiss catalogue, such as already_done; with BOUNCED and COMPLAINED in the provider's words.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// With CONVERT: the worth.
 	Value float64 `protobuf:"fixed64,4,opt,name=value,proto3" json:"value,omitempty"`
@@ -1026,8 +1030,17 @@ type Outcome struct {
 	Action string `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
 	// Decoded from the token: the treatment.
 	Treatment string `protobuf:"bytes,7,opt,name=treatment,proto3" json:"treatment,omitempty"`
-	// Decoded from the token: the channel or placement.
-	Channel       string `protobuf:"bytes,8,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Decoded from the token: the channel.
+	Channel string `protobuf:"bytes,8,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Decoded from the token: the journey whose step proposed it. Empty: none did.
+	Journey string `protobuf:"bytes,9,opt,name=journey,proto3" json:"journey,omitempty"`
+	// Decoded from the token: the step that proposed it. Empty: none did.
+	Step string `protobuf:"bytes,10,opt,name=step,proto3" json:"step,omitempty"`
+	// Decoded from the token: the placement that chose it.
+	Placement string `protobuf:"bytes,11,opt,name=placement,proto3" json:"placement,omitempty"`
+	// Whether a machine did it (a mail program that loads images ahead, a scanner that follows links), by what the adapter
+	// or provider told of the request. Only this verdict is kept, no address and no user agent. Unset: nothing was told.
+	Machine       *bool `protobuf:"varint,12,opt,name=machine,proto3,oneof" json:"machine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1118,6 +1131,34 @@ func (x *Outcome) GetChannel() string {
 	return ""
 }
 
+func (x *Outcome) GetJourney() string {
+	if x != nil {
+		return x.Journey
+	}
+	return ""
+}
+
+func (x *Outcome) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Outcome) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
+func (x *Outcome) GetMachine() bool {
+	if x != nil && x.Machine != nil {
+		return *x.Machine
+	}
+	return false
+}
+
 var File_refrain_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_refrain_event_v1_event_proto_rawDesc = "" +
@@ -1189,7 +1230,7 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\x05basis\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05basis\x12$\n" +
 	"\bevidence\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\bevidence\x129\n" +
 	"\n" +
-	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x91\x02\n" +
+	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x88\x03\n" +
 	"\aOutcome\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.refrain.event.v1.OutcomeKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12 \n" +
@@ -1201,7 +1242,14 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"subject_id\x18\x05 \x01(\tR\tsubjectId\x12\x16\n" +
 	"\x06action\x18\x06 \x01(\tR\x06action\x12\x1c\n" +
 	"\ttreatment\x18\a \x01(\tR\ttreatment\x12\x18\n" +
-	"\achannel\x18\b \x01(\tR\achannel*\xb5\x01\n" +
+	"\achannel\x18\b \x01(\tR\achannel\x12\x18\n" +
+	"\ajourney\x18\t \x01(\tR\ajourney\x12\x12\n" +
+	"\x04step\x18\n" +
+	" \x01(\tR\x04step\x12\x1c\n" +
+	"\tplacement\x18\v \x01(\tR\tplacement\x12\x1d\n" +
+	"\amachine\x18\f \x01(\bH\x00R\amachine\x88\x01\x01B\n" +
+	"\n" +
+	"\b_machine*\xb5\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1219,7 +1267,7 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\fConsentState\x12\x1d\n" +
 	"\x19CONSENT_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13CONSENT_STATE_GIVEN\x10\x01\x12\x1b\n" +
-	"\x17CONSENT_STATE_WITHDRAWN\x10\x02*\x80\x02\n" +
+	"\x17CONSENT_STATE_WITHDRAWN\x10\x02*\x99\x02\n" +
 	"\vOutcomeKind\x12\x1c\n" +
 	"\x18OUTCOME_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17OUTCOME_KIND_IMPRESSION\x10\x01\x12\x16\n" +
@@ -1229,7 +1277,8 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\x14OUTCOME_KIND_CONVERT\x10\x05\x12\x1a\n" +
 	"\x16OUTCOME_KIND_DELIVERED\x10\x06\x12\x18\n" +
 	"\x14OUTCOME_KIND_BOUNCED\x10\a\x12\x1b\n" +
-	"\x17OUTCOME_KIND_COMPLAINED\x10\bB\xb7\x01\n" +
+	"\x17OUTCOME_KIND_COMPLAINED\x10\b\x12\x17\n" +
+	"\x13OUTCOME_KIND_OPENED\x10\tB\xb7\x01\n" +
 	"\x14com.refrain.event.v1B\n" +
 	"EventProtoP\x01Z1refrain.dev/proto/gen/go/refrain/event/v1;eventv1\xa2\x02\x03REX\xaa\x02\x10Refrain.Event.V1\xca\x02\x10Refrain\\Event\\V1\xe2\x02\x1cRefrain\\Event\\V1\\GPBMetadata\xea\x02\x12Refrain::Event::V1b\x06proto3"
 
@@ -1304,6 +1353,7 @@ func file_refrain_event_v1_event_proto_init() {
 		(*Value_List)(nil),
 		(*Value_Object)(nil),
 	}
+	file_refrain_event_v1_event_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
