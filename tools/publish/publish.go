@@ -36,6 +36,25 @@ type Client struct {
 	Timeout time.Duration
 	// Patience is how long a busy or absent ingest is waited for; 0: not at all.
 	Patience time.Duration
+	// Waiting is told before each wait for how long, and why; nil: no one is.
+	Waiting func(wait time.Duration, why error)
+}
+
+// Answer is what ingest says to a batch.
+type Answer struct {
+	// Refused lists what it would not take.
+	Refused []Refused `json:"refused"`
+	// Remarks say what of accepted events was taken otherwise than it was published, or had no effect.
+	Remarks []Remark `json:"remarks"`
+}
+
+// Remark is about one field of an accepted event.
+type Remark struct {
+	// Index of the event among those published.
+	Index int `json:"index"`
+	// Field and Why as ingest says them.
+	Field string `json:"field"`
+	Why   string `json:"why"`
 }
 
 // Refused is an event that ingest would not take; it is in the dead letters.
@@ -72,7 +91,7 @@ func (c *Client) Send(ctx context.Context, messages []json.RawMessage) ([]Refuse
 		if err != nil {
 			return refused, fmt.Errorf("publish events %d to %d: %w", from+1, to, err)
 		}
-		for _, r := range got {
+		for _, r := range got.Refused {
 			r.Index += from
 			refused = append(refused, r)
 		}
@@ -81,33 +100,37 @@ func (c *Client) Send(ctx context.Context, messages []json.RawMessage) ([]Refuse
 	return refused, nil
 }
 
-// Batch publishes messages that fit one request and returns those refused.
-func (c *Client) Batch(ctx context.Context, messages []json.RawMessage) ([]Refused, error) {
+// Batch publishes messages that fit one request.
+func (c *Client) Batch(ctx context.Context, messages []json.RawMessage) (Answer, error) {
 	body, err := json.Marshal(map[string]any{"batch": messages})
 	if err != nil {
-		return nil, fmt.Errorf("encode batch: %w", err)
+		return Answer{}, fmt.Errorf("encode batch: %w", err)
 	}
 	deadline := time.Now().Add(c.Patience)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		refused, err := c.post(ctx, body)
+		got, err := c.post(ctx, body)
 		if err == nil {
-			return refused, nil
+			return got, nil
 		}
 		busy, ok := errors.AsType[*busyError](err)
 		if !ok || !time.Now().Before(deadline) {
-			return nil, err
+			return Answer{}, err
 		}
-		timer := time.NewTimer(max(wait, busy.after))
+		pause := max(wait, busy.after)
+		if c.Waiting != nil {
+			c.Waiting(pause, err)
+		}
+		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, ctx.Err()
+			return Answer{}, ctx.Err()
 		case <-timer.C:
 		}
 	}
 }
 
-func (c *Client) post(ctx context.Context, body []byte) ([]Refused, error) {
+func (c *Client) post(ctx context.Context, body []byte) (Answer, error) {
 	timeout := c.Timeout
 	if timeout <= 0 {
 		timeout = 10 * time.Second
@@ -116,32 +139,32 @@ func (c *Client) post(ctx context.Context, body []byte) ([]Refused, error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.URL, "/")+"/v1/batch", bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("%q is no URL of an ingest: %w", c.URL, err)
+		return Answer{}, fmt.Errorf("%q is no URL of an ingest: %w", c.URL, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.SetBasicAuth(c.WriteKey, "")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, &busyError{err: fmt.Errorf("ingest at %s does not answer (is it running?): %w", c.URL, err)}
+		return Answer{}, &busyError{err: fmt.Errorf("ingest at %s does not answer (is it running?): %w", c.URL, err)}
 	}
 	defer res.Body.Close() //nolint:errcheck // it was only read
 	data, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
 	if err != nil {
-		return nil, &busyError{err: fmt.Errorf("read the answer of ingest: %w", err)}
+		return Answer{}, &busyError{err: fmt.Errorf("read the answer of ingest: %w", err)}
 	}
 	var got struct {
-		Error   string    `json:"error"`
-		Refused []Refused `json:"refused"`
+		Answer
+		Error string `json:"error"`
 	}
 	_ = json.Unmarshal(data, &got) // an answer that is no JSON has only its status
 	switch {
 	case res.StatusCode < http.StatusMultipleChoices:
-		return got.Refused, nil
+		return got.Answer, nil
 	case res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= http.StatusInternalServerError:
 		after, _ := strconv.Atoi(res.Header.Get("Retry-After"))
-		return nil, &busyError{time.Duration(after) * time.Second, fmt.Errorf("ingest answers %s: %s", res.Status, got.Error)}
+		return Answer{}, &busyError{time.Duration(after) * time.Second, fmt.Errorf("ingest answers %s: %s", res.Status, got.Error)}
 	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
-		return nil, ErrKey
+		return Answer{}, ErrKey
 	}
-	return nil, fmt.Errorf("ingest answers %s: %s", res.Status, got.Error)
+	return Answer{}, fmt.Errorf("ingest answers %s: %s", res.Status, got.Error)
 }

@@ -40,6 +40,9 @@ type bench struct {
 	site  log.Site
 	dial  []grpc.DialOption
 	stdin string
+	// terminal says that somebody watches; now is the clock, noon if nil.
+	terminal bool
+	now      func() time.Time
 }
 
 type result struct {
@@ -58,7 +61,13 @@ func (b *bench) runContext(t *testing.T, ctx context.Context, args ...string) re
 	code := cli.Run(ctx, args, cli.World{
 		Stdin: strings.NewReader(b.stdin), Stdout: &out, Stderr: &errout,
 		Getenv: func(name string) string { return b.env[name] },
-		Now:    func() time.Time { return noon },
+		Now: func() time.Time {
+			if b.now != nil {
+				return b.now()
+			}
+			return noon
+		},
+		Terminal: b.terminal,
 		Open: func(context.Context, string) (log.Site, func(), error) {
 			return b.site, func() {}, nil
 		},

@@ -1,12 +1,14 @@
 package cli
 
 import (
-	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,10 +21,16 @@ type published struct {
 	Events   int       `json:"events"`
 	Accepted int       `json:"accepted"`
 	Refused  []refused `json:"refused"`
+	// Remarks are about accepted events: what was set aside, assumed, or had no effect.
+	Remarks []*remarks `json:"remarks"`
+	// MoreRemarks is how many there are beyond those listed.
+	MoreRemarks int `json:"more_remarks,omitempty"`
 }
 
 type refused struct {
-	Line       int    `json:"line"`
+	// Line of the file; or Event, the number in a JSON array.
+	Line       int    `json:"line,omitempty"`
+	Event      int    `json:"event,omitempty"`
 	Field      string `json:"field,omitempty"`
 	Why        string `json:"why"`
 	DeadLetter string `json:"dead_letter,omitempty"`
@@ -32,14 +40,16 @@ func (a *app) publishCommand() *cobra.Command {
 	p := publisher{app: a}
 	cmd := &cobra.Command{
 		Use:   "publish FILE|-",
-		Short: "Publish events, one JSON object a line",
+		Short: "Publish events, one JSON object a line, or a JSON array",
 		Long: `publish sends the events of a file, or of the standard input (-), to ingest, in their order.
-A line is a call of the Segment API (type track, identify, page, screen, group or alias), or an event with
+The file has one JSON object a line, or is one JSON array of them. An object is a call of the Segment API (type track, identify, page, screen, group or alias), or an event with
 the names of refrain.event.v1: {"type": "order_placed", "identifiers": [{"kind": "user_id", "value": "ann"}],
 "properties": {"total": 42}, "at": "2026-11-21T08:00:00Z"}.
 
-An event without an id gets one from its line and content, so that publishing a file again has no
-further effect. A busy or absent ingest is waited for. Lines that are refused are listed; the rest is stored.`,
+An event without an id gets one from its line (in an array its number) and content, so that publishing a file again has
+no further effect. A busy or absent ingest is waited for, and the standard error says so and how far it is. Events that
+are refused are listed in their order; the rest is stored. So are remarks on what was stored: a field that was set aside
+or had no effect, an event that repeats the id of another.`,
 		Example: `  refrain publish events.ndjson
   echo '{"type":"track","userId":"ann","event":"order_placed","properties":{"total":42}}' | refrain publish -`,
 		Args: args(1, 1, "one file, or - for the standard input"),
@@ -71,11 +81,21 @@ func (a *app) open(name string) (io.Reader, func(), error) {
 
 // report prints what was done, whatever ended it.
 func (p *publisher) report(err error) error {
-	out := p.result
-	t := table{head: []string{"LINE", "FIELD", "WHY", "DEAD LETTER"}}
-	t.linef("%s accepted, %d refused, of %s", count(out.Accepted, "event"), len(out.Refused), count(out.Events, "line"))
+	out, noun := &p.result, "line"
+	if p.array {
+		noun = "event"
+	}
+	slices.SortStableFunc(out.Refused, func(x, y refused) int { return cmp.Compare(x.Line+x.Event, y.Line+y.Event) })
+	t := table{head: []string{strings.ToUpper(noun), "FIELD", "WHY", "DEAD LETTER"}}
+	t.linef("%s accepted, %d refused, of %s", count(out.Accepted, "event"), len(out.Refused), count(out.Events, noun))
+	for _, r := range out.Remarks {
+		t.linef("remark on %s: %s", r.where(noun), clean(r.text()))
+	}
+	if out.MoreRemarks > 0 {
+		t.linef("and %s more", count(out.MoreRemarks, "remark"))
+	}
 	for _, r := range out.Refused {
-		t.row(fmt.Sprint(r.Line), r.Field, r.Why, r.DeadLetter)
+		t.row(fmt.Sprint(r.Line+r.Event), r.Field, r.Why, r.DeadLetter)
 	}
 	if printed := p.app.print(out, t); printed != nil || err != nil {
 		return errors.Join(err, printed)
@@ -101,38 +121,46 @@ func (p *publisher) items() int {
 	return maxBatchItems
 }
 
-// run reads the lines and sends them in batches.
+// run reads the events and sends them in batches.
 func (p *publisher) run(ctx context.Context, in io.Reader) error {
-	p.result.Refused = []refused{}
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 0, 64<<10), 1<<20)
-	var b batch
-	number := 0
-	for lines.Scan() {
-		number++
-		text := lines.Bytes()
-		if len(trimmed(text)) == 0 {
-			continue
-		}
-		p.result.Events++
-		item, err := segment(text, number)
-		if err != nil {
-			p.result.Refused = append(p.result.Refused, refused{Line: number, Why: err.Error()})
-			continue
-		}
-		if len(b.items) == p.items() || b.bytes+len(item) > maxBatchBytes {
-			if err := p.send(ctx, &b); err != nil {
-				return err
-			}
-		}
-		b.add(item, number)
+	p.result.Refused, p.result.Remarks = []refused{}, []*remarks{}
+	if !p.app.Terminal {
+		p.shown = p.app.Now() // what is done soon needs no line
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read line %d: %w", number+1, err)
-	}
-	if err := p.send(ctx, &b); err != nil {
+	text, err := begin(in)
+	if err != nil {
 		return err
 	}
+	var b batch
+	take := func(number int, item []byte) error { return p.take(ctx, &b, number, item) }
+	if p.array = isArray(text); p.array {
+		err = eachElement(text, take)
+	} else {
+		err = eachLine(text, take)
+	}
+	if sent := p.send(ctx, &b); err == nil {
+		err = sent
+	}
 	p.progress(true)
+	return err
+}
+
+// take puts an event into the batch, and sends the batch before if it is full.
+func (p *publisher) take(ctx context.Context, b *batch, number int, text []byte) error {
+	p.result.Events++
+	item, wrong := segment(text, number)
+	if wrong != nil {
+		p.refuse(number, refused{Why: wrong.Error()})
+		return nil
+	}
+	if first := p.ids.seen(item.key, number); first > 0 {
+		p.result.remark(number, "messageId", fmt.Sprintf("is that of number %d, too: one of the two has no effect", first))
+	}
+	if len(b.items) == p.items() || b.bytes+len(item.call) > maxBatchBytes {
+		if err := p.send(ctx, b); err != nil {
+			return err
+		}
+	}
+	b.add(item.call, number)
 	return nil
 }

@@ -10,31 +10,39 @@ import (
 
 func trimmed(line []byte) []byte { return bytes.TrimSpace(line) }
 
-// segment turns a line into a call of the Segment API with an id.
-func segment(line []byte, number int) (json.RawMessage, error) {
-	if len(line) > maxLine {
-		return nil, fmt.Errorf("the line has %d bytes, and %d are allowed", len(line), maxLine)
+// call is an event as a call of the Segment API.
+type call struct {
+	call json.RawMessage
+	// key is equal for two events of which the second has no effect.
+	key string
+}
+
+// segment turns an event into a call of the Segment API with an id; number is its line, or its number in an array.
+func segment(text []byte, number int) (call, error) {
+	if len(text) > maxLine {
+		return call{}, fmt.Errorf("the event has %d bytes, and %d are allowed", len(text), maxLine)
 	}
-	dec := json.NewDecoder(bytes.NewReader(line))
+	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	var fields map[string]any
 	if err := dec.Decode(&fields); err != nil {
-		return nil, fmt.Errorf("the line is no JSON object: %w", err)
+		return call{}, fmt.Errorf("it is no JSON object: %w", err)
 	}
 	if dec.More() {
-		return nil, fmt.Errorf("the line has more than one JSON object")
+		return call{}, fmt.Errorf("there is more than one JSON object; write one a line")
 	}
 	if fields["identifiers"] != nil {
 		var err error
 		if fields, err = fromRefrain(fields); err != nil {
-			return nil, err
+			return call{}, err
 		}
 	}
 	if id, ok := fields["messageId"]; !ok || id == "" || id == nil {
-		sum := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", number, trimmed(line)))
+		sum := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", number, trimmed(text)))
 		fields["messageId"] = "line-" + hex.EncodeToString(sum[:12])
 	}
-	return json.Marshal(fields)
+	data, err := json.Marshal(fields)
+	return call{data, fmt.Sprintf("%v\x00%v\x00%v", fields["messageId"], fields["userId"], fields["anonymousId"])}, err
 }
 
 // fromRefrain writes an event with the names of refrain.event.v1 as a Segment call.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -37,15 +38,18 @@ func (s *ingest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	var refused []map[string]any
+	var refused, remarks []map[string]any
 	for i, e := range body.Batch {
 		if e["event"] == "bad" {
 			refused = append(refused, map[string]any{"index": i, "field": "event", "why": "is bad", "dead_letter": "x1"})
 			continue
 		}
+		if e["event"] == "odd" {
+			remarks = append(remarks, map[string]any{"index": i, "field": "context.timezone", "why": "is no zone; it is set aside"})
+		}
 		s.events = append(s.events, e)
 	}
-	if err := json.NewEncoder(w).Encode(map[string]any{"success": true, "refused": refused}); err != nil {
+	if err := json.NewEncoder(w).Encode(map[string]any{"success": true, "refused": refused, "remarks": remarks}); err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 	}
 }
@@ -144,4 +148,94 @@ func TestPublishFailures(t *testing.T) {
 	b = door(t, &ingest{busy: 1000})
 	b.stdin = `{"type":"track","userId":"a","event":"x"}`
 	b.run(t, "publish", "-", "--patience", "0s").want(t, 2, "0 events accepted, 0 refused, of 1 line", "publish lines 1 to 1: ingest answers 503")
+}
+
+// What Excel and others put before UTF-8 is skipped, and an array is as good as lines.
+func TestPublishTakesByteOrderMarkAndArray(t *testing.T) {
+	for name, text := range map[string]string{
+		"mark":           "\uFEFF" + `{"type":"track","userId":"a","event":"x","messageId":"m1"}` + "\r\n" + `{"type":"track","userId":"a","event":"y","messageId":"m2"}` + "\r\n",
+		"array":          `[{"type":"track","userId":"a","event":"x","messageId":"m1"},{"type":"track","userId":"a","event":"y","messageId":"m2"}]`,
+		"mark and array": "\uFEFF\n[\n  {\n \"type\":\"track\",\"userId\":\"a\",\"event\":\"x\",\n\"messageId\":\"m1\"},\n" + `{"type":"track","userId":"a","event":"y","messageId":"m2"}` + "\n]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &ingest{}
+			b := door(t, s)
+			b.stdin = text
+			b.run(t, "publish", "-").want(t, 0, "2 events accepted, 0 refused, of 2 ", "")
+			if len(s.events) != 2 || s.events[0]["event"] != "x" || s.events[1]["messageId"] != "m2" {
+				t.Errorf("got %v", s.events)
+			}
+		})
+	}
+	b := door(t, &ingest{})
+	b.stdin = "\xFF\xFE{\x00"
+	b.run(t, "publish", "-").want(t, 2, "", "UTF-16: save them as UTF-8")
+	b.stdin = "[]"
+	b.run(t, "publish", "-").want(t, 0, "0 events accepted, 0 refused, of 0 events", "")
+	b.stdin = `[{"type":"track","userId":"a","event":"x"}, {"type":`
+	b.run(t, "publish", "-").want(t, 2, "1 event accepted, 0 refused, of 1 event", "event 2 of the array")
+	b.stdin = `[{"type":"track","userId":"a","event":"x"}, 7, {"type":"track","userId":"a","event":"bad"}] x`
+	r := b.run(t, "publish", "-", "-o", "json")
+	r.want(t, 2, `"event": 2`, "more behind the array")
+	r.want(t, 2, `"event": 3`, "")
+}
+
+// The report goes from the first line to the last, whoever refused it.
+func TestPublishReportsInOrder(t *testing.T) {
+	b := door(t, &ingest{})
+	b.stdin = `{"type":"track","userId":"a","event":"bad"}
+no JSON
+{"type":"track","userId":"a","event":"bad"}
+[1]
+{"type":"track","userId":"a","event":"good"}
+{"type":"track","userId":"a","event":"bad"}
+`
+	r := b.run(t, "publish", "-", "-o", "json")
+	var got struct{ Refused []struct{ Line int } }
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+		t.Fatal(err)
+	}
+	lines := []int{}
+	for _, x := range got.Refused {
+		lines = append(lines, x.Line)
+	}
+	if diff := cmp.Diff([]int{1, 2, 3, 4, 6}, lines); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What ingest says about accepted events is printed, once for all that it says it about; so are repeated ids.
+func TestPublishSaysWhatHadNoEffect(t *testing.T) {
+	b := door(t, &ingest{})
+	b.stdin = strings.Repeat(`{"type":"track","userId":"a","event":"odd"}`+"\n", 12) + `{"type":"track","userId":"a","event":"x","messageId":"m1"}
+{"type":"track","userId":"b","event":"x","messageId":"m1"}
+{"type":"track","userId":"a","event":"x","messageId":"m1"}
+`
+	r := b.run(t, "publish", "-")
+	r.want(t, 0, "15 events accepted, 0 refused, of 15 lines", "")
+	r.want(t, 0, "remark on lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more: context.timezone is no zone; it is set aside", "")
+	r.want(t, 0, "remark on line 15: messageId is that of number 13, too: one of the two has no effect", "")
+	if r = b.run(t, "publish", "-", "-o", "json"); !strings.Contains(r.out, `"events": 12`) {
+		t.Errorf("got %s; want the number of events", r.out)
+	}
+}
+
+// While ingest is waited for, the standard error says so: on a terminal at once, else every few seconds.
+func TestPublishShowsThatItWaits(t *testing.T) {
+	const event = `{"type":"track","userId":"a","event":"x"}`
+	b := door(t, &ingest{busy: 1})
+	b.stdin, b.terminal = event, true
+	r := b.run(t, "publish", "-")
+	r.want(t, 0, "1 event accepted", "0 events accepted, 0 refused so far; waiting 100ms, up to 1m0s in all: ingest answers 503")
+
+	b = door(t, &ingest{busy: 2})
+	b.stdin = event
+	if r = b.run(t, "publish", "-"); r.errout != "" {
+		t.Errorf("got %q for a wait that is short; want nothing", r.errout)
+	}
+	b = door(t, &ingest{busy: 2})
+	passed := 0
+	b.now = func() time.Time { passed++; return noon.Add(time.Duration(passed) * 3 * time.Second) }
+	b.stdin = event
+	b.run(t, "publish", "-").want(t, 0, "1 event accepted", "waiting 200ms")
 }
