@@ -41,11 +41,11 @@ func Load(into any, src Source) error {
 		return err
 	}
 	flags, values := newFlags(leaves, src)
-	if err := flags.Parse(src.Args); err != nil {
-		return fmt.Errorf("read flags: %w", err)
+	if err := parse(flags, src); err != nil {
+		return err
 	}
 	if rest := flags.Args(); len(rest) > 0 {
-		return fmt.Errorf("read flags: %q is not a flag", rest[0])
+		return fmt.Errorf("%q is not a flag (%s --help lists them)", rest[0], src.Service)
 	}
 	if err := loadFile(into, values.file, src); err != nil {
 		return err
@@ -62,6 +62,26 @@ func Load(into any, src Source) error {
 		}
 	}
 	return nil
+}
+
+// parse reads the flags. The usage is printed only if it is asked for: for a wrong flag one line is enough.
+func parse(flags *flag.FlagSet, src Source) error {
+	flags.SetOutput(io.Discard)
+	err := flags.Parse(src.Args)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, flag.ErrHelp):
+		if src.Output != nil {
+			flags.SetOutput(src.Output)
+			flags.Usage()
+		}
+		return err
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
+		return fmt.Errorf("unknown flag %s (%s --help lists them)", name, src.Service)
+	}
+	return fmt.Errorf("%w (%s --help says more)", err, src.Service)
 }
 
 func loadFile(into any, flagged string, src Source) error {
@@ -137,13 +157,8 @@ type flagValues struct {
 }
 
 func newFlags(leaves []leaf, src Source) (*flag.FlagSet, *flagValues) {
-	out := src.Output
-	if out == nil {
-		out = io.Discard
-	}
 	values := &flagValues{}
 	flags := flag.NewFlagSet(src.Service, flag.ContinueOnError)
-	flags.SetOutput(out)
 	flags.StringVar(&values.file, "config", "", "YAML `file` with settings")
 	for _, l := range leaves {
 		set := func(value string) error {

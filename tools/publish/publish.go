@@ -145,7 +145,7 @@ func (c *Client) post(ctx context.Context, body []byte) (Answer, error) {
 	req.SetBasicAuth(c.WriteKey, "")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return Answer{}, &busyError{err: fmt.Errorf("ingest at %s does not answer (is it running?): %w", c.URL, err)}
+		return Answer{}, &busyError{err: fmt.Errorf("ingest at %s does not answer: is it running? (%w)", c.URL, innermost(err))}
 	}
 	defer res.Body.Close() //nolint:errcheck // it was only read
 	data, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
@@ -167,4 +167,12 @@ func (c *Client) post(ctx context.Context, body []byte) (Answer, error) {
 		return Answer{}, ErrKey
 	}
 	return Answer{}, fmt.Errorf("ingest answers %s: %s", res.Status, got.Error)
+}
+
+// innermost is the cause at the bottom of an error of the network, such as connection refused.
+func innermost(err error) error {
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	return err
 }

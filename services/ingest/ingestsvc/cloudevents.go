@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,11 +46,11 @@ func parseCloudEvents(ctx context.Context, header http.Header, body []byte) ([]*
 	header.Del(cePrefix + "time")
 	message := cehttp.NewMessage(header, io.NopCloser(bytes.NewReader(body)))
 	if message.ReadEncoding() == binding.EncodingUnknown {
-		return nil, errors.New("is not a CloudEvent: neither ce- headers nor application/cloudevents+json")
+		return nil, noCloudEvent(header)
 	}
 	e, err := binding.ToEvent(ctx, message)
 	if err != nil {
-		return nil, fmt.Errorf("is not a CloudEvent: %w", err)
+		return nil, fmt.Errorf("is not a CloudEvent: %s", why(cloudEventProblems(err)))
 	}
 	it := cloudEventItem(e)
 	it.happened = []stated{at}
@@ -86,8 +85,8 @@ func cloudEventItem(e *ce.Event) *item {
 		raw = e.Data()
 	}
 	it := &item{raw: raw}
-	if err := e.Validate(); err != nil {
-		it.problem("", "is not a CloudEvent: "+printable(err))
+	if problems := invalid(it, e); len(problems) > 0 {
+		it.problems = append(it.problems, problems...)
 		return it
 	}
 	it.event = &eventv1.Event{

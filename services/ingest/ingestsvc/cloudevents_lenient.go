@@ -117,9 +117,12 @@ func cloudEventJSON(raw []byte) (*item, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode attributes: %w", err)
 	}
+	if err := l.readable(); err != nil {
+		return nil, err
+	}
 	e := &ce.Event{}
 	if err := e.UnmarshalJSON(tidy); err != nil {
-		return nil, err
+		return nil, errors.New(why(cloudEventProblems(err)))
 	}
 	it := cloudEventItem(e)
 	it.raw, it.happened = raw, []stated{l.at}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,5 +107,48 @@ func TestACloudEventBatchIsTakenItemByItem(t *testing.T) {
 	}
 	if f.one("live").GetId() != "/s#1" || f.one("control").GetConsent().GetChannel() != "email" {
 		t.Error("the good ones are not stored as they should")
+	}
+}
+
+// What is wrong with a CloudEvent is said in the words of this program, with what to write; the SDK's words say neither.
+func TestCloudEventRefusalsSayWhatToWrite(t *testing.T) {
+	f := newFixture(t)
+	for name, tc := range map[string]struct {
+		body    string
+		headers []string
+		want    string
+	}{
+		"no id":          {`{"specversion":"1.0","source":"/s","type":"a","subject":"u"}`, nil, "id: is missing: give each event of a source an id of its own"},
+		"no type":        {`{"specversion":"1.0","id":"1","source":"/s","subject":"u"}`, nil, "type: is missing: write what happened, such as order_placed"},
+		"no source":      {`{"specversion":"1.0","id":"1","type":"a","subject":"u"}`, nil, "source: is missing or is no URI reference: write who published it, such as /shop"},
+		"source":         {`{"specversion":"1.0","id":"1","type":"a","source":"%zz","subject":"u"}`, nil, "source: is missing or is no URI reference"},
+		"no specversion": {`{"id":"1","source":"/s","type":"a","subject":"u"}`, nil, "specversion: is missing or not known: write 1.0"},
+		"specversion":    {`{"specversion":"9.9","id":"1","source":"/s","type":"a","subject":"u"}`, nil, "specversion: is missing or not known: write 1.0"},
+		"base64":         {`{"specversion":"1.0","id":"1","source":"/s","type":"a","subject":"u","data_base64":"%"}`, nil, "data_base64: is not base64"},
+		"text":           {`{"specversion":"1.0","id":"1","source":"/s","type":"a","subject":"u","datacontenttype":"text/plain","data":7}`, nil, "attributes are texts"},
+		"header":         {`{}`, []string{"Ce-Id", "1", "Ce-Type", "a"}, "ce-specversion is missing: write 1.0"},
+		"old header":     {`{}`, []string{"Ce-Id", "1", "Ce-Specversion", "7"}, `ce-specversion "7" is not known: write 1.0`},
+		"no header":      {`{}`, []string{"Content-Type", "application/json"}, "send ce- headers, or JSON with Content-Type application/cloudevents+json"},
+		"binary":         {`{}`, []string{"Ce-Id", "1", "Ce-Specversion", "1.0", "Ce-Type", "a"}, "source: is missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			headers := tc.headers
+			if headers == nil {
+				headers = []string{"Content-Type", "application/cloudevents+json"}
+			}
+			_, a, _ := f.post("/cloudevents", tc.body, headers...)
+			said := a.Error
+			for _, r := range a.Refused {
+				said += r.Field + ": " + r.Why
+			}
+			if !strings.Contains(said, tc.want) || strings.Contains(said, "MUST") || strings.Contains(said, "REQUIRED") {
+				t.Errorf("got %q; want %q", said, tc.want)
+			}
+		})
+	}
+	// An attribute that it can do without never loses the event.
+	e, remarks := f.accepted("/cloudevents", `{"specversion":"1.0","id":"9","source":"/s","type":"a","subject":"u","dataschema":"no schema"}`, "Content-Type", "application/cloudevents+json")
+	if e.GetId() != "/s#9" || !slices.Equal(remarks, []string{"dataschema"}) {
+		t.Errorf("got %v, remarks %v", e, remarks)
 	}
 }

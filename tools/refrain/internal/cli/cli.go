@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,12 +71,15 @@ func Run(ctx context.Context, args []string, w World) int {
 		}
 		return exitNegative
 	}
-	_, _ = fmt.Fprintf(w.Stderr, "refrain: %v\n", err)
-	if _, ok := errors.AsType[*usageError](err); ok {
-		_, _ = fmt.Fprintf(w.Stderr, "See '%s --help'.\n", cmd.CommandPath())
+	text := err.Error()
+	if _, ok := errors.AsType[*usageError](err); ok || strings.HasPrefix(text, "unknown command") {
+		text = fmt.Sprintf("%s ('%s --help' says more)", oneLine(text), cmd.CommandPath())
 	}
+	_, _ = fmt.Fprintf(w.Stderr, "refrain: %s\n", text)
 	return exitUsage
 }
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{

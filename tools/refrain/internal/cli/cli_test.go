@@ -311,13 +311,13 @@ func TestExitCodes(t *testing.T) {
 		{"--help", 0, "Exit codes:", ""},
 		{"decide --help", 0, "Examples:", ""},
 		{"nonsense", 2, "", `unknown command "nonsense"`},
-		{"decide --nonsense", 2, "", "See 'refrain decide --help'."},
+		{"decide --nonsense", 2, "", "refrain: unknown flag: --nonsense ('refrain decide --help' says more)\n"},
 		{"decide ann", 2, "", "want a customer and a placement, got 1 argument(s)"},
 		{"decide ann web", 0, "banner", ""},
 		{"decide ann outbound", 1, "no action is best", ""},
 		{"decide nobody web", 1, "", "nobody has this identifier"},
 		{"decide user_id: web", 2, "", "is no identifier"},
-		{"decide down web", 2, "", "the mesh at " + address + " does not answer"},
+		{"decide down web", 2, "", "the mesh at " + address + " cannot answer now, try again: "},
 		{"profile nobody", 1, "", "nobody has this identifier"},
 		{"profile ann -o xml", 2, "", "use table, json or yaml"},
 		{"profile ann --timeout 0s", 2, "", "--timeout"},
@@ -340,6 +340,29 @@ func TestExitCodes(t *testing.T) {
 		t.Run(tc.args, func(t *testing.T) {
 			b.run(t, strings.Fields(tc.args)...).want(t, tc.code, tc.out, tc.errout)
 		})
+	}
+}
+
+// What is wrong with a command line is one line, and what can be done stands before what the network said.
+func TestErrorsPutTheUsefulPartFirst(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{env: map[string]string{"REFRAIN_GRPC": gone, "REFRAIN_HTTP": "http://" + gone}, stdin: `{"type":"track","userId":"a","event":"x"}`}
+	for args, want := range map[string]string{
+		"profile ann --nosuch":    "refrain: unknown flag: --nosuch ('refrain profile --help' says more)\n",
+		"profil ann":              "refrain: unknown command \"profil\" for \"refrain\" Did you mean this? profile ('refrain --help' says more)\n",
+		"profile ann":             "refrain: the mesh at " + gone + " does not answer: is it running? --grpc or REFRAIN_GRPC says where (connection refused)\n",
+		"publish - --patience 0s": "refrain: ingest at http://" + gone + " does not answer: is it running? (connection refused); --http or REFRAIN_HTTP says where ingest is; nothing is known of numbers 1 to 1, publish them again\n",
+	} {
+		if r := b.run(t, strings.Fields(args)...); r.errout != want || r.code != 2 {
+			t.Errorf("%s: got code %d, %q; want %q", args, r.code, r.errout, want)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 func OpenNATS(_ context.Context, url string) (log.Site, func(), error) {
 	nc, err := nats.Connect(url, nats.Name("refrain"), nats.Timeout(5*time.Second))
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to NATS at %s: %w (is it running? --nats or REFRAIN_NATS says where)", url, err)
+		return nil, nil, fmt.Errorf("NATS at %s does not answer: is it running? --nats or REFRAIN_NATS says where (%w)", url, err)
 	}
 	site, err := log.NewJetStream(nc)
 	if err != nil {

@@ -40,14 +40,35 @@ func (a *app) remote(err error) error {
 	case codes.NotFound, codes.FailedPrecondition:
 		return negative("%s", s.Message())
 	case codes.Unavailable:
-		return fmt.Errorf("the mesh at %s does not answer: %s (is it running? --grpc or REFRAIN_GRPC says where)", a.grpcAddr, s.Message())
+		if cause, absent := unreachable(s.Message()); absent {
+			return fmt.Errorf("the mesh at %s does not answer: is it running? --grpc or REFRAIN_GRPC says where (%s)", a.grpcAddr, cause)
+		}
+		return fmt.Errorf("the mesh at %s cannot answer now, try again: %s", a.grpcAddr, s.Message())
 	case codes.DeadlineExceeded:
-		return fmt.Errorf("the mesh at %s did not answer within %s (--timeout allows more)", a.grpcAddr, a.timeout)
+		return fmt.Errorf("the mesh at %s did not answer within %s: is it busy? --timeout allows more", a.grpcAddr, a.timeout)
 	case codes.Unimplemented:
 		return fmt.Errorf("the mesh at %s does not serve this: %s", a.grpcAddr, s.Message())
 	default:
 		return errors.New(s.Message() + violations(s))
 	}
+}
+
+// unreachable reports whether a call never came to the mesh, and what stood in the way, without the words of the
+// library that noticed.
+func unreachable(message string) (cause string, absent bool) {
+	if !strings.Contains(message, "connection error") && !strings.Contains(message, "transport:") && !strings.Contains(message, "name resolver") {
+		return "", false
+	}
+	return lastCause(message), true
+}
+
+// lastCause is the innermost of the causes that a message chains, such as connection refused.
+func lastCause(message string) string {
+	message = strings.TrimRight(strings.TrimSpace(message), `"`)
+	if i := strings.LastIndex(message, ": "); i >= 0 {
+		message = message[i+2:]
+	}
+	return message
 }
 
 func violations(s *status.Status) string {

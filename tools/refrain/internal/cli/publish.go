@@ -151,7 +151,7 @@ func (p *publisher) take(ctx context.Context, b *batch, number int, text []byte)
 	item, wrong := segment(text, number)
 	if wrong != nil {
 		p.refuse(number, refused{Why: wrong.Error()})
-		return nil
+		return nil //nolint:nilerr // it is in the report
 	}
 	if first := p.ids.seen(item.key, number); first > 0 {
 		p.result.remark(number, "messageId", fmt.Sprintf("is that of number %d, too: one of the two has no effect", first))

@@ -44,7 +44,7 @@ func (p *publisher) send(ctx context.Context, b *batch) error {
 	case errors.Is(err, publish.ErrKey):
 		return fmt.Errorf("%w: give it with --write-key or REFRAIN_WRITE_KEY", err)
 	case err != nil:
-		return fmt.Errorf("publish lines %d to %d: %w (--http or REFRAIN_HTTP says where ingest is)", b.lines[0], b.lines[len(b.lines)-1], err)
+		return fmt.Errorf("%w; --http or REFRAIN_HTTP says where ingest is; nothing is known of numbers %d to %d, publish them again", err, b.lines[0], b.lines[len(b.lines)-1])
 	}
 	p.note(b, got)
 	*b = batch{}

@@ -147,7 +147,7 @@ func TestPublishFailures(t *testing.T) {
 	b.run(t, "publish", "nowhere.ndjson").want(t, 2, "", "cannot be read")
 	b = door(t, &ingest{busy: 1000})
 	b.stdin = `{"type":"track","userId":"a","event":"x"}`
-	b.run(t, "publish", "-", "--patience", "0s").want(t, 2, "0 events accepted, 0 refused, of 1 line", "publish lines 1 to 1: ingest answers 503")
+	b.run(t, "publish", "-", "--patience", "0s").want(t, 2, "0 events accepted, 0 refused, of 1 line", "refrain: ingest answers 503 Service Unavailable")
 }
 
 // What Excel and others put before UTF-8 is skipped, and an array is as good as lines.
