@@ -84,7 +84,7 @@ func (g *Group) Owns(partition int) bool {
 	now := g.ports.Clock.Elapsed()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.mine(partition) && g.valid(now)
+	return g.mine(partition) && g.valid(now) && g.own.state == stateMember
 }
 
 // Changed is closed when Owns may answer otherwise than when Changed was called.
@@ -135,10 +135,35 @@ func (g *Group) expiry() time.Duration { return g.own.renewed + g.cfg.TTL - g.cf
 // partitions over as it gives them back. It does not wait.
 func (g *Group) Leaving() {
 	g.mu.Lock()
-	if g.own.state == stateMember {
+	if g.own.state != stateLeft {
 		g.own.state = stateLeaving
 	}
 	g.mu.Unlock()
+	g.stir()
+}
+
+// Standby says that this replica is to own nothing until Able: it goes on to be there, and the others take its partitions
+// over as it gives them back. It does not wait.
+func (g *Group) Standby() { g.turnTo(stateMember, stateStandby) }
+
+// Able ends Standby. It does not wait.
+func (g *Group) Able() { g.turnTo(stateStandby, stateMember) }
+
+// turnTo changes the state of one that is there and stays.
+func (g *Group) turnTo(from, to string) {
+	g.mu.Lock()
+	turned := g.own.state == from
+	if turned {
+		g.own.state = to
+	}
+	g.mu.Unlock()
+	if turned {
+		g.stir()
+	}
+}
+
+// stir ends the pause between turns.
+func (g *Group) stir() {
 	select {
 	case g.wake <- struct{}{}:
 	default:

@@ -306,3 +306,33 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// Who stands by is there and owns nothing; the others own what it did until it is able again.
+func TestWhoStandsByIsThereAndOwnsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		a, b := c.start("a"), c.start("b")
+		c.pass(3*testHold, nothing)
+		c.wantSplit("a", "b")
+		a.Standby()
+		if n := len(a.owned()); n > 0 {
+			t.Errorf("a stands by and owns %d partitions", n)
+		}
+		c.pass(2*time.Second, nothing)
+		c.wantSplit("b")
+		if !b.Present("a") || !b.ready.Load() || !a.ready.Load() {
+			t.Error("a is not there while it stands by")
+		}
+		c.pass(5*testTTL, nothing) // it goes on to renew its lease
+		if !b.Present("a") || len(b.owned()) != testPartitions {
+			t.Errorf("a is there: %v; b owns %d, want all", b.Present("a"), len(b.owned()))
+		}
+		a.Able()
+		c.pass(2*time.Second, nothing)
+		c.wantSplit("a", "b")
+		a.Standby()
+		a.leave(t) // also who stands by can leave
+		delete(c.members, "a")
+		c.pass(2*time.Second, nothing)
+		c.wantSplit("b")
+	})
+}

@@ -10,6 +10,7 @@ import (
 // The states of a member, as its lease says them.
 const (
 	stateMember  = "member"
+	stateStandby = "standby" // there, to be assigned nothing until it says otherwise
 	stateLeaving = "leaving" // still at work on what it owned, to be assigned nothing
 	stateLeft    = "left"
 )

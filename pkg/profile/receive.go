@@ -62,14 +62,14 @@ type Keys struct {
 	Seen []string
 }
 
-// KeysOf names what an arrival needs.
-func KeysOf(h identity.Hasher, a Arrival) (Keys, error) {
+// KeysOf names what an arrival needs that is judged at now.
+func KeysOf(h identity.Hasher, a Arrival, now time.Time) (Keys, error) {
 	id, err := HomeID(h, a.Event)
 	if err != nil {
 		return Keys{}, err
 	}
 	k := Keys{Row: identity.IdentifierKey(a.Event.GetTenant(), id), Profile: identity.CustomerKey(a.Event.GetTenant(), id)}
-	for _, d := range SeenDays(a.ReceivedAt) {
+	for _, d := range SeenDays(now) {
 		k.Seen = append(k.Seen, SeenSet(k.Row, d))
 	}
 	return k, nil
@@ -92,7 +92,7 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	dropped := see(row, a.ReceivedAt)
+	dropped := see(row, m.Now)
 	if ClosesContact(a.Event) {
 		m.Arrived = a.arrived(home)
 	}
@@ -115,7 +115,7 @@ func Receive(r *Rules, a Arrival, m Moment) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	out.SeenOn, out.DroppedDays = DayOf(a.ReceivedAt), dropped
+	out.SeenOn, out.DroppedDays = DayOf(m.Now), dropped
 	if !row.EqualVT(a.Row) {
 		out.Row = row
 	}

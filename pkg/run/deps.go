@@ -49,6 +49,9 @@ type Deps struct {
 	Halted func(component string, partition int)
 	// Ownership says which partitions of its stage this process owns.
 	Ownership stage.Ownership
+	// Timely is told when this process's clock is proven wrong, and when it has been set right; nil if its partitions
+	// are nobody else's.
+	Timely func(ok bool)
 	// Locate names the gRPC address of the process that owns a partition of this service's stage, as far as is
 	// known: where to pass a request on that must be decided there. "" if it is this process, or nobody knows;
 	// nil if owners are set and not found.

@@ -35,8 +35,19 @@ func (p *process) share(deps *Deps, listener net.Listener) (*membership.Group, e
 	if err != nil {
 		return nil, err
 	}
-	deps.Ownership, deps.Locate = g, g.Locate
+	deps.Ownership, deps.Locate, deps.Timely = g, g.Locate, Timely(g)
 	return g, nil
+}
+
+// Timely lets a replica stand by while its clock is proven wrong.
+func Timely(g *membership.Group) func(ok bool) {
+	return func(ok bool) {
+		if ok {
+			g.Able()
+			return
+		}
+		g.Standby()
+	}
 }
 
 // join waits until this process is a member. When it is told to stop it owns nothing from then on, so that the

@@ -127,6 +127,9 @@ func (f *faults) hitNode(n *Node, one schedule.Fault) {
 	switch {
 	case one.What == schedule.ClockStep:
 		n.StepClock(one.For)
+		if one.For.Abs() >= 24*time.Hour {
+			f.world.Reach("clock set by days")
+		}
 	case one.What == schedule.ClockDrift:
 		n.Drift(one.Count)
 	case n.process == nil: // there is nobody to hit

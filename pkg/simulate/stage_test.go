@@ -47,7 +47,7 @@ func (f tallies) home(customer string) int {
 	return int(h.Sum32()) % f.partitions
 }
 
-func (f tallies) Needs(in stage.Input) (stage.Needs, error) {
+func (f tallies) Needs(in stage.Input, _ time.Time) (stage.Needs, error) {
 	if in.Source == stage.FromLane || in.Source == stage.FromBox {
 		e := entry{}
 		if err := json.Unmarshal(in.Payload, &e); err != nil {

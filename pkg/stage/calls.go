@@ -22,7 +22,7 @@ func (p *partition) startCalls(calls []Call) {
 			result := p.call(c)
 			p.ports.Points.At("stage.called")
 			p.returned(Input{
-				Source: FromCall, Name: callInput, ID: c.ID, Key: c.Key, At: p.ports.Clock.Now(), Request: result, Traceparent: c.Traceparent,
+				Source: FromCall, Name: callInput, ID: c.ID, Key: c.Key, At: p.reference.Time(), Request: result, Traceparent: c.Traceparent,
 			})
 			return nil
 		})

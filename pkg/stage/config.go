@@ -40,9 +40,14 @@ type Ports struct {
 	Objects log.Objects
 	Store   state.Store
 	Clock   clock.Clock
-	Logger  *slog.Logger
-	Tracer  trace.TracerProvider
-	Meter   metric.MeterProvider
+	// Reference compares Clock with the log's; shared with others of the process that append. nil: one of its own.
+	Reference *clock.Reference
+	// Timely is told when Clock is proven wrong: this process is to own nothing, so that others may; and when it has
+	// been set right. nil: the partitions wait here.
+	Timely func(ok bool)
+	Logger *slog.Logger
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
 	// Caller makes the fold's calls; nil if it makes none.
 	Caller Caller
 	// Preparer makes a revision ready; nil if nothing has to be.

@@ -68,8 +68,12 @@ func (b *batch) answer() {
 // decide lets the fold decide as many pending items as fit a record, all under one revision.
 func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 	items := p.careful.alone(p.pending[:min(len(p.pending), p.cfg.Batch)])
+	now, err := p.decideAt(lim)
+	if err != nil {
+		return nil, err
+	}
 	b := &batch{
-		now: p.now(lim), round: lim.round, covers: map[string]state.Position{}, origins: map[string]uint64{},
+		now: now, round: lim.round, covers: map[string]state.Position{}, origins: map[string]uint64{},
 		senders: map[string]state.Position{}, letter: map[letterID]bool{}, stir: p.revision != p.told,
 	}
 	for n := range items {
@@ -78,7 +82,7 @@ func (p *partition) decide(ctx context.Context, lim limit) (*batch, error) {
 			break
 		}
 	}
-	rows, err := p.load(ctx, items)
+	rows, err := p.load(ctx, items, b.now)
 	if err != nil {
 		return nil, err
 	}

@@ -166,9 +166,9 @@ type Addressed struct {
 
 // Fold is a stage's pure half: no clock, I/O, randomness; equal arguments give equal results.
 type Fold interface {
-	// Needs names what Decide will look at. An error means that the input cannot be understood: it goes
-	// to the dead letters, unless it is a NotReadyError.
-	Needs(in Input) (Needs, error)
+	// Needs names what Decide will look at when it decides at now. An error means that the input cannot be
+	// understood: it goes to the dead letters, unless it is a NotReadyError.
+	Needs(in Input, now time.Time) (Needs, error)
 	// Decide says what follows from the input. An error sends the input to the dead letters; it never
 	// means "not now", unless it is a NotReadyError: what that names is made ready, and Decide asked again.
 	Decide(in Input, rows Rows, env Env) (Outcome, error)

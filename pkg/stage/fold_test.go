@@ -53,7 +53,7 @@ func (f *ledger) home(customer string) int {
 
 func key(customer string) string { return "t/c/" + customer }
 
-func (f *ledger) Needs(in Input) (Needs, error) {
+func (f *ledger) Needs(in Input, _ time.Time) (Needs, error) {
 	switch in.Source {
 	case FromLane, FromBox, FromRedrive:
 		e, err := decode(in.Payload)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
@@ -301,11 +302,23 @@ func (p *partition) noteWake(writes []state.Write) {
 
 func farFuture() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }
 
-// now is the time that a batch decided under lim would have.
+// decideAt is the time at which a batch is decided, proven right.
+func (p *partition) decideAt(lim limit) (time.Time, error) {
+	if lim.replay {
+		return p.now(lim), nil
+	}
+	t, err := p.reference.Now()
+	if err != nil {
+		return time.Time{}, fault.As(fault.Unavailable, err)
+	}
+	return latest(p.lastNow, t), nil
+}
+
+// now is the best that is known of the time that a batch decided under lim would have.
 func (p *partition) now(lim limit) time.Time {
 	t := lim.now
 	if !lim.replay {
-		t = p.ports.Clock.Now()
+		t = p.reference.Time()
 	}
 	if t.Before(p.lastNow) {
 		return p.lastNow

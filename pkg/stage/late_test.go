@@ -296,7 +296,7 @@ func TestARequestThatKillsItsProcessIsRefused(t *testing.T) {
 			if len(p.pending) == 0 {
 				break
 			}
-			if in := p.pending[0].input; in.ID == "deadly" && p.careful.asked > 0 {
+			if in := p.pending[0].input; in != nil && in.ID == "deadly" && p.careful.asked > 0 {
 				if err := p.announce(t.Context()); err != nil {
 					t.Fatal(err)
 				}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
@@ -15,12 +16,12 @@ import (
 // load reads the rows of a batch together with the shard's meta, which must be where the chain is:
 // after a failover of the store the batch would otherwise be decided on states that lack their last
 // changes. If it is not, the store is repaired first.
-func (p *partition) load(ctx context.Context, items []item) (*overlay, error) {
+func (p *partition) load(ctx context.Context, items []item, now time.Time) (*overlay, error) {
 	rows := &overlay{
 		own: map[string][]byte{}, members: map[Member]bool{}, foreign: map[state.Row][]byte{},
 		known: map[string]bool{}, late: map[string]*stagev1.LateWakeUp{},
 	}
-	q := p.query(items)
+	q := p.query(items, now)
 	if len(q.Rows) == 0 && len(q.Members) == 0 {
 		return rows, nil
 	}
@@ -51,7 +52,7 @@ func (p *partition) load(ctx context.Context, items []item) (*overlay, error) {
 }
 
 // query collects what the inputs need, each thing once.
-func (p *partition) query(items []item) state.Query {
+func (p *partition) query(items []item, now time.Time) state.Query {
 	q := state.Query{Metas: []string{p.cfg.Spec.Name}}
 	own, sets, foreign := map[string]bool{}, map[Member]bool{}, map[state.Row]bool{}
 	for n := range items {
@@ -59,7 +60,7 @@ func (p *partition) query(items []item) state.Query {
 		if in == nil {
 			continue
 		}
-		needs := p.allNeeds(in)
+		needs := p.allNeeds(in, now)
 		if in.wakes() {
 			q.Lists = append(q.Lists, state.List{Stage: p.cfg.Spec.Name, Name: lateList + in.Key, Newest: 1})
 		}
@@ -89,10 +90,10 @@ func (p *partition) query(items []item) state.Query {
 }
 
 // allNeeds is what the fold needs for an input, and what the runtime does.
-func (p *partition) allNeeds(in *Input) Needs {
+func (p *partition) allNeeds(in *Input, now time.Time) Needs {
 	var needs Needs
 	if in.understood() {
-		if needs, in.unloaded = p.needs(in); in.unloaded != nil {
+		if needs, in.unloaded = p.needs(in, now); in.unloaded != nil {
 			needs = Needs{}
 		}
 	}
@@ -108,7 +109,7 @@ func (p *partition) allNeeds(in *Input) Needs {
 	return needs
 }
 
-func (p *partition) needs(in *Input) (n Needs, err error) {
+func (p *partition) needs(in *Input, now time.Time) (n Needs, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fault.New(fault.Internal, "the fold panicked: %v", r)
@@ -118,7 +119,7 @@ func (p *partition) needs(in *Input) (n Needs, err error) {
 	if c, ok := in.Request.(call); ok {
 		plain.Request = c.body
 	}
-	n, err = p.fold.Needs(plain)
+	n, err = p.fold.Needs(plain, now)
 	if err == nil && len(n.Foreign) > 0 && plain.Source != FromTimer && plain.Source != FromRPC && plain.Source != FromCall {
 		err = fmt.Errorf("the fold asked for rows of another stage with input %s; only timers, requests and results may", in.Name)
 	}

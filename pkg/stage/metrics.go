@@ -25,6 +25,7 @@ type metrics struct {
 	damaged     metric.Int64Counter
 	halts       metric.Int64Counter
 	badCatalogs metric.Int64Counter
+	refusals    metric.Int64Counter
 	append      metric.Float64Histogram
 }
 
@@ -45,6 +46,7 @@ func newMetrics(stage string, provider metric.MeterProvider) *metrics {
 		copied:   count("recovered_records_total", "records copied into the state store"), storeErrors: count("store_errors_total", "failed writes to the state store, repeated"),
 		damaged:     count("damaged_total", "times the states of a partition were thrown away because something else was in the state store"),
 		halts:       count("halts_total", "partitions that must not go on"),
+		refusals:    count("clock_refusals_total", "times a partition was not owned because of a clock"),
 		badCatalogs: count("bad_catalogs_total", "catalogs that failed many inputs right after they were applied"), append: h,
 	}
 }
@@ -96,6 +98,12 @@ func (m *metrics) storeError(ctx context.Context) { m.storeErrors.Add(ctx, 1, m.
 func (m *metrics) reset(ctx context.Context)      { m.damaged.Add(ctx, 1, m.stage) }
 func (m *metrics) badCatalog(ctx context.Context) { m.badCatalogs.Add(ctx, 1, m.stage) }
 func (m *metrics) halted(ctx context.Context)     { m.halts.Add(ctx, 1, m.stage) }
+
+// untimely counts that a partition is not owned because of a clock: skew (this machine's) or ahead (the chain's).
+func (m *metrics) untimely(ctx context.Context, reason string) {
+	m.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("stage", m.name), attribute.String("reason", reason)))
+}
+
 func (m *metrics) recovered(ctx context.Context, n int) {
 	m.copied.Add(ctx, int64(n), m.stage)
 }

@@ -170,6 +170,9 @@ func (p *partition) stepPending(ctx context.Context, lim limit) (bool, error) {
 	if at := p.pending[0].stored; !at.IsZero() {
 		p.waiting.Store(at.UnixNano())
 	}
+	if err := p.timely(ctx, lim); err != nil {
+		return false, err
+	}
 	if it := &p.pending[0]; p.brings(it) {
 		if err := p.prepare(ctx, it.revision, it.order); err != nil {
 			return false, err

@@ -63,6 +63,7 @@ func (p *partition) append(ctx context.Context, rec *stagev1.Record) (uint64, er
 	if len(data) > hardRecordSize { // admit lets no input cause it
 		p.ports.Logger.Error("record is over the size that is meant", "stage", p.cfg.Spec.Name, "partition", p.number, "bytes", len(data))
 	}
+	mark := p.reference.Mark()
 	stop := p.metrics.appending(ctx)
 	seq, err := p.chain.Append(ctx, p.last, data)
 	stop()
@@ -81,7 +82,10 @@ func (p *partition) append(ctx context.Context, rec *stagev1.Record) (uint64, er
 		return 0, fmt.Errorf("append to %s: %w", p.chainName, err)
 	}
 	p.ports.Points.At("stage.appended")
-	p.last, p.lastNow, p.lastRound, p.told = seq, rec.GetNow().AsTime(), rec.GetRound(), rec.GetRevision()
+	p.last, p.lastNow, p.lastRound, p.told = seq, asTime(rec.GetNow()), rec.GetRound(), rec.GetRevision()
+	if rec.GetKind() == stagev1.RecordKind_RECORD_KIND_BATCH && p.reference.Due() {
+		_, _ = p.readBack(ctx, mark, seq) // the record stands whatever it proves; nothing more is decided on a wrong clock
+	}
 	return seq, nil
 }
 

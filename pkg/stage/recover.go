@@ -60,8 +60,12 @@ func (p *partition) open(ctx context.Context) error {
 	if tail.GetGeneration() != p.cfg.Generation.Number {
 		return &HaltError{Subject: p.chainName, Why: fmt.Sprintf("it is of generation %d, this process of %d", tail.GetGeneration(), p.cfg.Generation.Number)}
 	}
+	if err := p.mayOpen(ctx, asTime(tail.GetNow())); err != nil {
+		return err
+	}
 	p.adoptTail(tail, msg.Sequence)
 	p.openedAt = p.ports.Clock.Elapsed()
+	mark := p.reference.Mark()
 	rec := p.blank(stagev1.RecordKind_RECORD_KIND_OPEN)
 	rec.Epoch = 0
 	seq, err := p.append(ctx, rec)
@@ -70,7 +74,17 @@ func (p *partition) open(ctx context.Context) error {
 	}
 	p.epoch, p.torn = seq, false
 	p.ports.Points.At("stage.opened")
-	return nil
+	if p.reference.Off() {
+		return nil
+	}
+	stored, err := p.readBack(ctx, mark, seq)
+	if err == nil {
+		err = p.chainAhead(ctx, p.lastNow, stored)
+	}
+	if isUntimely(err) {
+		p.standDown(ctx)
+	}
+	return err
 }
 
 // adoptTail continues where the last record of the chain stands.

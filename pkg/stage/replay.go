@@ -93,6 +93,9 @@ func (r *Replay) Now() time.Time {
 	return r.now
 }
 
+// Released implements clock.Released: until the replay ends, Now is the instant that is released.
+func (r *Replay) Released() bool { return !r.Skew() }
+
 // Status is where a replay clock stands.
 type Status struct {
 	// Now is the instant released last, Until the one up to which instants may be released.
@@ -490,6 +493,7 @@ func latest(a, b time.Time) time.Time {
 }
 
 var (
-	_ Runner      = (*Replay)(nil)
-	_ clock.Clock = (*Replay)(nil)
+	_ Runner         = (*Replay)(nil)
+	_ clock.Clock    = (*Replay)(nil)
+	_ clock.Released = (*Replay)(nil)
 )

@@ -178,7 +178,7 @@ func (s *Stage) keeper() *snapshot.Keeper {
 	return snapshot.NewKeeper(snapshot.Config{
 		Settings: s.cfg.Retention, Spec: s.cfg.Spec, Generation: s.cfg.Generation, Replica: s.cfg.Replica,
 	}, snapshot.Ports{
-		Broker: s.ports.Broker, KV: s.ports.KV, Objects: s.ports.Objects, Store: s.ports.Store, Clock: s.ports.Clock,
+		Broker: s.ports.Broker, KV: s.ports.KV, Objects: s.ports.Objects, Store: s.ports.Store, Clock: s.Clock(),
 		Logger: s.ports.Logger, Meter: s.ports.Meter, Points: s.ports.Points,
 		Decode: func(rec *stagev1.Record, sequence uint64) (state.Batch, error) { return batchOf(rec, nil, sequence) },
 		Owned: func() []int {

@@ -85,6 +85,12 @@ func (p *partition) mend(ctx context.Context, err error, back *backoff) bool {
 		}
 		return p.retake(ctx) != nil
 	}
+	if isUntimely(err) {
+		p.ports.Logger.Warn("the partition is given up until its time is known", "stage", p.cfg.Spec.Name, "partition", p.number, "error", err)
+		p.rejectAll()
+		p.standDown(ctx)
+		return back.wait(ctx, err) != nil || !p.cfg.Ownership.Owns(p.number) || p.retake(ctx) != nil
+	}
 	p.ports.Logger.Warn("step waits", "stage", p.cfg.Spec.Name, "partition", p.number, "error", err)
 	return back.wait(ctx, err) != nil
 }
@@ -127,7 +133,7 @@ const lookEvery = 2 * time.Second
 func (p *partition) sleep(ctx context.Context) bool {
 	limit, look := lookEvery, true
 	if !p.earliest.IsZero() {
-		if due := max(0, p.earliest.Sub(p.ports.Clock.Now())); due < limit {
+		if due := max(0, p.earliest.Sub(p.reference.Time())); due < limit {
 			limit, look = due, false
 		}
 	}

@@ -151,14 +151,15 @@ func TestLettersAreNeverTooLarge(t *testing.T) {
 func TestDeadLettersAreNeverTooLarge(t *testing.T) {
 	m := newMesh(t, 1, 16)
 	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
-	if _, err := m.broker.Publish(t.Context(), "evt.live.0", bytes.Repeat([]byte("\xff"), 1<<20-10)); err != nil {
+	at, err := m.broker.Publish(t.Context(), "evt.live.0", bytes.Repeat([]byte("\xff"), 1<<20-10))
+	if err != nil {
 		t.Fatal(err)
 	}
 	m.publish(m.broker, nil, m.add("ann", 1))
 	eventually(t, "what came after it is added", func() bool { return m.row("profile", "ann").Sum == 1 })
 	stop()
 	l := m.deadLetters("profile", 0)
-	if len(l) != 1 || len(l[0].GetPayload()) != 0 || !strings.Contains(l[0].GetWhy(), "message 1 of evt.live.0") {
+	if len(l) != 1 || len(l[0].GetPayload()) != 0 || !strings.Contains(l[0].GetWhy(), fmt.Sprintf("message %d of evt.live.0", at)) {
 		t.Errorf("dead letters: got %v", l)
 	}
 	long := &stagev1.DeadLetter{Why: strings.Repeat("ü", maxWhy)}

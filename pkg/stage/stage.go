@@ -22,6 +22,10 @@ type Stage struct {
 	metrics *metrics
 	tracer  trace.Tracer
 	library *snapshot.Library // nil if no snapshots are kept
+	// reference compares the process's clock with the log's.
+	reference *clock.Reference
+	// wrong is signalled when the clock is proven wrong.
+	wrong chan struct{}
 
 	notify func() // told of everything that arrives at a door; set before start
 
@@ -50,6 +54,10 @@ func New(cfg Config, fold Fold, ports Ports) *Stage {
 	s := &Stage{
 		cfg: cfg, fold: fold, ports: ports, metrics: newMetrics(cfg.Spec.Name, ports.Meter),
 		tracer: ports.Tracer.Tracer("refrain.dev/pkg/stage"), parts: map[int]*partition{}, stopped: map[int]bool{},
+		wrong: make(chan struct{}, 1),
+	}
+	if s.reference = ports.Reference; s.reference == nil {
+		s.reference = clock.NewReference(ports.Clock)
 	}
 	if ports.Objects != nil {
 		s.library = snapshot.NewLibrary(ports.Objects, ports.KV, cfg.Generation.Number)

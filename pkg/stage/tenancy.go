@@ -51,6 +51,7 @@ func (t *tenancy) run(ctx context.Context) error {
 	for _, p := range t.owned() { // taken over under the replay clock
 		t.hold(ctx, p)
 	}
+	t.running.Go(func() error { t.keepTime(ctx); return nil })
 	if k := t.keeper(); k != nil {
 		t.running.Go(func() error { k.Run(ctx); return nil })
 	}

@@ -276,7 +276,7 @@ func (r *rebuild) restore(ctx context.Context) (took time.Duration, err error) {
 type nothing struct{}
 
 // Needs implements stage.Fold.
-func (nothing) Needs(stage.Input) (stage.Needs, error) { return stage.Needs{}, nil }
+func (nothing) Needs(stage.Input, time.Time) (stage.Needs, error) { return stage.Needs{}, nil }
 
 // Decide implements stage.Fold.
 func (nothing) Decide(stage.Input, stage.Rows, stage.Env) (stage.Outcome, error) {

@@ -97,6 +97,19 @@ func badChains() []bad {
 		{name: "time goes back", want: ChainTime, written: func(w *world) {
 			w.back(decision, 1, 0).record.Now = timestamppb.New(noon)
 		}},
+		{name: "decided ahead of time", want: ChainEarly, written: func(w *world) {
+			for _, r := range w.chains["act.1"] {
+				r.record.Now = timestamppb.New(w.now.Add(3 * time.Second))
+			}
+		}},
+		{name: "a mending without an OPEN", want: ChainOwner, says: "after a MEND", written: func(w *world) {
+			w.chains["act.1"][1].record.Kind = stagev1.RecordKind_RECORD_KIND_MEND
+		}},
+		{name: "a mending that decides", want: ChainOwner, says: "does more", written: func(w *world) {
+			r := w.chains["act.0"][slices.IndexFunc(w.chains["act.0"], func(r *written) bool { return r.record.GetOwner() == "two" })]
+			r.record.Kind = stagev1.RecordKind_RECORD_KIND_MEND
+			r.record.Cells, r.bodies = []*stagev1.Cell{{Key: ann}}, []*stagev1.CellBody{{}}
+		}},
 		{name: "under an older OPEN", want: ChainOwner, says: "under OPEN", written: func(w *world) {
 			w.back(decision, 0, 1).record.Epoch = w.chains["act.0"][1].sequence
 		}},

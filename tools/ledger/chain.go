@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"slices"
+	"time"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
@@ -148,9 +149,7 @@ func (l *links) link(r *record) {
 	case r.prev != prev.sequence:
 		l.breaksf(ChainLink, subject, "", "record %d says it follows %d, but %d is before it", r.sequence, r.prev, prev.sequence)
 	}
-	if prev != nil && r.now.Before(prev.now) {
-		l.breaksf(ChainTime, subject, "", "record %d was decided at %s, the one before it at %s", r.sequence, r.now, prev.now)
-	}
+	l.times(prev, r)
 	if r.generation != uint64(l.h.Generation) {
 		l.breaksf(ChainGeneration, subject, "", "record %d is of generation %d, not %d", r.sequence, r.generation, l.h.Generation)
 	}
@@ -162,6 +161,24 @@ func (l *links) link(r *record) {
 		if r.cells[n].bad {
 			l.breaksf(ChainUnreadable, subject, r.cells[n].key, "a cell of record %d cannot be opened", r.sequence)
 		}
+	}
+}
+
+// early is by how much the time of a decision may be ahead of the time at which its record is stored.
+const early = 2 * time.Second
+
+// times checks that time does not go back, and does not run ahead.
+func (l *links) times(prev, r *record) {
+	subject := l.chain.subject
+	mended := r.kind == stagev1.RecordKind_RECORD_KIND_MEND
+	if prev != nil && r.now.Before(prev.now) && !mended {
+		l.breaksf(ChainTime, subject, "", "record %d was decided at %s, the one before it at %s", r.sequence, r.now, prev.now)
+	}
+	// An OPEN that finds a chain ahead takes its time over and decides nothing; instants of the replay clock are no
+	// times of day.
+	decides := r.kind == stagev1.RecordKind_RECORD_KIND_BATCH && len(r.cells)+len(r.gaps)+len(r.addressed) > 0
+	if decides && r.round == 0 && !r.stored.IsZero() && r.now.Sub(r.stored) > early {
+		l.breaksf(ChainEarly, subject, "", "record %d was decided at %s and stored at %s already", r.sequence, r.now, r.stored)
 	}
 }
 
@@ -205,6 +222,11 @@ func (l *links) owned(prev, r *record) {
 		own := *r
 		l.open = &own
 		return
+	case stagev1.RecordKind_RECORD_KIND_MEND:
+		if r.epoch != 0 || len(r.cells)+len(r.addressed)+len(r.gaps) > 0 {
+			l.breaksf(ChainOwner, subject, "", "record %d is a MEND that does more than to put the time right", r.sequence)
+		}
+		return
 	case stagev1.RecordKind_RECORD_KIND_BATCH:
 	case stagev1.RecordKind_RECORD_KIND_ATTEMPT, stagev1.RecordKind_RECORD_KIND_CLOSE:
 		if len(r.cells)+len(r.addressed)+len(r.gaps) > 0 {
@@ -216,6 +238,8 @@ func (l *links) owned(prev, r *record) {
 	}
 	switch {
 	case prev == nil: // trimmed: its OPEN is gone
+	case prev.kind == stagev1.RecordKind_RECORD_KIND_MEND:
+		l.breaksf(ChainOwner, subject, "", "record %d was appended after a MEND without an OPEN", r.sequence)
 	case l.open == nil && !l.whole:
 	case l.open == nil:
 		l.breaksf(ChainOwner, subject, "", "record %d was appended before any OPEN", r.sequence)

@@ -26,6 +26,8 @@ type record struct {
 	order                 uint64 // of the revision, among all that were applied
 	id, owner, revision   []byte
 	now                   time.Time
+	stored                time.Time // when the broker stored it; zero if that is not known
+	round                 uint64    // of the replay clock's instant; 0 on the wall clock
 	kind                  stagev1.RecordKind
 	// covers by the stage's inputs; covered says which are there.
 	covers  []place
@@ -114,7 +116,7 @@ func (d *decoder) name(b []byte) string {
 
 // record decodes a record of a stage with these inputs; false if it cannot be read.
 func (d *decoder) record(msg log.Message, inputs []string) (record, bool) {
-	r := record{sequence: msg.Sequence}
+	r := record{sequence: msg.Sequence, stored: msg.Time}
 	r.covers, d.places = carve(d.places, len(inputs))
 	r.covered, d.flags = carve(d.flags, len(inputs))
 	cells, senders, facts := len(d.cells), len(d.senders), len(d.facts)
@@ -149,6 +151,8 @@ func (d *decoder) record(msg log.Message, inputs []string) (record, bool) {
 			r.gaps = append(r.gaps, gapOf(w.data))
 		case 14:
 			d.senders = append(d.senders, d.sender(w.data))
+		case 16:
+			r.round = w.n
 		case 20:
 			r.order = w.n
 		}

@@ -19,8 +19,10 @@ const (
 	ChainRepeat Rule = "chain.repeat"
 	// ChainGeneration: a record is of another generation.
 	ChainGeneration Rule = "chain.generation"
-	// ChainTime: a record is decided before the one before it.
+	// ChainTime: a record is decided before the one before it, though no operator has mended the chain between.
 	ChainTime Rule = "chain.time"
+	// ChainEarly: a record is decided at a time more than 2 s ahead of the one at which it is stored.
+	ChainEarly Rule = "chain.early"
 	// ChainOwner: a record was appended under an OPEN that is not the last, or by another owner than that one's.
 	ChainOwner Rule = "chain.owner"
 	// ChainCover: covers go back, leave an input out, or are beyond what there is.
@@ -142,7 +144,7 @@ const (
 // Rules lists all rules.
 func Rules() []Rule {
 	return []Rule{
-		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainOwner, ChainCover, ChainOrigin,
+		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainEarly, ChainOwner, ChainCover, ChainOrigin,
 		ChainSender, ChainRevision, ChainGap, ChainRedrive, ChainSize, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
 		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventAhead, EventClosed, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,

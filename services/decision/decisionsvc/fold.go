@@ -43,7 +43,7 @@ type Fold struct {
 func NewFold(book Book) Fold { return Fold{book: book, zones: &window.Zones{}} }
 
 // Needs implements stage.Fold.
-func (Fold) Needs(in stage.Input) (stage.Needs, error) {
+func (Fold) Needs(in stage.Input, _ time.Time) (stage.Needs, error) {
 	if _, space, _, err := identity.ParseKey(in.Key); err != nil || space != "c" {
 		return stage.Needs{}, nil //nolint:nilerr // rows of identifiers are none of ours
 	}

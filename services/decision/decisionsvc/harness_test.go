@@ -172,7 +172,7 @@ func (b *bench) env() stage.Env { return stage.Env{Now: b.now, Revision: "r1"} }
 func (b *bench) decide(in stage.Input) []string {
 	b.t.Helper()
 	in.Key = b.key
-	if _, err := b.fold.Needs(in); err != nil {
+	if _, err := b.fold.Needs(in, time.Time{}); err != nil {
 		b.t.Fatalf("needs: %v", err)
 	}
 	out, err := b.fold.Decide(in, b, b.env())

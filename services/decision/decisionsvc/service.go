@@ -28,7 +28,7 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	rules := newBook(deps, cfg.Catalogs)
 	s := &service{deps: deps, log: newAnswerLog(answerLogConfig{buffer: cfg.LogBuffer, broker: deps.Broker, clock: deps.Clock, logger: deps.Logger}, m)}
 	e := &engine{
-		cfg: cfg, book: rules, store: deps.Store, clock: deps.Clock, log: s.log, metrics: m,
+		cfg: cfg, book: rules, store: deps.Store, log: s.log, metrics: m,
 		hasher:     identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions),
 		generation: deps.Generation.Number,
 	}
@@ -47,7 +47,9 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: rules,
 		Ready:  func() { deps.Ready(decisionStage, true) },
 		Halted: deps.HaltedOf(decisionStage),
+		Timely: deps.Timely,
 	})
+	e.clock = s.stage.Clock()
 	return s, nil
 }
 

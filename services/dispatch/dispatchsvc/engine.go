@@ -40,7 +40,7 @@ type engine struct {
 	pacing     context.Context //nolint:containedctx // ends when the service begins to stop; calls under way go on
 	points     failpoint.Points
 	signer     Signer
-	clock      clock.Clock
+	clock      clock.Clock // stamps and measures; what is judged by the time of day asks freshness
 	generation uint32
 	publicURL  string
 	// stepped says that calls are made in rounds (the replay clock): their results are recorded only when
@@ -246,7 +246,10 @@ func (e *engine) prepare(ctx context.Context, partition int, j job, profile *pro
 
 // lastCheck says what stands against the contact now; nil if nothing does.
 func (e *engine) lastCheck(j job, d Definitions, profile *profilev1.Profile) *delivery.Result {
-	now := e.clock.Now()
+	now, err := e.freshness.now()
+	if err != nil {
+		return new(later(reasonv1.Code_CODE_STALE_VIEW, "the time is not known"))
+	}
 	if !now.Before(j.notAfter) {
 		return new(unsent(reasonv1.Code_CODE_APPROVAL_EXPIRED))
 	}
@@ -311,6 +314,9 @@ func (e *engine) message(partition int, j job, d Definitions) (channel.Message, 
 // send begins only while the view is young: that is asked last.
 func (e *engine) call(ctx context.Context, p *provider, m channel.Message, seen view) delivery.Result {
 	e.points.At("dispatch.checked")
+	if _, err := e.freshness.now(); err != nil {
+		return later(reasonv1.Code_CODE_STALE_VIEW, "the clock was set before the call")
+	}
 	if !e.freshness.young(seen) {
 		return later(reasonv1.Code_CODE_STALE_VIEW, "the view grew old before the call")
 	}

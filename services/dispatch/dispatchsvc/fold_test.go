@@ -83,7 +83,7 @@ func (r *rig) input(in stage.Input) {
 	if in.Source != stage.FromBox {
 		in.Key = key()
 	}
-	if _, err := r.fold.Needs(in); err != nil {
+	if _, err := r.fold.Needs(in, time.Time{}); err != nil {
 		r.t.Fatalf("needs: %v", err)
 	}
 	out, err := r.fold.Decide(in, r, r.env())
@@ -405,7 +405,7 @@ func TestGaps(t *testing.T) {
 
 func TestWhatCannotBeUnderstood(t *testing.T) {
 	r := newRig(t)
-	if _, err := r.fold.Needs(stage.Input{Key: "nonsense"}); err == nil {
+	if _, err := r.fold.Needs(stage.Input{Key: "nonsense"}, time.Time{}); err == nil {
 		t.Error("a key that is none has no error")
 	}
 	in := stage.Input{Source: stage.FromBefore, Key: key(), Facts: [][]byte{{0xff}}}

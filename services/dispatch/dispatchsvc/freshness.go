@@ -65,6 +65,14 @@ func (f *freshness) young(v view) bool {
 	return f.released() || f.clock.Elapsed()-v.asOf <= maxStale
 }
 
+// now is the time of day, if it is the log's.
+func (f *freshness) now() (time.Time, error) {
+	if f.released() {
+		return f.clock.Now(), nil
+	}
+	return f.pings.reference.Now() //nolint:wrapcheck // says it all
+}
+
 // after says whether everything that was acknowledged at a time, by Elapsed, is in a view.
 func (f *freshness) after(v view, since time.Duration) bool {
 	return f.released() || v.asOf >= since

@@ -19,29 +19,23 @@ import (
 	"refrain.dev/pkg/telemetry"
 )
 
-const (
-	// pingEvery is how often a partition is pinged while there is something to send.
-	pingEvery = time.Second
-	// maxSkew is by how much our clock may differ from the time at which the broker stored our own fresh
-	// append; beyond it quiet hours and expiry would be judged wrongly, and nobody is contacted.
-	maxSkew = 2 * time.Second
-)
+// pingEvery is how often a partition is pinged while there is something to send.
+const pingEvery = time.Second
 
-var (
-	// errSkew says that this machine's clock is not the log's.
-	errSkew = errors.New("the clock of this machine differs from the log's")
-	// errForgot says that a lane is shorter than what was read from it before.
-	errForgot = errors.New("the control lane has lost messages")
-)
+// errForgot says that a lane is shorter than what was read from it before.
+var errForgot = errors.New("the control lane has lost messages")
 
 // pings are barriers in the control lanes. One that was begun at m0, by our own monotonic clock, and is covered
 // by a reader of the lane proves that the reader has taken everything that was acknowledged before m0.
 type pings struct {
 	pinger Pinger
 	clock  clock.Clock
-	owner  string
-	points failpoint.Points
-	logger *slog.Logger
+	// reference is told when pings are stored: by a clock that is not the log's quiet hours and expiry would be
+	// judged wrongly, and nobody is contacted.
+	reference *clock.Reference
+	owner     string
+	points    failpoint.Points
+	logger    *slog.Logger
 
 	mu    sync.Mutex
 	lanes map[int]*lanePings
@@ -67,7 +61,7 @@ type sentPing struct {
 }
 
 func newPings(pinger Pinger, c clock.Clock, logger *slog.Logger) *pings {
-	return &pings{pinger: pinger, clock: c, logger: logger, lanes: map[int]*lanePings{}}
+	return &pings{pinger: pinger, clock: c, reference: clock.NewReference(c), logger: logger, lanes: map[int]*lanePings{}}
 }
 
 func (p *pings) of(partition int) *lanePings {
@@ -88,18 +82,18 @@ func (p *pings) ping(ctx context.Context, partition int) error {
 		return fmt.Errorf("ping: %w", err)
 	}
 	defer release()
-	m0, early := p.clock.Elapsed(), p.clock.Now()
-	if rest, refused := l.rests(m0); rest {
+	m0 := p.clock.Elapsed()
+	if rest, refused := l.rests(m0); rest && !errors.Is(p.reference.Check(), clock.ErrUnread) {
 		return refused
 	}
+	mark := p.reference.Mark()
 	stored, err := p.append(ctx, partition)
 	if err != nil {
 		return err
 	}
 	p.points.At("dispatch.pinged")
-	early, late := early.Add(-maxSkew), p.clock.Now().Add(maxSkew)
-	if stored.Time.Before(early) || stored.Time.After(late) {
-		err = fmt.Errorf("%w: sending stops until it is set", errSkew)
+	if err = p.reference.Read(mark, stored.Time); err != nil {
+		err = fmt.Errorf("sending stops: %w", err)
 	}
 	if err = l.keep(sentPing{sequence: stored.Sequence, at: m0}, err); err != nil {
 		p.logger.WarnContext(ctx, "nothing is sent", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))

@@ -152,7 +152,7 @@ func TestReceiptsOfNothing(t *testing.T) {
 		t.Error("a receipt made a row")
 	}
 	for _, payload := range [][]byte{nil, []byte("garbage"), {0x0a, 0x01}} {
-		if _, err := r.fold.Needs(stage.Input{Source: stage.FromBox, Name: "box.dispatch", Payload: payload}); err == nil {
+		if _, err := r.fold.Needs(stage.Input{Source: stage.FromBox, Name: "box.dispatch", Payload: payload}, time.Time{}); err == nil {
 			t.Errorf("%q was taken for a receipt", payload)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
@@ -41,6 +42,8 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		return nil, err
 	}
 	logger := deps.Logger.With(slog.String(telemetry.KeyComponent, name))
+	reference := clock.NewReference(deps.Clock)
+	told := reference.Clock()
 	catalogs := newCatalogs(deps.Bundles, deps.Clock, cfg.Catalogs)
 	hasher := identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions)
 	pool := newProviders(channel.Options{
@@ -48,28 +51,30 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	}, deps.Clock, cfg.Adapters)
 	// A clock that takes the publishers' times as they are releases one instant after another.
 	stepped := func() bool { return deps.Stamper != nil && !deps.Stamper.Skew() }
-	barriers := newPings(deps.Broker, deps.Clock, logger)
+	barriers := newPings(deps.Broker, told, logger)
+	barriers.reference = reference
 	barriers.owner, barriers.points = deps.Replica, deps.Points
-	fresh := newFreshness(deps.Store, barriers, hasher, deps.Clock)
+	fresh := newFreshness(deps.Store, barriers, hasher, told)
 	fresh.released = stepped
 	engine := &engine{
 		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker, deps.Clock), pacing: ctx, signer: hasher, points: deps.Points,
-		clock: deps.Clock, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"), stepped: stepped,
+		clock: told, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"), stepped: stepped,
 		logger: logger, tracer: deps.Tracer.Tracer("refrain.dev/services/dispatch"), metrics: metrics,
 	}
 	dispatchv1.RegisterDispatchServiceServer(deps.GRPC, &rpcServer{
 		reader: deps.Store, homes: hasher, kinds: catalogs,
-		letters: &deadLetters{letters: deps.Broker, redrives: newRedrives(deps.Broker), states: deps.Store, clock: deps.Clock, partitions: deps.Generation.Partitions, streams: deps.Generation.Streams},
+		letters: &deadLetters{letters: deps.Broker, redrives: newRedrives(deps.Broker), states: deps.Store, clock: told, partitions: deps.Generation.Partitions, streams: deps.Generation.Streams},
 	})
 	s := stage.New(stage.Config{
 		Spec: log.Stage(name), Generation: deps.Generation, Ownership: deps.Ownership, Replica: deps.Replica, Batch: cfg.Batch,
 		Retention: deps.Retention,
 	}, &fold{catalogs: catalogs, alone: stepped(), others: cfg.Adapters}, stage.Ports{
-		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: logger,
+		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Reference: reference, Logger: logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Caller: engine, Preparer: catalogs,
-		Orphans: orphans{publisher: deps.Broker, clock: deps.Clock},
+		Orphans: orphans{publisher: deps.Broker, clock: told},
 		Ready:   func() { deps.Ready(name, true) },
 		Halted:  deps.HaltedOf(name),
+		Timely:  deps.Timely,
 	})
 	return &Service{stage: s, runner: deps.Runner, engine: engine, providers: pool, logger: logger}, nil
 }

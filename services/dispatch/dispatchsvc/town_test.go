@@ -210,7 +210,7 @@ func (w *town) arrive(q *quarter, e *eventv1.Event, poison bool) {
 	}
 	w.t.Logf("%d: partition %d takes %s of %v, given up: %v", w.now, q.number, e.GetId(), names(e.GetIdentifiers()...), poison)
 	a := profile.Arrival{Event: e, ReceivedAt: e.GetReceivedAt().AsTime(), Seen: q.seen[e.GetId()]}
-	keys, err := profile.KeysOf(w.hasher, a)
+	keys, err := profile.KeysOf(w.hasher, a, start.Add(w.now))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,12 +1,23 @@
 package ingestsvc
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/telemetry"
 )
 
-// wallStamper stamps arrivals with the wall clock and corrects publishers' clocks.
+// wallStamper stamps arrivals with its clock, which follows the log's (timekeeper), and corrects publishers' clocks.
 type wallStamper struct{ clock clock.Clock }
 
 // Arrive implements run.Stamper.
@@ -17,6 +28,68 @@ func (w wallStamper) Arrive(at []time.Time) (received []time.Time, done func()) 
 		received[i] = now
 	}
 	return received, func() {}
+}
+
+// timekeeper compares ingest's clock with the log's, so that what arrives is stamped by the log's time.
+type timekeeper struct {
+	store     store
+	reference *clock.Reference
+	clock     clock.Clock
+	owner     string
+	turn      clock.Lock
+	logger    *slog.Logger
+}
+
+func newTimekeeper(deps run.Deps) *timekeeper {
+	return &timekeeper{
+		store: deps.Broker, reference: clock.NewReference(deps.Clock), clock: deps.Clock, owner: deps.Replica, turn: clock.NewLock(),
+		logger: deps.Logger,
+	}
+}
+
+// know makes sure that the log's time is known. A clock that is not the log's is no reason to refuse anything: what
+// comes is stamped by the log's time, which the monotonic clock carries on. An error says that it is not known.
+func (k *timekeeper) know(ctx context.Context) error {
+	if !errors.Is(k.reference.Check(), clock.ErrUnread) {
+		return nil
+	}
+	release, err := k.turn.Take(ctx, k.clock)
+	if err != nil {
+		return fmt.Errorf("compare the clock with the log's: %w", err)
+	}
+	defer release()
+	if !errors.Is(k.reference.Check(), clock.ErrUnread) { // another one was faster
+		return nil
+	}
+	mark := k.reference.Mark()
+	now := timestamppb.New(k.reference.Time())
+	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
+		ReceivedAt: now, At: now, Item: &stagev1.Arrival_Ping{Ping: &stagev1.Ping{Owner: k.owner}},
+	}}}).MarshalVT()
+	if err != nil {
+		return fmt.Errorf("encode ping: %w", err)
+	}
+	subject := log.Subject(log.Lane(log.LaneControl), 0)
+	sequence, err := k.store.Publish(ctx, subject, data)
+	if err == nil {
+		err = k.read(ctx, mark, subject, sequence)
+	}
+	if err != nil {
+		return unavailable(fmt.Errorf("compare the clock with the log's: %w", err))
+	}
+	return nil
+}
+
+// read reads back what was stored, begun at m.
+func (k *timekeeper) read(ctx context.Context, m clock.Mark, subject string, sequence uint64) error {
+	stored, err := k.store.Get(ctx, subject, sequence)
+	if err != nil {
+		return err //nolint:wrapcheck // the caller says what for
+	}
+	if skewed := k.reference.Read(m, stored.Time); skewed != nil {
+		k.logger.WarnContext(ctx, "arrivals are stamped by the log's time", telemetry.KeyError, skewed)
+	}
+	return nil
 }
 
 // Skew implements run.Stamper.

@@ -24,6 +24,7 @@ type committer struct {
 	store   store
 	within  time.Duration
 	clock   clock.Clock
+	times   *timekeeper
 	points  failpoint.Points
 	metrics *metrics
 	flows   *flows
@@ -44,7 +45,7 @@ type line struct {
 
 func newCommitter(cfg Config, deps run.Deps, m *metrics) *committer {
 	return &committer{
-		store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock, points: deps.Points, metrics: m,
+		store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock, points: deps.Points, metrics: m, times: newTimekeeper(deps),
 		open: clock.NewGroup(deps.Clock, 0), waiting: map[address]*line{},
 	}
 }
@@ -184,7 +185,11 @@ func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arriva
 	if err != nil {
 		return 0, fmt.Errorf("encode arrivals: %w", err)
 	}
+	mark := c.times.reference.Mark()
 	sequence, err := c.store.Publish(ctx, to.subject(), data)
+	if err == nil && c.times.reference.Due() {
+		_ = c.times.read(ctx, mark, to.subject(), sequence) // the next one tells
+	}
 	if errors.Is(err, log.ErrFull) {
 		full := &overload.RefusedError{Reason: overload.StreamFull, Why: "the stream of " + to.subject() + " is full", After: 10 * time.Second}
 		return 0, unavailable(fmt.Errorf("store events: %w: %w", err, full))

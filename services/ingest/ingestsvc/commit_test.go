@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
@@ -26,8 +27,8 @@ func testCommitter(t *testing.T, s store) *committer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newCommitter(Default(), run.Deps{Clock: clock.Wall{}}, m)
-	c.store, c.within = s, time.Minute
+	c := newCommitter(Default(), run.Deps{Clock: clock.Wall{}, Logger: slog.New(slog.DiscardHandler)}, m)
+	c.store, c.times.store, c.within = s, s, time.Minute
 	return c
 }
 

@@ -53,6 +53,10 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("refrain.via", s.via), attribute.Int("messaging.batch.message_count", len(s.items)))
 	}
+	if err := d.committer.times.know(ctx); err != nil {
+		span.RecordError(err)
+		return receipt{}, err
+	}
 	now := d.clock.Now()
 	for _, it := range s.items {
 		d.times(s.tenant, it)

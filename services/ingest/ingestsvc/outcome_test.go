@@ -170,6 +170,9 @@ type movingClock struct {
 
 func (c movingClock) Now() time.Time { return *c.at }
 
+// Released says that the time is the test's, and not compared with the log's.
+func (movingClock) Released() bool { return true }
+
 func TestWhatAnOutcomeIsAboutComesFromItsToken(t *testing.T) {
 	f := newFixture(t)
 	token := f.token(func(x *decisionv1.Token) { x.Journey, x.Step, x.Placement = "hello", "greet", "outbound" })

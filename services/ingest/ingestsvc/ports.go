@@ -15,6 +15,7 @@ import (
 // store is what the committer needs of the log.
 type store interface {
 	Publish(ctx context.Context, subject string, data []byte) (uint64, error)
+	Get(ctx context.Context, subject string, sequence uint64) (log.Message, error)
 }
 
 // gauges is what sampler and flows need of the log.

@@ -65,20 +65,22 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 const turnWithin = 100 * time.Millisecond
 
 func newDoor(cfg Config, deps run.Deps, m *metrics) *door {
+	committer := newCommitter(cfg, deps, m)
+	told := committer.times.reference.Clock()
 	d := &door{
 		hasher: identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions), generation: deps.Generation,
-		kinds: defaultKinds{event.DefaultKinds()}, stamper: deps.Stamper, clock: deps.Clock,
-		committer: newCommitter(cfg, deps, m), flows: newFlows(cfg, deps, m), maxQueue: cfg.MaxQueue.Std(),
+		kinds: defaultKinds{event.DefaultKinds()}, stamper: deps.Stamper, clock: told,
+		committer: committer, flows: newFlows(cfg, deps, m), maxQueue: cfg.MaxQueue.Std(),
 		customers: overload.NewCustomers(cfg.CustomerRate, cfg.CustomerBurst),
 		gate: overload.NewGate(deps.Clock, overload.GateConfig{
 			Memory: int64(cfg.Memory), Turns: cmp.Or(cfg.Workers, 2*runtime.GOMAXPROCS(0)), Within: turnWithin,
 		}),
-		letters: &letters{store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock},
+		letters: &letters{store: deps.Broker, within: cfg.StoreWithin.Std(), clock: told},
 		tracer:  deps.Tracer.Tracer("refrain.dev/services/ingest"), metrics: m, logger: deps.Logger,
 	}
 	d.committer.flows = d.flows
 	if d.stamper == nil {
-		d.stamper = wallStamper{deps.Clock}
+		d.stamper = wallStamper{told}
 	}
 	return d
 }

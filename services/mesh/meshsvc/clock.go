@@ -11,6 +11,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/stage"
@@ -43,8 +44,14 @@ func wasSwitched(ctx context.Context, kv log.KV) (bool, error) {
 type clockServer struct {
 	stagev1.UnimplementedClockServiceServer
 
-	replay *stage.Replay
-	kv     log.KV
+	replay     *stage.Replay
+	kv         log.KV
+	broker     log.Broker
+	partitions int
+}
+
+func (m *Mesh) clockServer() *clockServer {
+	return &clockServer{replay: m.replay, kv: m.deps.KV, broker: m.deps.Broker, partitions: m.deps.Generation.Partitions}
 }
 
 // GetClock implements stagev1.ClockServiceServer.
@@ -71,15 +78,49 @@ func (s *clockServer) AdvanceClock(_ context.Context, r *stagev1.AdvanceClockReq
 
 // SwitchToWall implements stagev1.ClockServiceServer.
 func (s *clockServer) SwitchToWall(ctx context.Context, _ *stagev1.SwitchToWallRequest) (*stagev1.SwitchToWallResponse, error) {
-	at, err := switchToWall(ctx, s.replay, s.kv)
+	at, mended, err := s.switchToWall(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &stagev1.SwitchToWallResponse{At: timestamppb.New(at)}, nil
+	return &stagev1.SwitchToWallResponse{At: timestamppb.New(at), Mended: mended}, nil
 }
 
-// switchToWall records the switch and then makes it.
-func switchToWall(ctx context.Context, replay *stage.Replay, kv log.KV) (time.Time, error) {
+// switchToWall records the switch and then makes it. Chains that the replay left ahead of the present time are given
+// that: on the machine's clock nothing would be decided in them until it has come so far.
+func (s *clockServer) switchToWall(ctx context.Context) (at time.Time, mended uint32, err error) {
+	if at, err = end(ctx, s.replay, s.kv); err != nil {
+		return time.Time{}, 0, err
+	}
+	for _, spec := range log.Stages() {
+		for p := range s.partitions {
+			m, err := s.mend(ctx, log.Subject(spec.Chain, p))
+			if err != nil {
+				return at, mended, fault.As(fault.Unavailable, fmt.Errorf(
+					"the replay ended, but not all chains are at the present time; run 'refrain clock mend': %w", err))
+			}
+			if !m.Now.IsZero() {
+				mended++
+			}
+		}
+	}
+	return at, mended, nil
+}
+
+// mend tries again when the chain's owner is faster, as long as it makes its own way through what it had begun.
+func (s *clockServer) mend(ctx context.Context, chain string) (m stage.Mending, err error) {
+	for range mendTries {
+		if m, err = stage.Mend(ctx, s.broker, clock.Wall{}, chain, "end of the replay"); fault.Of(err) != fault.Unavailable {
+			break
+		}
+	}
+	return m, err //nolint:wrapcheck // says it all
+}
+
+// mendTries bounds the tries for one chain.
+const mendTries = 10
+
+// end records that the replay ends, and ends it.
+func end(ctx context.Context, replay *stage.Replay, kv log.KV) (time.Time, error) {
 	value, err := json.Marshal(switched{Mode: ClockWall, At: replay.Now(), On: time.Now()})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("encode the switch: %w", err)
@@ -93,5 +134,6 @@ func switchToWall(ctx context.Context, replay *stage.Replay, kv log.KV) (time.Ti
 // SwitchToWall ends the replay clock for good and returns the instant at which it ended. The mesh must have
 // one.
 func (m *Mesh) SwitchToWall(ctx context.Context) (time.Time, error) {
-	return switchToWall(ctx, m.replay, m.deps.KV)
+	at, _, err := m.clockServer().switchToWall(ctx)
+	return at, err
 }

@@ -192,7 +192,7 @@ func (m *Mesh) serveRPC(context.Context) error {
 	m.server = server
 	m.health = run.NewHealth(func(ready bool) { server.SetReady("", ready) }, "profile", "decision", "suppression", "dispatch", "ingest")
 	if m.replay != nil {
-		stagev1.RegisterClockServiceServer(server, &clockServer{replay: m.replay, kv: m.deps.KV})
+		stagev1.RegisterClockServiceServer(server, m.clockServer())
 	}
 	m.deps.Logger, m.deps.Tracer, m.deps.Meter = m.logger, m.telemetry.Tracer, m.telemetry.Meter
 	m.deps.GRPC, m.deps.Ready, m.deps.NATS = server, m.health.Set, m.nats

@@ -3,6 +3,7 @@ package profilesvc
 import (
 	"cmp"
 	"strings"
+	"time"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
@@ -34,23 +35,23 @@ type input struct {
 	receipt *eventv1.Event
 }
 
-func (f *fold) decode(in stage.Input) (input, error) {
+func (f *fold) decode(in stage.Input, now time.Time) (input, error) {
 	switch in.Source {
 	case stage.FromLane:
-		return f.decodeEvent(in)
+		return f.decodeEvent(in, now)
 	case stage.FromBox:
 		return f.decodeLetter(in)
 	case stage.FromRedrive:
 		if strings.HasPrefix(in.Redriven, "box.") {
 			return f.decodeLetter(in)
 		}
-		return f.decodeEvent(in)
+		return f.decodeEvent(in, now)
 	case stage.FromBefore, stage.FromAfter, stage.FromTimer, stage.FromRPC, stage.FromCall:
 	}
 	return input{}, fault.New(fault.Internal, "decode input: the profile stage takes none from %s", in.Name)
 }
 
-func (f *fold) decodeEvent(in stage.Input) (input, error) {
+func (f *fold) decodeEvent(in stage.Input, now time.Time) (input, error) {
 	e := &eventv1.Event{}
 	if err := e.UnmarshalVT(in.Payload); err != nil {
 		return input{}, fault.New(fault.Invalid, "decode event: %w", err)
@@ -65,7 +66,7 @@ func (f *fold) decodeEvent(in stage.Input) (input, error) {
 	if a.ReceivedAt.IsZero() {
 		a.ReceivedAt = e.GetReceivedAt().AsTime()
 	}
-	keys, err := profile.KeysOf(f.hasher, *a)
+	keys, err := profile.KeysOf(f.hasher, *a, now)
 	return input{arrival: a, keys: keys}, err
 }
 
@@ -79,8 +80,8 @@ func (f *fold) decodeLetter(in stage.Input) (input, error) {
 }
 
 // Needs implements stage.Fold.
-func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
-	d, err := f.decode(in)
+func (f *fold) Needs(in stage.Input, now time.Time) (stage.Needs, error) {
+	d, err := f.decode(in, now)
 	if err != nil {
 		return stage.Needs{}, err
 	}
@@ -99,7 +100,7 @@ func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
 
 // Decide implements stage.Fold.
 func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outcome, error) {
-	d, err := f.decode(in)
+	d, err := f.decode(in, env.Now)
 	if err != nil {
 		return stage.Outcome{}, err
 	}
@@ -138,7 +139,7 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 
 // Gap implements stage.Fold. An input that cannot be read leaves no gap: nobody knows whom it was about.
 func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter string) stage.Outcome {
-	d, err := f.decode(in)
+	d, err := f.decode(in, env.Now)
 	if err != nil || d.receipt != nil {
 		return stage.Outcome{}
 	}

@@ -93,6 +93,7 @@ func TestARepeatHasOneEffectForTheHorizon(t *testing.T) {
 		e.ReceivedAt = timestamppb.New(start.AddDate(0, 0, day))
 		return e
 	}
+	m.clock = func(e *eventv1.Event) time.Time { return e.GetReceivedAt().AsTime() }
 	m.publish(again("x", 0), again("x", 0), again("x", 2), again("x", 3))
 	want(t, "within 72 hours", m.applied(m.made(user("u"))), []string{"x"})
 	m.publish(again("y", 4))
@@ -102,6 +103,28 @@ func TestARepeatHasOneEffectForTheHorizon(t *testing.T) {
 		t.Errorf("the first day's set is still there: %v", set)
 	}
 	want(t, "sets left", len(m.sets[home]), 1)
+}
+
+// The days of the horizon are those of the recorded time: an arrival that a replica of ingest stamped wrongly makes
+// nothing forgotten, and its own repeats are recognised.
+func TestAnIngestClockThatIsOffForgetsNothing(t *testing.T) {
+	for _, days := range []int{4, -4, 400} {
+		m := newMesh(t, 8)
+		home := m.hasher.Home(tenant, user("u"))
+		at := func(id string, day int) {
+			t.Helper()
+			e := track(id, 0, user("u"))
+			e.ReceivedAt = timestamppb.New(start.AddDate(0, 0, day))
+			if err := m.step(home, laneInput(t, e, stage.FromLane, ""), start.Add(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		at("x", 0)
+		at("y", days)
+		at("x", 0)
+		at("y", 0)
+		want(t, "applied", m.applied(m.made(user("u"))), []string{"x", "y"})
+	}
 }
 
 func TestARepeatOfAForwardedEventHasOneEffect(t *testing.T) {
@@ -307,7 +330,7 @@ func TestAGapClosesContactUntilItIsRedriven(t *testing.T) {
 	c.Consent = &eventv1.Consent{State: eventv1.ConsentState_CONSENT_STATE_WITHDRAWN, Channel: "email", Topic: "*"}
 	in := laneInput(t, c, stage.FromLane, "")
 	home := m.hasher.Home(tenant, user("u"))
-	n, err := m.fold.Needs(in)
+	n, err := m.fold.Needs(in, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +358,7 @@ func TestAGapOfAForwardedEventIsTheProfiles(t *testing.T) {
 	home := m.hasher.Partition(p.GetId())
 	in := stage.Input{Source: stage.FromBox, Name: "box.profile", Payload: m.boxes[home][0].Payload}
 	m.boxes[home] = nil
-	n, err := m.fold.Needs(in)
+	n, err := m.fold.Needs(in, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +383,7 @@ func TestGarbageIsRefusedAndLeavesNoGap(t *testing.T) {
 		{Source: stage.FromBox, Payload: []byte{}},
 		{Source: stage.FromBox, Payload: []byte("\x1a\x02\x0a\x00")},
 	} {
-		if _, err := m.fold.Needs(in); fault.Of(err) != fault.Invalid {
+		if _, err := m.fold.Needs(in, start); fault.Of(err) != fault.Invalid {
 			t.Errorf("Needs(%q) = %v, want invalid", in.Payload, err)
 		}
 		if out := m.fold.Gap(in, view{m: m}, stage.Env{}, "dl"); len(out.Cells) > 0 {
@@ -533,7 +556,7 @@ func TestEveryLetterSaysFromWhichRowItIs(t *testing.T) {
 	want(t, "row of the claim", claimed[0].From, identity.IdentifierKey(tenant, m.hasher.ID(tenant, user("u2"))))
 	m.settle()
 	in := stage.Input{Source: stage.FromBox, Name: "box.profile", Payload: claimed[0].Payload}
-	n, err := m.fold.Needs(in)
+	n, err := m.fold.Needs(in, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -550,7 +573,7 @@ func (m *mesh) miss(e *eventv1.Event, deadLetter string) {
 	m.t.Helper()
 	in := laneInput(m.t, e, stage.FromLane, "")
 	home := m.hasher.Home(tenant, e.GetIdentifiers()[0])
-	n, err := m.fold.Needs(in)
+	n, err := m.fold.Needs(in, start)
 	if err != nil {
 		m.t.Fatal(err)
 	}

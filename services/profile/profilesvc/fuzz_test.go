@@ -32,7 +32,7 @@ func FuzzFold(f *testing.F) {
 		if boxed {
 			in.Source = stage.FromBox
 		}
-		n, err := m.fold.Needs(in)
+		n, err := m.fold.Needs(in, start)
 		if err != nil {
 			return
 		}

@@ -148,7 +148,7 @@ func laneInput(t fataler, e *eventv1.Event, source stage.Source, deadLetter stri
 
 func (m *mesh) step(p int, in stage.Input, now time.Time) error {
 	m.t.Helper()
-	n, err := m.fold.Needs(in)
+	n, err := m.fold.Needs(in, now)
 	if err != nil {
 		return err
 	}

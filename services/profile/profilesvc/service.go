@@ -35,6 +35,7 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: rules, Ready: func() { deps.Ready(stageName, true) },
 		Halted: deps.HaltedOf(stageName),
+		Timely: deps.Timely,
 	})
 	profilev1.RegisterProfileServiceServer(deps.GRPC, &server{
 		engine: &engine{

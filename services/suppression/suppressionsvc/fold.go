@@ -29,7 +29,7 @@ type fold struct {
 }
 
 // Needs implements stage.Fold.
-func (f *fold) Needs(in stage.Input) (stage.Needs, error) {
+func (f *fold) Needs(in stage.Input, _ time.Time) (stage.Needs, error) {
 	in, _, err := f.read(in)
 	if err != nil {
 		return stage.Needs{}, err

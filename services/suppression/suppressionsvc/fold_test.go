@@ -98,7 +98,7 @@ func (b *bench) play(in stage.Input) error {
 	if in.At.IsZero() {
 		in.At = b.now
 	}
-	if _, err := b.fold.Needs(in); err != nil {
+	if _, err := b.fold.Needs(in, time.Time{}); err != nil {
 		return err
 	}
 	before := string(b.row)
@@ -468,7 +468,7 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 			t.Errorf("%s: got %v, want an Invalid error", name, err)
 		}
 	}
-	if _, err := b.fold.Needs(stage.Input{Key: "default/i/00"}); fault.Of(err) != fault.Invalid {
+	if _, err := b.fold.Needs(stage.Input{Key: "default/i/00"}, time.Time{}); fault.Of(err) != fault.Invalid {
 		t.Errorf("an identifier's row: got %v, want an Invalid error", err)
 	}
 }

@@ -52,7 +52,7 @@ type say struct {
 	row   []byte
 }
 
-func (neighbour) Needs(in stage.Input) (stage.Needs, error) {
+func (neighbour) Needs(in stage.Input, _ time.Time) (stage.Needs, error) {
 	return stage.Needs{Rows: []string{in.Key}}, nil
 }
 

@@ -44,10 +44,11 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: catalogs,
 		Ready:  func() { deps.Ready(stageName, true) },
 		Halted: deps.HaltedOf(stageName),
+		Timely: deps.Timely,
 	})
 	others := newPeers(deps)
 	contactv1.RegisterContactServiceServer(deps.GRPC, &server{metrics: m, engine: &engine{
-		catalogs: catalogs, store: deps.Store, owner: s, peers: others, clock: deps.Clock, zones: zones,
+		catalogs: catalogs, store: deps.Store, owner: s, peers: others, clock: s.Clock(), zones: zones,
 		hasher: hasher,
 	}})
 	return &Service{stage: s, peers: others, deps: deps}, nil

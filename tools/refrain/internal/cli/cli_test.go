@@ -330,7 +330,7 @@ func TestExitCodes(t *testing.T) {
 		{"dlq redrive x1 x2", 1, "redrive.profile.0", "redrive x2"},
 		{"dlq redrive x3 x1", 0, "its input was applied after all", ""},
 		{"dlq redrive x3 -o json", 0, `"status": "applied"`, ""},
-		{"clock", 2, "", "want get, advance or wall"},
+		{"clock", 2, "", "want get, advance, wall or mend"},
 		{"clock advance 90d", 2, "", "not an ISO 8601 duration"},
 		{"validate", 2, "", "want one directory"},
 		{"validate testdata/nowhere", 2, "", "cannot be read"},

@@ -13,15 +13,16 @@ import (
 func (a *app) clockCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clock",
-		Short: "Look at the replay clock, advance it, or end it",
+		Short: "Look at the replay clock, advance it, or end it; mend chains that are ahead of the time",
 		Long: `A mesh started with --clock replay lives in the time of its events: one instant after another is
 released to all stages, and after the last event it stands still until it is advanced.`,
 		Example: `  refrain clock get
   refrain clock advance P90D
-  refrain clock wall`,
-		RunE: func(*cobra.Command, []string) error { return usage("want get, advance or wall") },
+  refrain clock wall
+  refrain clock mend --dry-run`,
+		RunE: func(*cobra.Command, []string) error { return usage("want get, advance, wall or mend") },
 	}
-	cmd.AddCommand(a.clockGet(), a.clockAdvance(), a.clockWall())
+	cmd.AddCommand(a.clockGet(), a.clockAdvance(), a.clockWall(), a.clockMend())
 	return cmd
 }
 
@@ -64,12 +65,17 @@ func (a *app) clockWall() *cobra.Command {
 	return &cobra.Command{
 		Use:   "wall",
 		Short: "End the replay clock for good",
-		Long:  `wall switches the mesh to the machine's clock. It is recorded, and there is no way back.`,
-		Args:  args(0, 0, "no argument"),
+		Long: `wall switches the mesh to the machine's clock. It is recorded, and there is no way back. Where the replay ran
+past today, its chains are given the present time: what was decided ahead of it stays, so waits that began then end
+late, and contacts that were counted then count until they are that old.`,
+		Args: args(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.clock(cmd.Context(), func(ctx context.Context, c stagev1.ClockServiceClient, t *table) (proto.Message, error) {
 				res, err := c.SwitchToWall(ctx, &stagev1.SwitchToWallRequest{})
 				t.linef("the replay ended at %s; the mesh is on the machine's clock now", when(res.GetAt()))
+				if n := res.GetMended(); n > 0 {
+					t.linef("%d chains were ahead of the present time and go on at it; what was decided ahead of it stays", n)
+				}
 				return res, err
 			})
 		},

@@ -254,3 +254,37 @@ func TestExplainFindsTheCustomer(t *testing.T) {
 	b.run(t, "explain", "p1").want(t, 0, "d1", "")
 	b.run(t, "explain", "p2").want(t, 1, "", "no proposal, decision or enrollment p2 is in the log")
 }
+
+// A chain that is ahead of the time is shown, and mended once.
+func TestClockMend(t *testing.T) {
+	m, _, err := log.ProvisionMemory(t.Context(), log.Generation{Number: 1, Partitions: 2, Streams: 1, Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{site: m}
+	last, err := m.Last(t.Context(), "vdc.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := (&stagev1.Record{
+		Generation: 1, Prev: last.Sequence, Kind: stagev1.RecordKind_RECORD_KIND_CLOSE, Now: timestamppb.New(time.Now().AddDate(1, 0, 0)),
+	}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Append(t.Context(), "vdc.1", last.Sequence, data); err != nil {
+		t.Fatal(err)
+	}
+	b.run(t, "clock", "mend", "--dry-run").want(t, 0, "not mended", "")
+	b.run(t, "clock", "mend", "--stage", "profile").want(t, 0, "no chain is ahead", "")
+	b.run(t, "clock", "mend").want(t, 0, "vdc.1", "")
+	b.run(t, "clock", "mend").want(t, 0, "no chain is ahead", "")
+	tail, err := m.Last(t.Context(), "vdc.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := &stagev1.Record{}
+	if err := rec.UnmarshalVT(tail.Data); err != nil || rec.GetKind() != stagev1.RecordKind_RECORD_KIND_MEND || rec.GetNow().AsTime().After(time.Now()) {
+		t.Errorf("the chain ends with %v (%v)", rec, err)
+	}
+}

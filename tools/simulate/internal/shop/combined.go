@@ -27,6 +27,8 @@ func combined(seed uint64) schedule.Schedule {
 		return sharedAddress(rng)
 	case 1, 8, 16, 24:
 		return takenAddress(rng)
+	case 10, 26:
+		return clocksSet(rng)
 	}
 	switch seed % 8 {
 	case 5:
@@ -207,6 +209,34 @@ func deadLetters(rng *rand.Rand) schedule.Schedule {
 			schedule.Operation{At: at - between(rng, -200*time.Millisecond, 2500*time.Millisecond), Client: c, Do: do},
 			schedule.Operation{At: at + between(rng, 12*time.Second, 40*time.Second), Client: c, Do: "redrive"},
 		)
+	}
+	return s
+}
+
+// clocksSet sets the clocks of a service's processes by days, at the same time or one after the other, while orders
+// come, and sets them right again.
+func clocksSet(rng *rand.Rand) schedule.Schedule {
+	service := names()[rng.IntN(len(names()))]
+	at := between(rng, 4*time.Second, 12*time.Second)
+	s := schedule.Schedule{}
+	for n := range replicas {
+		step := schedule.Fault{When: schedule.When{At: at + between(rng, 0, 3*time.Second)}, What: schedule.ClockStep, Node: replica(service, n), For: days(rng)}
+		back := step
+		back.When.At += between(rng, 2*time.Second, 10*time.Second)
+		back.For = -step.For
+		if s.Faults = append(s.Faults, step, back); rng.IntN(2) == 0 {
+			break
+		}
+	}
+	for n := range 4 * clients {
+		do := fmt.Sprintf("order customer=%d order=%d lane=live late=0s", rng.IntN(customers), 8000+n)
+		switch rng.IntN(6) {
+		case 0:
+			do = fmt.Sprintf("consent customer=%d state=%s by=user", rng.IntN(customers), []string{"given", "withdrawn"}[rng.IntN(2)])
+		case 1:
+			do = fmt.Sprintf("reserve customer=%d id=%d then=commit", rng.IntN(customers), 2000+n)
+		}
+		s.Operations = append(s.Operations, schedule.Operation{At: at - 3*time.Second + between(rng, 0, 12*time.Second), Client: n % clients, Do: do})
 	}
 	return s
 }

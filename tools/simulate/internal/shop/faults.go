@@ -15,7 +15,7 @@ func points() []string {
 	return []string{
 		"ingest.stored", "ingest.answered",
 		"stage.opened", "stage.appended", "stage.applied", "stage.answered", "stage.called", "stage.copied",
-		"stage.attempted", "stage.deadlettered", "stage.relayed", "stage.saved", "stage.orphaned",
+		"stage.attempted", "stage.untimely", "stage.deadlettered", "stage.relayed", "stage.saved", "stage.orphaned",
 		"dispatch.pinged", "dispatch.checked", "dispatch.sent", "dispatch.looked",
 		"snapshot.stored", "snapshot.verified", "snapshot.listed", "snapshot.trimmed", "snapshot.restored",
 	}
@@ -67,6 +67,7 @@ func Generate(seed uint64) schedule.Schedule {
 	for _, f := range schedule.Generate(seed, profile(seed)) {
 		s.Faults = append(s.Faults, tamed(f, seed))
 	}
+	s.Faults = append(s.Faults, setBack(s.Faults, seed)...)
 	more := combined(seed)
 	s.Operations, s.Faults = append(s.Operations, more.Operations...), append(s.Faults, more.Faults...)
 	// Each client does its operations in this order.
@@ -74,8 +75,23 @@ func Generate(seed uint64) schedule.Schedule {
 	return s
 }
 
-// tamed keeps faults inside the model: a provider that makes two messages of one request is outside of it,
-// and a clock that is off by more than the bound stops sending, which must come to an end.
+// setBack are faults that end others: a clock that was set by more than what the mesh takes for equal stands still
+// what its process owns, so as a rule somebody sets it right.
+func setBack(faults []schedule.Fault, seed uint64) []schedule.Fault {
+	rng := rand.New(rand.NewPCG(seed, 0x5e7)) //nolint:gosec // a seed decides everything
+	var all []schedule.Fault
+	for _, f := range faults {
+		if f.What == schedule.ClockStep && f.When.Point == "" && f.When.Step == 0 && rng.IntN(4) > 0 {
+			f.When.At += between(rng, time.Second, 15*time.Second)
+			f.For = -f.For
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// tamed keeps faults inside the model: a provider that makes two messages of one request is outside of it. Clocks are
+// set by less than a second, by seconds, and by days.
 func tamed(f schedule.Fault, seed uint64) schedule.Fault {
 	rng := rand.New(rand.NewPCG(seed, 0x7a)) //nolint:gosec // a seed decides everything
 	class, _ := schedule.Place(f.On)
@@ -91,16 +107,30 @@ func tamed(f schedule.Fault, seed uint64) schedule.Fault {
 	if f.What == schedule.Crash || f.What == schedule.Stop {
 		f.For = min(max(f.For, 50*time.Millisecond), 8*time.Second)
 	}
-	if f.What == schedule.ClockStep && rng.IntN(2) == 0 {
-		f.For /= 10
+	if f.What == schedule.ClockStep {
+		switch rng.IntN(4) {
+		case 0:
+			f.For /= 10
+		case 1, 2:
+			f.For = days(rng)
+		}
 	}
 	return f
+}
+
+// days is a step of a clock that was set wrongly, forwards or backwards.
+func days(rng *rand.Rand) time.Duration {
+	d := time.Duration(1+rng.IntN(40)) * 24 * time.Hour
+	if rng.IntN(2) == 0 {
+		return -d
+	}
+	return d
 }
 
 // rare says whether a point is passed a few times in a run only.
 func rare(point string) bool {
 	switch point {
-	case "stage.opened", "stage.copied", "stage.attempted", "stage.deadlettered", "stage.orphaned", "stage.saved":
+	case "stage.opened", "stage.copied", "stage.attempted", "stage.untimely", "stage.deadlettered", "stage.orphaned", "stage.saved":
 		return true
 	default:
 		return strings.HasPrefix(point, "dispatch.") || strings.HasPrefix(point, "snapshot.")

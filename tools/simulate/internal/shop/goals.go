@@ -7,7 +7,7 @@ func Goals() []string {
 	goals := []string{
 		"ended sent", "ended suppressed", "ended superseded", "ended expired", "ended unknown",
 		"catalog applied", "reserved", "receipt", "send without an answer", "degraded answer",
-		"fault.crash", "fault.stop", "fault.pause", "fault.clock-step", "fault.clock-drift",
+		"fault.crash", "fault.stop", "fault.pause", "fault.clock-step", "clock set by days", "fault.clock-drift",
 		"fault.lost.log", "fault.applied.log", "fault.late.log", "fault.pending.log", "fault.full.log",
 		"fault.applied.state", "fault.partial.state", "fault.forgets.state", "fault.wiped.state", "fault.double.log",
 		"fault.applied.out", "fault.late.out", "fault.lost.out", "fault.held.feed", "fault.lost.rpc", "fault.applied.rpc",

@@ -31,7 +31,7 @@ func (m *mesh) share(p *simulate.Process, service string, deps *run.Deps) (*memb
 	if err != nil {
 		return nil, fmt.Errorf("share partitions: %w", err)
 	}
-	deps.Ownership, deps.Locate = g, g.Locate
+	deps.Ownership, deps.Locate, deps.Timely = g, g.Locate, run.Timely(g)
 	return g, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/simulate"
 	"refrain.dev/pkg/simulate/schedule"
@@ -145,13 +146,16 @@ func (m *mesh) setClocks() {
 	}
 }
 
-// skew is by how much the clocks of the run may have been apart.
+// skew is by how much the clocks of the run may have been apart without anything having to notice it: a process whose
+// clock is off by more than clock.MaxSkew decides nothing, so no step of days is tolerated.
 func (m *mesh) skew() time.Duration {
 	total := time.Duration(0)
 	for _, f := range m.schedule.Faults {
 		switch f.What { //nolint:exhaustive // the rest leaves clocks alone
 		case schedule.ClockStep:
-			total += f.For.Abs()
+			if f.For.Abs() <= 2*clock.MaxSkew { // one from behind the log's time to ahead of it
+				total = min(total+f.For.Abs(), 2*clock.MaxSkew)
+			}
 		case schedule.ClockDrift:
 			total += 200 * time.Millisecond // in as many seconds as clients are at work
 		}

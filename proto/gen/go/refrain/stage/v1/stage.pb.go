@@ -41,6 +41,9 @@ const (
 	RecordKind_RECORD_KIND_ATTEMPT RecordKind = 4
 	// The owner drained and leaves; the next one need not be careful.
 	RecordKind_RECORD_KIND_CLOSE RecordKind = 5
+	// An operator puts the time of a chain that is ahead of the log's time right. It carries everything else as the
+	// record before it has it, fences the owner, and is followed by an OPEN.
+	RecordKind_RECORD_KIND_MEND RecordKind = 6
 )
 
 // Enum value maps for RecordKind.
@@ -52,6 +55,7 @@ var (
 		3: "RECORD_KIND_BATCH",
 		4: "RECORD_KIND_ATTEMPT",
 		5: "RECORD_KIND_CLOSE",
+		6: "RECORD_KIND_MEND",
 	}
 	RecordKind_value = map[string]int32{
 		"RECORD_KIND_UNSPECIFIED": 0,
@@ -60,6 +64,7 @@ var (
 		"RECORD_KIND_BATCH":       3,
 		"RECORD_KIND_ATTEMPT":     4,
 		"RECORD_KIND_CLOSE":       5,
+		"RECORD_KIND_MEND":        6,
 	}
 )
 
@@ -219,7 +224,8 @@ type Record struct {
 	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The sequence of the OPEN record under which it was appended; 0 in genesis and OPEN.
 	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// The stage's time of the decision; never before that of the previous record.
+	// The stage's time of the decision; never before that of the previous record, except with kind MEND, and never
+	// more than 2 s ahead of the time at which the record is stored (under the replay clock: the instant released).
 	Now *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=now,proto3" json:"now,omitempty"`
 	// The catalog revision everything in the record was decided under.
 	Revision string `protobuf:"bytes,7,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -237,7 +243,7 @@ type Record struct {
 	Gaps []*Gap `protobuf:"bytes,13,rep,name=gaps,proto3" json:"gaps,omitempty"`
 	// The position applied from each sender's mailbox letters; only those that changed.
 	Senders []*Sender `protobuf:"bytes,14,rep,name=senders,proto3" json:"senders,omitempty"`
-	// With kind ATTEMPT: the input that is tried.
+	// With kind ATTEMPT: the input that is tried. Records that say nothing about it repeat it.
 	Attempt *Attempt `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Under the replay clock: the round of the instant now in which it was decided, counted from 1. With
 	// now it says, after a restart, what a stage had before it and what comes in its next round. 0 otherwise.
@@ -2123,7 +2129,10 @@ func (*SwitchToWallRequest) Descriptor() ([]byte, []int) {
 type SwitchToWallResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The replay instant at which the switch was made.
-	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// How many chains were ahead of the present time and were given it. What was decided ahead of it stays: waits that
+	// began then end late, and contacts that were counted then count until they are that old.
+	Mended        uint32 `protobuf:"varint,2,opt,name=mended,proto3" json:"mended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2163,6 +2172,13 @@ func (x *SwitchToWallResponse) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *SwitchToWallResponse) GetMended() uint32 {
+	if x != nil {
+		return x.Mended
+	}
+	return 0
 }
 
 var File_refrain_stage_v1_stage_proto protoreflect.FileDescriptor
@@ -2312,9 +2328,10 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x02by\x18\x01 \x01(\tR\x02by\"H\n" +
 	"\x14AdvanceClockResponse\x120\n" +
 	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x15\n" +
-	"\x13SwitchToWallRequest\"B\n" +
+	"\x13SwitchToWallRequest\"Z\n" +
 	"\x14SwitchToWallResponse\x12*\n" +
-	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at*\x9f\x01\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
+	"\x06mended\x18\x02 \x01(\rR\x06mended*\xb5\x01\n" +
 	"\n" +
 	"RecordKind\x12\x1b\n" +
 	"\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -2322,7 +2339,8 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\x10RECORD_KIND_OPEN\x10\x02\x12\x15\n" +
 	"\x11RECORD_KIND_BATCH\x10\x03\x12\x17\n" +
 	"\x13RECORD_KIND_ATTEMPT\x10\x04\x12\x15\n" +
-	"\x11RECORD_KIND_CLOSE\x10\x05*|\n" +
+	"\x11RECORD_KIND_CLOSE\x10\x05\x12\x14\n" +
+	"\x10RECORD_KIND_MEND\x10\x06*|\n" +
 	"\tDeltaKind\x12\x1a\n" +
 	"\x16DELTA_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11DELTA_KIND_APPEND\x10\x01\x12\x13\n" +

@@ -653,6 +653,7 @@ func (m *SwitchToWallResponse) CloneVT() *SwitchToWallResponse {
 	}
 	r := new(SwitchToWallResponse)
 	r.At = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.At).CloneVT())
+	r.Mended = m.Mended
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -1612,6 +1613,9 @@ func (this *SwitchToWallResponse) EqualVT(that *SwitchToWallResponse) bool {
 		return false
 	}
 	if !(*timestamppb1.Timestamp)(this.At).EqualVT((*timestamppb1.Timestamp)(that.At)) {
+		return false
+	}
+	if this.Mended != that.Mended {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -3310,6 +3314,11 @@ func (m *SwitchToWallResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) 
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Mended != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Mended))
+		i--
+		dAtA[i] = 0x10
+	}
 	if m.At != nil {
 		size, err := (*timestamppb1.Timestamp)(m.At).MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -4025,6 +4034,9 @@ func (m *SwitchToWallResponse) SizeVT() (n int) {
 	if m.At != nil {
 		l = (*timestamppb1.Timestamp)(m.At).SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Mended != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Mended))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8407,6 +8419,25 @@ func (m *SwitchToWallResponse) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Mended", wireType)
+			}
+			m.Mended = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Mended |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
