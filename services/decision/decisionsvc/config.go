@@ -21,6 +21,8 @@ type Config struct {
 	OutcomesFor config.Duration `yaml:"outcomes_for" help:"how long outcomes of an item are taken"`
 	// LogBuffer is how many answered queries may wait for the decision log; more are dropped and counted.
 	LogBuffer int `yaml:"log_buffer" help:"how many answered queries may wait for the decision log"`
+	// PublicURL is where customers reach ingest, for the unsubscribe links of items.
+	PublicURL string `yaml:"public_url" help:"where customers reach ingest, for unsubscribe links in items"`
 	// Suppression is the address of ContactService, for queries that reserve; empty: they are refused.
 	Suppression string `yaml:"suppression" help:"address of the contact service, for queries that reserve"`
 	// Catalogs compiles each catalog once for services that share a process; nil: every service on its own.
@@ -35,6 +37,7 @@ func Default() Config {
 		ShowFor:     config.Duration(time.Hour),
 		OutcomesFor: config.Duration(30 * 24 * time.Hour),
 		LogBuffer:   4096,
+		PublicURL:   "http://127.0.0.1:8080",
 	}
 }
 
@@ -54,6 +57,9 @@ func (c Config) Validate() error {
 	positive("outcomes_for", c.OutcomesFor)
 	if c.LogBuffer <= 0 {
 		errs = append(errs, fmt.Errorf("log_buffer: %d is not positive", c.LogBuffer))
+	}
+	if err := config.PublicURL(c.PublicURL); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -31,6 +30,7 @@ type engine struct {
 	clock      clock.Clock
 	reserver   Reserver
 	log        *answerLog
+	publicURL  string
 	metrics    *metrics
 	hasher     identity.Hasher
 	generation uint32
@@ -201,6 +201,7 @@ type answering struct {
 	rules  *Rules
 	now    time.Time
 	made   *decisionv1.DecisionMade
+	texts  int // bytes of the items' texts so far
 }
 
 // reserve takes room for every chosen candidate; one that gets none is not chosen any more.
@@ -268,7 +269,6 @@ func (a *answering) item(c *decisionv1.Candidate, rank int) (*decisionv1.Item, e
 	item := &decisionv1.Item{
 		Action: c.GetAction(), Treatment: c.GetTreatment(), Channel: c.GetChannel(), Rank: uint32(rank), //nolint:gosec // at most 50
 		Propensity: 1, ExpiresAt: timestamppb.New(shown), Proposal: c.GetProposal(),
-		Subject: plain(treatment.GetSubject()), Body: plain(treatment.GetBody().GetText()),
 	}
 	token, err := a.engine.hasher.Sign(&decisionv1.Token{
 		Tenant: a.of.tenant, Generation: a.engine.generation, Partition: uint32(a.view.partition), Customer: a.view.customer, //nolint:gosec // small
@@ -281,13 +281,6 @@ func (a *answering) item(c *decisionv1.Candidate, rank int) (*decisionv1.Item, e
 		return nil, fault.As(fault.Internal, err)
 	}
 	item.Token = token
+	a.render(item, proposal, treatment)
 	return item, nil
-}
-
-// plain returns a template that needs no rendering; one that does is left to the channel app.
-func plain(template string) string {
-	if strings.Contains(template, "{{") || strings.Contains(template, "{%") {
-		return ""
-	}
-	return template
 }

@@ -2,6 +2,7 @@ package decisionsvc
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -159,8 +160,8 @@ func TestAnAnswerHasItemsWithTokensAndReasonsForTheRest(t *testing.T) {
 		t.Fatalf("got items %v, want the banner", res.GetItems())
 	}
 	item := res.GetItems()[0]
-	equal(t, "a plain subject is given", item.GetSubject(), "Hi")
-	equal(t, "a template is left to the app", item.GetBody(), "")
+	equal(t, "subject", item.GetSubject(), "Hi")
+	equal(t, "the body is rendered", item.GetBody(), "Dear "+hex.EncodeToString(d.hasher.ID("default", userID("u1"))))
 	token, err := d.hasher.Verify(item.GetToken(), start)
 	if err != nil {
 		t.Fatalf("verify token: %v", err)

@@ -3,6 +3,7 @@ package decisionsvc
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
@@ -30,7 +31,7 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	e := &engine{
 		cfg: cfg, book: rules, store: deps.Store, log: s.log, metrics: m,
 		hasher:     identity.NewHasher(deps.Generation.Secret, deps.Generation.Partitions),
-		generation: deps.Generation.Number,
+		generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"),
 	}
 	if cfg.Suppression != "" {
 		if s.suppression, err = deps.Dial(cfg.Suppression); err != nil {

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 
 	"refrain.dev/pkg/catalog"
+	"refrain.dev/pkg/config"
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 
@@ -49,7 +49,7 @@ func (c Config) Validate() error {
 	if c.DataDir == "" {
 		errs = append(errs, errors.New("data_dir: is missing"))
 	}
-	if err := publicURL(c.PublicURL); err != nil {
+	if err := config.PublicURL(c.PublicURL); err != nil {
 		errs = append(errs, err)
 	}
 	if _, err := c.ranges(); err != nil {
@@ -68,16 +68,4 @@ func (c Config) ranges() ([]netip.Prefix, error) {
 		list = append(list, p)
 	}
 	return list, nil
-}
-
-// publicURL refuses links that would carry tokens in clear through the net.
-func publicURL(text string) error {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("public_url: %q is not an address such as https://mail.example.com", text)
-	}
-	if u.Scheme == "https" || (u.Scheme == "http" && channel.Loopback(u.Host)) {
-		return nil
-	}
-	return fmt.Errorf("public_url: %q must be https; http is for this machine only", text)
 }

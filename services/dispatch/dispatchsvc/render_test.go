@@ -1,7 +1,6 @@
 package dispatchsvc
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -83,12 +82,11 @@ func TestATemplateThatCannotBeRenderedIsNotSent(t *testing.T) {
 }
 
 func TestSubjectIsOneLine(t *testing.T) {
-	vars := map[string]any{"event": map[string]any{"name": "Ada\r\nBcc: all@shop.example"}}
-	m := channel.Message{}
-	if got, err := oneLine(parsed(t, "Hi {{ event.name }}"), vars, m.At); !errors.Is(err, errLine) {
-		t.Errorf("an injected header passed: %q %v", got, err)
+	m := channel.Message{Context: propertiesOf(t, map[string]any{"name": "Ada\r\nBcc: all@shop.example"})}
+	if got, failure := rendered(m, &decide.Templates{Subject: parsed(t, "Hi {{ event.name }}")}, nil); failure == nil || failure.Reasons[0].GetCode() != reasonv1.Code_CODE_RENDER_FAILED {
+		t.Errorf("an injected header passed: %q %v", got.Subject, failure)
 	}
-	if got, err := oneLine(parsed(t, "Hi\n"), vars, m.At); err != nil || got != "Hi" {
-		t.Errorf("line = %q %v, want Hi", got, err)
+	if got, failure := rendered(m, &decide.Templates{Subject: parsed(t, "Hi\n")}, nil); failure != nil || got.Subject != "Hi" {
+		t.Errorf("line = %q %v, want Hi", got.Subject, failure)
 	}
 }

@@ -211,6 +211,7 @@ func (m *Mesh) buildServices(ctx context.Context) error {
 	if at := m.Addr("grpc"); at != nil && m.cfg.Decision.Suppression == "" {
 		m.cfg.Decision.Suppression = at.String() // queries that reserve ask suppression as everybody does
 	}
+	m.cfg.Decision.PublicURL = m.cfg.Dispatch.PublicURL // items have the links that mails have
 	catalogs := &catalog.Cache{}
 	m.cfg.Profile.Catalogs, m.cfg.Decision.Catalogs = catalogs, catalogs
 	m.cfg.Suppression.Catalogs, m.cfg.Dispatch.Catalogs = catalogs, catalogs

@@ -18,7 +18,8 @@ func (a *app) decideCommand() *cobra.Command {
 		Short: "Ask for the next best actions in a placement",
 		Long: `decide asks for the next best actions for a customer in a placement, best first. Asking has no
 effect, unless --reserve asks for room under the contact policy. No action at all is an answer too: exit
-code 1, and --why says why the others were not chosen.`,
+code 1, and --why says why the others were not chosen. An item's subject and body are filled in for the
+customer; where they cannot be, the reason stands in their place. -o json has the body and the token.`,
 		Example: `  refrain decide ann web-banner
   refrain decide email:ann@shop.example web-banner --why -o json`,
 		Args: args(2, 2, "a customer and a placement"),
@@ -51,7 +52,7 @@ code 1, and --why says why the others were not chosen.`,
 }
 
 func decisionTable(res *decisionv1.NextBestActionsResponse, why bool) table {
-	t := table{head: []string{"RANK", "ACTION", "TREATMENT", "CHANNEL", "WHY NOT"}}
+	t := table{head: []string{"RANK", "ACTION", "TREATMENT", "CHANNEL", "SUBJECT", "WHY NOT"}}
 	t.linef("decision %s, revision %s", res.GetDecision(), res.GetRevision())
 	if len(res.GetItems()) == 0 {
 		t.linef("no action is best")
@@ -60,11 +61,11 @@ func decisionTable(res *decisionv1.NextBestActionsResponse, why bool) table {
 		t.linef("the answer rests on less than it should: %s", clean(because(res.GetDegraded())))
 	}
 	for _, i := range res.GetItems() {
-		t.row(fmt.Sprint(i.GetRank()), i.GetAction(), i.GetTreatment(), i.GetChannel(), "")
+		t.row(fmt.Sprint(i.GetRank()), i.GetAction(), i.GetTreatment(), i.GetChannel(), i.GetSubject(), because(i.GetReasons()))
 	}
 	if why {
 		for _, c := range res.GetOthers() {
-			t.row("-", c.GetAction(), c.GetTreatment(), c.GetChannel(), because(c.GetReasons()))
+			t.row("-", c.GetAction(), c.GetTreatment(), c.GetChannel(), "", because(c.GetReasons()))
 		}
 	}
 	return t

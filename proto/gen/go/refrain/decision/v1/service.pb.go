@@ -217,10 +217,12 @@ type Item struct {
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// The proposal, if it comes from one.
 	Proposal string `protobuf:"bytes,8,opt,name=proposal,proto3" json:"proposal,omitempty"`
-	// The rendered subject and body, if the treatment has them.
+	// The treatment's subject, rendered for this customer as a send would be. Empty: it has none, or see reasons.
 	Subject string `protobuf:"bytes,9,opt,name=subject,proto3" json:"subject,omitempty"`
-	// The rendered body.
-	Body          string `protobuf:"bytes,10,opt,name=body,proto3" json:"body,omitempty"`
+	// The treatment's body, rendered in the same way. Event is that of the proposal; an item without one has no event.
+	Body string `protobuf:"bytes,10,opt,name=body,proto3" json:"body,omitempty"`
+	// Why subject and body are empty although the treatment has them: TEMPLATE_ABORT, RENDER_FAILED. Empty: they are not.
+	Reasons       []*v11.Reason `protobuf:"bytes,11,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -323,6 +325,13 @@ func (x *Item) GetBody() string {
 		return x.Body
 	}
 	return ""
+}
+
+func (x *Item) GetReasons() []*v11.Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
 }
 
 // ExplainRequest asks why: about a decision, a proposal or a customer now.
@@ -572,7 +581,7 @@ const file_refrain_decision_v1_service_proto_rawDesc = "" +
 	"\x05items\x18\x02 \x03(\v2\x19.refrain.decision.v1.ItemR\x05items\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x125\n" +
 	"\bdegraded\x18\x04 \x03(\v2\x19.refrain.reason.v1.ReasonR\bdegraded\x126\n" +
-	"\x06others\x18\x05 \x03(\v2\x1e.refrain.decision.v1.CandidateR\x06others\"\xa5\x02\n" +
+	"\x06others\x18\x05 \x03(\v2\x1e.refrain.decision.v1.CandidateR\x06others\"\xda\x02\n" +
 	"\x04Item\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x1c\n" +
 	"\ttreatment\x18\x02 \x01(\tR\ttreatment\x12\x18\n" +
@@ -587,7 +596,8 @@ const file_refrain_decision_v1_service_proto_rawDesc = "" +
 	"\bproposal\x18\b \x01(\tR\bproposal\x12\x18\n" +
 	"\asubject\x18\t \x01(\tR\asubject\x12\x12\n" +
 	"\x04body\x18\n" +
-	" \x01(\tR\x04body\"\x94\x01\n" +
+	" \x01(\tR\x04body\x123\n" +
+	"\areasons\x18\v \x03(\v2\x19.refrain.reason.v1.ReasonR\areasons\"\x94\x01\n" +
 	"\x0eExplainRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12<\n" +
 	"\n" +
@@ -645,20 +655,21 @@ var file_refrain_decision_v1_service_proto_depIdxs = []int32{
 	8,  // 3: refrain.decision.v1.NextBestActionsResponse.degraded:type_name -> refrain.reason.v1.Reason
 	9,  // 4: refrain.decision.v1.NextBestActionsResponse.others:type_name -> refrain.decision.v1.Candidate
 	10, // 5: refrain.decision.v1.Item.expires_at:type_name -> google.protobuf.Timestamp
-	6,  // 6: refrain.decision.v1.ExplainRequest.identifier:type_name -> refrain.event.v1.Identifier
-	11, // 7: refrain.decision.v1.ExplainResponse.decision:type_name -> refrain.decision.v1.DecisionMade
-	5,  // 8: refrain.decision.v1.ExplainResponse.course:type_name -> refrain.decision.v1.Explanation
-	10, // 9: refrain.decision.v1.Explanation.at:type_name -> google.protobuf.Timestamp
-	8,  // 10: refrain.decision.v1.Explanation.reasons:type_name -> refrain.reason.v1.Reason
-	0,  // 11: refrain.decision.v1.DecisionService.NextBestActions:input_type -> refrain.decision.v1.NextBestActionsRequest
-	3,  // 12: refrain.decision.v1.DecisionService.Explain:input_type -> refrain.decision.v1.ExplainRequest
-	1,  // 13: refrain.decision.v1.DecisionService.NextBestActions:output_type -> refrain.decision.v1.NextBestActionsResponse
-	4,  // 14: refrain.decision.v1.DecisionService.Explain:output_type -> refrain.decision.v1.ExplainResponse
-	13, // [13:15] is the sub-list for method output_type
-	11, // [11:13] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	8,  // 6: refrain.decision.v1.Item.reasons:type_name -> refrain.reason.v1.Reason
+	6,  // 7: refrain.decision.v1.ExplainRequest.identifier:type_name -> refrain.event.v1.Identifier
+	11, // 8: refrain.decision.v1.ExplainResponse.decision:type_name -> refrain.decision.v1.DecisionMade
+	5,  // 9: refrain.decision.v1.ExplainResponse.course:type_name -> refrain.decision.v1.Explanation
+	10, // 10: refrain.decision.v1.Explanation.at:type_name -> google.protobuf.Timestamp
+	8,  // 11: refrain.decision.v1.Explanation.reasons:type_name -> refrain.reason.v1.Reason
+	0,  // 12: refrain.decision.v1.DecisionService.NextBestActions:input_type -> refrain.decision.v1.NextBestActionsRequest
+	3,  // 13: refrain.decision.v1.DecisionService.Explain:input_type -> refrain.decision.v1.ExplainRequest
+	1,  // 14: refrain.decision.v1.DecisionService.NextBestActions:output_type -> refrain.decision.v1.NextBestActionsResponse
+	4,  // 15: refrain.decision.v1.DecisionService.Explain:output_type -> refrain.decision.v1.ExplainResponse
+	14, // [14:16] is the sub-list for method output_type
+	12, // [12:14] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_refrain_decision_v1_service_proto_init() }
