@@ -74,7 +74,7 @@ func TestValidate(t *testing.T) {
 	bad := strings.Replace(strings.Replace(shop, "event.total", "event.totl", 1), "marketing", "markting", 1)
 	r := b.run(t, "validate", directory(t, bad))
 	r.want(t, 1, `shop.yaml:24:17: spec.purpose: "markting" is not allowed (did you mean marketing?)`, "")
-	r.want(t, 1, "event.totl: no such property; order has: total", "")
+	r.want(t, 1, "event.totl: no such property; did you mean total? order has: total", "")
 	r.want(t, 1, "2 errors, 0 warnings; nothing may be applied", "")
 
 	undeclared := directory(t, strings.Replace(strings.Replace(shop, "event: order", "event: visit", 1), ", where: event.total > 10", "", 1))
