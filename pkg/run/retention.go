@@ -22,6 +22,8 @@ type Retention struct {
 	Audit config.Duration `yaml:"audit" help:"how often a part of the states of one partition is compared with its snapshot"`
 	// Grace is how long objects are kept that no manifest leads to.
 	Grace config.Duration `yaml:"grace" help:"how long objects are kept that belong to no snapshot"`
+	// Unused is how long a catalog must have been neither in force nor named by any state before it is removed.
+	Unused config.Duration `yaml:"unused" help:"how long a catalog must have been neither in force nor named by any state before it is removed"`
 }
 
 // DefaultRetention fits most.
@@ -29,7 +31,7 @@ func DefaultRetention() Retention {
 	s := snapshot.Settings{}.WithDefaults()
 	return Retention{
 		Every: config.Duration(s.Every), Records: s.Records, History: config.Duration(s.History), Inputs: config.Duration(s.Inputs),
-		Audit: config.Duration(s.Audit), Grace: config.Duration(s.Grace),
+		Audit: config.Duration(s.Audit), Grace: config.Duration(s.Grace), Unused: config.Duration(s.Unused),
 	}
 }
 
@@ -37,7 +39,7 @@ func DefaultRetention() Retention {
 func (r Retention) Validate() error {
 	var errs []error
 	for name, d := range map[string]config.Duration{
-		"every": r.Every, "history": r.History, "inputs": r.Inputs, "audit": r.Audit, "grace": r.Grace,
+		"every": r.Every, "history": r.History, "inputs": r.Inputs, "audit": r.Audit, "grace": r.Grace, "unused": r.Unused,
 	} {
 		if d < config.Duration(time.Millisecond) {
 			errs = append(errs, errors.New("retention: "+name+": must be positive"))
@@ -53,5 +55,6 @@ func (r Retention) Validate() error {
 func (r Retention) Settings() snapshot.Settings {
 	return snapshot.Settings{
 		Every: r.Every.Std(), Records: r.Records, History: r.History.Std(), Inputs: r.Inputs.Std(), Audit: r.Audit.Std(), Grace: r.Grace.Std(),
+		Unused: r.Unused.Std(),
 	}
 }

@@ -44,6 +44,10 @@ type Ports struct {
 	Decode Decode
 	// Owned lists the partitions that this process owns and runs now.
 	Owned func() []int
+	// Pinned reads the stage's rows; nil if they name no catalogs.
+	Pinned Pinned
+	// Collect removes catalogs that nothing needs, where the owner of the first partition is to do that; nil elsewhere.
+	Collect func(ctx context.Context) error
 }
 
 // Keeper builds the snapshots of the partitions that a process owns, trims the log behind them, compares the
@@ -61,6 +65,7 @@ type Keeper struct {
 	turned int           // which partition is compared next
 	next   time.Duration // when
 	swept  time.Duration // when uploads that were broken off were last looked for; 0 if never
+	gather time.Duration // when catalogs that nothing needs are looked for next
 }
 
 // upkeep is what a keeper knows of a partition that its process owns.
@@ -68,6 +73,7 @@ type upkeep struct {
 	check   time.Duration // when it is looked at next
 	builds  int           // since the take-over
 	part    int           // that is compared next
+	pins    time.Duration // when it is looked at next what it pins
 	rebuilt time.Duration // when its states were last found wrong and thrown away; 0 if never
 	asked   map[stagev1.UpkeepKind]string
 }
@@ -89,7 +95,7 @@ func NewKeeper(cfg Config, ports Ports) *Keeper {
 
 // Run works until ctx ends. What fails is logged and tried again; the stage does not depend on it.
 func (k *Keeper) Run(ctx context.Context) {
-	k.next = k.ports.Clock.Elapsed() + k.cfg.Audit
+	k.next, k.gather = k.ports.Clock.Elapsed()+k.cfg.Audit, k.ports.Clock.Elapsed()+k.cfg.Unused/8
 	for clock.Sleep(ctx, k.ports.Clock, k.cfg.Look) == nil {
 		k.turn(ctx)
 	}
@@ -106,10 +112,25 @@ func (k *Keeper) turn(ctx context.Context) {
 			u.check = k.ports.Clock.Elapsed() + k.checkEvery()
 		}
 	}
+	k.unused(ctx, owned)
 	if len(owned) > 0 && ctx.Err() == nil && k.ports.Clock.Elapsed() >= k.next {
 		k.next = k.ports.Clock.Elapsed() + k.cfg.Audit
 		k.turned++
 		k.compare(ctx, owned[k.turned%len(owned)])
+	}
+}
+
+// unused sees to it that catalogs go that nothing needs.
+func (k *Keeper) unused(ctx context.Context, owned []int) {
+	for _, p := range owned {
+		if u := k.owned[p]; k.ports.Pinned != nil && ctx.Err() == nil && k.ports.Clock.Elapsed() >= u.pins {
+			k.note(ctx, "pin", p, k.pin(ctx, p))
+			u.pins = k.ports.Clock.Elapsed() + k.cfg.Unused/4
+		}
+	}
+	if k.ports.Collect != nil && slices.Contains(owned, 0) && ctx.Err() == nil && k.ports.Clock.Elapsed() >= k.gather {
+		k.note(ctx, "collect", 0, k.ports.Collect(ctx))
+		k.gather = k.ports.Clock.Elapsed() + k.cfg.Unused/8
 	}
 }
 
@@ -118,7 +139,7 @@ func (k *Keeper) adopt(owned []int) {
 	now := map[int]*upkeep{}
 	for _, p := range owned {
 		if now[p] = k.owned[p]; now[p] == nil {
-			now[p] = &upkeep{asked: map[stagev1.UpkeepKind]string{}}
+			now[p] = &upkeep{asked: map[stagev1.UpkeepKind]string{}, pins: k.ports.Clock.Elapsed() + k.cfg.Unused/16}
 		}
 	}
 	k.owned = now

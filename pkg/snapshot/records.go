@@ -29,7 +29,18 @@ type records struct {
 // collect adds the records of a chain after the delta's position to it, up to a sequence or until it holds
 // most bytes. It checks that each follows the one before.
 func (r *records) collect(ctx context.Context, chain string, d *Delta, upto uint64, most int) error {
-	at := d.Meta().Applied
+	if d.Size() >= most {
+		return nil
+	}
+	return r.each(ctx, chain, d.Meta().Applied, upto, func(b state.Batch) (bool, error) {
+		d.Add(b)
+		return d.Size() < most, nil
+	})
+}
+
+// each gives see the records of a chain after a sequence, up to another, until it wants no more. It checks that each
+// follows the one before.
+func (r *records) each(ctx context.Context, chain string, at, upto uint64, see func(state.Batch) (more bool, err error)) error {
 	if at >= upto {
 		return nil
 	}
@@ -39,7 +50,7 @@ func (r *records) collect(ctx context.Context, chain string, d *Delta, upto uint
 	}
 	defer feed.Close()
 	tail := feed.Tail(chain)
-	for at < upto && d.Size() < most {
+	for more := true; more && at < upto; {
 		msg, err := log.Take(ctx, r.clock, tail)
 		if errors.Is(err, log.ErrGone) {
 			return fault.As(fault.Conflict, fmt.Errorf("read %s after %d: %w: %w", chain, at, ErrGap, err))
@@ -58,7 +69,9 @@ func (r *records) collect(ctx context.Context, chain string, d *Delta, upto uint
 		if err != nil {
 			return fault.New(fault.Internal, "read %s: record %d: %w", chain, msg.Sequence, err)
 		}
-		d.Add(b)
+		if more, err = see(b); err != nil {
+			return err
+		}
 		at = msg.Sequence
 	}
 	return nil

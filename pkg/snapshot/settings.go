@@ -28,6 +28,9 @@ type Settings struct {
 	// Grace is how old an object must be before it is removed because no manifest leads to it; default 6 h. A
 	// build takes no more than half of it.
 	Grace time.Duration
+	// Unused is how long a catalog must have been neither in force nor named by any state before it is removed;
+	// default 72 h.
+	Unused time.Duration
 	// Part is about how large the parts of a snapshot are in bytes; default 1 MiB.
 	Part int
 	// Changes is about how many bytes of changes are held in memory; what is more takes several snapshots.
@@ -53,6 +56,7 @@ func (s Settings) WithDefaults() Settings {
 	fill(&s.Audit, time.Minute)
 	fill(&s.Look, 2*time.Second)
 	fill(&s.Grace, 6*time.Hour)
+	fill(&s.Unused, 72*time.Hour)
 	count(&s.Records, 100_000)
 	count(&s.Keep, 3)
 	count(&s.Margin, 2)

@@ -47,6 +47,14 @@ func (s Store) point(ctx context.Context, revision string) (uint64, error) {
 		if err != nil || now.Revision == revision {
 			return now.Order, err
 		}
+		// After the pointer was read: a bundle that is removed says so first, and then the pointer is written again.
+		e, _, err := s.entry(ctx, revision)
+		if err != nil {
+			return 0, err
+		}
+		if e.Leaving {
+			return 0, fault.New(fault.NotFound, "it was not needed and is being removed; apply it again")
+		}
 		order := now.Order + 1
 		if err = write(ctx, s.KV, currentKey, pointer{Revision: revision, Order: order}, now.at); err == nil {
 			return order, nil

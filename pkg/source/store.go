@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
+	"time"
 
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
@@ -37,8 +39,16 @@ const MaxBundle = 16 << 20
 
 // entry is what is known of a revision.
 type entry struct {
-	// Object that holds the bundle.
+	// Object that holds the bundle: its hash, and how often it was stored again after it had been removed.
 	Object string `json:"object"`
+	Again  int    `json:"again,omitempty"`
+	// Idle is since when it was seen out of force; zero while it is not known to be.
+	Idle time.Time `json:"idle,omitzero"`
+	// Leaving says that it is about to be removed, and Removed that it is.
+	Leaving bool `json:"leaving,omitempty"`
+	Removed bool `json:"removed,omitempty"`
+
+	at uint64 // the revision of the key
 }
 
 // pointer is what is current.
@@ -79,8 +89,22 @@ func write(ctx context.Context, kv log.KV, key string, v any, at uint64) error {
 
 // entry reads what is known of a revision; ok is false if it is not there.
 func (s Store) entry(ctx context.Context, revision string) (e entry, ok bool, err error) {
-	_, ok, err = read(ctx, s.KV, bundlePrefix+revision, &e)
+	e.at, ok, err = read(ctx, s.KV, bundlePrefix+revision, &e)
 	return e, ok, err
+}
+
+// use says that a bundle is needed again. One that is leaving is not: it is to be stored again.
+func (s Store) use(ctx context.Context, revision string) error {
+	for {
+		e, ok, err := s.entry(ctx, revision)
+		if err != nil || !ok || e.Idle.IsZero() && !e.Leaving {
+			return err
+		}
+		err = write(ctx, s.KV, bundlePrefix+revision, entry{Object: e.Object, Again: e.Again}, e.at)
+		if err == nil || !conflict(err) && !errors.Is(err, log.ErrUnknown) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // current reads what is current; its Order is 0 if nothing is.
@@ -107,20 +131,33 @@ func Put(ctx context.Context, s Store, revision string, bundle []byte) error {
 	}
 	sum := sha256.Sum256(bundle)
 	object := objectPrefix + hex.EncodeToString(sum[:])
-	if err := s.Objects.Put(ctx, object, bundle); err != nil {
-		return fmt.Errorf("store bundle %s: %w", revision, err)
-	}
 	for {
 		e, ok, err := s.entry(ctx, revision)
 		switch {
 		case err != nil:
 			return fmt.Errorf("store bundle %s: %w", revision, err)
-		case ok && e.Object == object:
-			return nil
-		case ok:
+		case ok && !strings.HasPrefix(e.Object, object):
 			return fault.New(fault.Conflict, "store bundle %s: there is another bundle of this revision", revision)
+		case ok && e.Idle.IsZero():
+			return nil
 		}
-		err = write(ctx, s.KV, bundlePrefix+revision, entry{Object: object}, 0)
+		next := entry{Object: e.Object, Again: e.Again}
+		switch {
+		case !ok:
+			next.Object = object
+		case e.Leaving: // it may be removed at any moment: the name that it has is not used again
+			next.Again++
+			next.Object = fmt.Sprintf("%s.%d", object, next.Again)
+		}
+		if next.Object != e.Object {
+			if err := s.Objects.Put(ctx, next.Object, bundle); err != nil {
+				return fmt.Errorf("store bundle %s: %w", revision, err)
+			}
+		}
+		err = write(ctx, s.KV, bundlePrefix+revision, next, e.at)
+		if err == nil && e.Leaving {
+			_ = s.Objects.Delete(ctx, e.Object) // who was removing it may have died; nothing leads there any more
+		}
 		if err != nil && !conflict(err) && !errors.Is(err, log.ErrUnknown) {
 			return fmt.Errorf("store bundle %s: %w", revision, err)
 		}
@@ -136,7 +173,7 @@ func Get(ctx context.Context, s Store, revision string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load catalog %s: %w", revision, err)
 	}
-	if !ok {
+	if !ok || e.Removed {
 		return nil, fault.New(fault.NotFound, "load catalog %s: there is no such bundle", revision)
 	}
 	data, err := s.Objects.Get(ctx, e.Object)
@@ -146,7 +183,7 @@ func Get(ctx context.Context, s Store, revision string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("load catalog %s: %w", revision, err)
 	}
-	if sum := sha256.Sum256(data); objectPrefix+hex.EncodeToString(sum[:]) != e.Object {
+	if sum := sha256.Sum256(data); !strings.HasPrefix(e.Object, objectPrefix+hex.EncodeToString(sum[:])) {
 		return nil, fault.As(fault.Unavailable, fmt.Errorf("load catalog %s: %w", revision, log.ErrCorrupted))
 	}
 	return data, nil

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -52,6 +53,10 @@ type Ports struct {
 	Caller Caller
 	// Preparer makes a revision ready; nil if nothing has to be.
 	Preparer Preparer
+	// Pinned reads which catalogs the stage's rows name; nil if they name none.
+	Pinned snapshot.Pinned
+	// Collect removes catalogs that nothing needs; nil if another stage's owners do that.
+	Collect func(ctx context.Context) error
 	// Orphans takes what calls find out too late; nil if the fold makes none.
 	Orphans Orphans
 	// Points are told of the places at which the process may die; nil in production.

@@ -181,6 +181,7 @@ func (s *Stage) keeper() *snapshot.Keeper {
 		Broker: s.ports.Broker, KV: s.ports.KV, Objects: s.ports.Objects, Store: s.ports.Store, Clock: s.Clock(),
 		Logger: s.ports.Logger, Meter: s.ports.Meter, Points: s.ports.Points,
 		Decode: func(rec *stagev1.Record, sequence uint64) (state.Batch, error) { return batchOf(rec, nil, sequence) },
+		Pinned: s.ports.Pinned, Collect: s.ports.Collect,
 		Owned: func() []int {
 			var out []int
 			for _, p := range s.owned() {

@@ -49,6 +49,7 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 		Ready:  func() { deps.Ready(decisionStage, true) },
 		Halted: deps.HaltedOf(decisionStage),
 		Timely: deps.Timely,
+		Pinned: pinned,
 	})
 	e.clock = s.stage.Clock()
 	return s, nil

@@ -75,6 +75,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		Ready:   func() { deps.Ready(name, true) },
 		Halted:  deps.HaltedOf(name),
 		Timely:  deps.Timely,
+		Pinned:  pinned,
 	})
 	return &Service{stage: s, runner: deps.Runner, engine: engine, providers: pool, logger: logger}, nil
 }

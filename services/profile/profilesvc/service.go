@@ -9,6 +9,8 @@ import (
 	"refrain.dev/pkg/identity"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
+	"refrain.dev/pkg/snapshot"
+	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/stage"
 )
 
@@ -34,8 +36,9 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 	}, &fold{hasher: hasher, rules: rules, metrics: m}, stage.Ports{
 		Broker: deps.Broker, KV: deps.KV, Objects: deps.Objects, Store: deps.Store, Clock: deps.Clock, Logger: deps.Logger,
 		Tracer: deps.Tracer, Meter: deps.Meter, Points: deps.Points, Preparer: rules, Ready: func() { deps.Ready(stageName, true) },
-		Halted: deps.HaltedOf(stageName),
-		Timely: deps.Timely,
+		Halted:  deps.HaltedOf(stageName),
+		Timely:  deps.Timely,
+		Collect: collector(deps).Collect,
 	})
 	profilev1.RegisterProfileServiceServer(deps.GRPC, &server{
 		engine: &engine{
@@ -45,6 +48,24 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 		metrics: m,
 	})
 	return &Service{stage: s, runner: deps.Runner}, nil
+}
+
+// collector removes catalogs that nothing needs. Those who wait long name theirs: enrollments, and calls without an
+// outcome.
+func collector(deps run.Deps) *source.Collector {
+	c := &source.Collector{
+		Store: deps.Bundles, Chains: deps.Broker, Pins: snapshot.NewLibrary(deps.Objects, deps.KV, deps.Generation.Number),
+		Clock: deps.Clock, Logger: deps.Logger, Unused: deps.Retention.Unused,
+	}
+	for p := range deps.Generation.Partitions {
+		for _, s := range log.Stages() {
+			c.All = append(c.All, log.Subject(s.Chain, p))
+		}
+		for _, name := range []string{"decision", "dispatch"} {
+			c.Naming = append(c.Naming, log.Subject(log.Stage(name).Chain, p))
+		}
+	}
+	return c
 }
 
 // Run runs the stage until ctx ends.

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/source"
 	"refrain.dev/pkg/state"
 	"refrain.dev/tools/ledger"
 )
@@ -136,6 +138,11 @@ func (m *mesh) unrest() string {
 
 // reach counts the goals that the history itself shows.
 func (m *mesh) reach(r *ledger.Report) {
+	for _, b := range m.catalogs {
+		if _, err := source.Get(context.Background(), source.StoreOf(m.world.Log()), b.revision); fault.Of(err) == fault.NotFound {
+			m.world.Reach("catalog removed")
+		}
+	}
 	t := r.Totals
 	for goal, n := range map[string]int{
 		"ended sent": t.Sent, "ended suppressed": t.Suppressed, "ended superseded": t.Superseded, "ended expired": t.Expired,

@@ -134,6 +134,7 @@ func trims(seed uint64) bool { return seed%9 == 1 }
 func (m *mesh) retention() snapshot.Settings {
 	s := snapshot.Settings{
 		Every: 6 * time.Second, Records: 25, Audit: 4 * time.Second, Look: 10 * time.Second, Grace: 30 * time.Second, Part: 2 << 10,
+		Unused: 8 * time.Second,
 	}
 	if m.trims() {
 		s.History, s.Inputs = time.Second, 12*time.Second
