@@ -19,8 +19,9 @@ type recent struct {
 	now, before map[string]*eventv1.Position
 }
 
+// recentKey is what makes an event: one id of two customers is two events.
 func recentKey(it *item) string {
-	return identity.Derive("recent", it.event.GetTenant(), it.event.GetId())
+	return identity.Derive("recent", it.event.GetTenant(), it.event.GetId(), string(it.customer))
 }
 
 // note remembers what of a submission is stored.
