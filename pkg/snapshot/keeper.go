@@ -44,6 +44,8 @@ type Ports struct {
 	Decode Decode
 	// Owned lists the partitions that this process owns and runs now.
 	Owned func() []int
+	// Answered says whether nothing is left to do about a dead letter of the stage; nil: none is trimmed.
+	Answered func(ctx context.Context, letter *stagev1.DeadLetter) (bool, error)
 	// Pinned reads the stage's rows; nil if they name no catalogs.
 	Pinned Pinned
 	// Collect removes catalogs that nothing needs, where the owner of the first partition is to do that; nil elsewhere.
@@ -87,6 +89,7 @@ func NewKeeper(cfg Config, ports Ports) *Keeper {
 		cfg: cfg, ports: ports, library: library, records: r, metrics: newMetrics(cfg.Spec.Name, ports.Meter),
 		trim: trimmer{
 			broker: ports.Broker, kv: ports.KV, library: library, points: ports.Points, spec: cfg.Spec, settings: cfg.Settings, now: ports.Clock.Now,
+			answered: ports.Answered,
 		},
 		audit: auditor{library: library, records: r, store: ports.Store, spec: cfg.Spec},
 		owned: map[int]*upkeep{},
@@ -174,6 +177,7 @@ func (k *Keeper) look(ctx context.Context, partition int) {
 	k.note(ctx, "build", partition, err)
 	k.note(ctx, "trim", partition, k.trim.chain(ctx, partition))
 	k.note(ctx, "trim", partition, k.trim.inputs(ctx, partition))
+	k.note(ctx, "trim", partition, k.trim.deadLetters(ctx, partition))
 }
 
 // due says whether a chain has moved on far enough, or for long enough, since its newest snapshot.

@@ -23,6 +23,7 @@ type trimmer struct {
 	spec     log.StageSpec
 	settings Settings
 	now      func() time.Time
+	answered func(ctx context.Context, letter *stagev1.DeadLetter) (bool, error)
 }
 
 // chain purges the partition's chain: below the snapshot at the margin and every reader's position, all of
@@ -111,6 +112,44 @@ func (t *trimmer) inputs(ctx context.Context, partition int) error {
 		}
 	}
 	return nil
+}
+
+// mostLetters is how many dead letters of a partition go at once.
+const mostLetters = 256
+
+// deadLetters purges the oldest dead letters of the stage in a partition that are answered: nothing is left to do about
+// them. They stay as long as inputs do, less under pressure. One that is not answered stays, and all after it.
+func (t *trimmer) deadLetters(ctx context.Context, partition int) error {
+	subject := log.Subject(log.DeadLetters(t.spec.Name), partition)
+	if t.answered == nil {
+		return nil
+	}
+	press, err := pressure(ctx, t.broker, subject)
+	if err != nil {
+		return fmt.Errorf("trim %s: %w", subject, err)
+	}
+	before, below := t.now().Add(-eased(t.settings.Inputs, press)), uint64(0)
+	for range mostLetters {
+		msg, err := t.broker.Next(ctx, subject, below)
+		if errors.Is(err, log.ErrNotFound) {
+			break // the last one stays
+		}
+		if err != nil {
+			return fmt.Errorf("trim %s: %w", subject, err)
+		}
+		below = msg.Sequence
+		letter := &stagev1.DeadLetter{}
+		if err := letter.UnmarshalVT(msg.Data); err != nil || !msg.Time.Before(before) {
+			break
+		}
+		if done, err := t.answered(ctx, letter); err != nil || !done {
+			break // what is not known is not answered
+		}
+	}
+	if below == 0 {
+		return nil
+	}
+	return t.purge(ctx, subject, below, before)
 }
 
 // lane purges a lane of EVENTS.

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -259,4 +260,46 @@ func TestUnderPressureSnapshotsAreTakenSooner(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A dead letter goes when it is old and nothing is left to do about it; one that is not answered keeps those after it.
+func TestDeadLettersGoWhenTheyAreAnsweredAndOld(t *testing.T) {
+	w := newWorld(t, Settings{Inputs: 10 * time.Hour})
+	full := &filled{Broker: w.log}
+	w.keeper.trim.broker = full
+	answered := map[string]bool{}
+	w.keeper.trim.answered = func(_ context.Context, l *stagev1.DeadLetter) (bool, error) {
+		if l.GetId() == "unknown" {
+			return true, errors.New("the states are away")
+		}
+		return answered[l.GetId()], nil
+	}
+	for _, id := range []string{"a", "b", "c", "unknown", "e"} {
+		data, err := (&stagev1.DeadLetter{Id: id, Stage: stage}).MarshalVT()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.log.Publish(t.Context(), "dlq.profile.0", data); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(time.Hour)
+	}
+	begins := func(what string, want uint64) {
+		t.Helper()
+		if err := w.keeper.trim.deadLetters(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.first("dlq.profile.0"); got != want {
+			t.Errorf("%s: they begin at %d, want %d", what, got, want)
+		}
+	}
+	answered["a"], answered["c"] = true, true
+	begins("all are young", 1)
+	full.share = 1
+	begins("under pressure, b is not answered", 2)
+	full.share = 0
+	answered["b"] = true
+	begins("b is young", 2)
+	w.now = w.now.Add(20 * time.Hour)
+	begins("nobody knows of the fourth", 4)
 }

@@ -182,6 +182,10 @@ func (s *Stage) keeper() *snapshot.Keeper {
 		Logger: s.ports.Logger, Meter: s.ports.Meter, Points: s.ports.Points,
 		Decode: func(rec *stagev1.Record, sequence uint64) (state.Batch, error) { return batchOf(rec, nil, sequence) },
 		Pinned: s.ports.Pinned, Collect: s.ports.Collect,
+		Answered: func(ctx context.Context, letter *stagev1.DeadLetter) (bool, error) {
+			fate, err := FateOf(ctx, s.ports.Broker, s.ports.Store, letter)
+			return fate == Settled, err
+		},
 		Owned: func() []int {
 			var out []int
 			for _, p := range s.owned() {
