@@ -145,7 +145,7 @@ func (j *JetStream) Usage(ctx context.Context, subject string) (Usage, error) {
 	}
 	return Usage{
 		Bytes: info.State.Bytes, MaxBytes: uint64(max(info.Config.MaxBytes, 0)), //nolint:gosec // not negative
-		Messages: info.State.Msgs, LastSequence: info.State.LastSeq,
+		Messages: info.State.Msgs, LastSequence: info.State.LastSeq, Made: info.Created,
 	}, nil
 }
 

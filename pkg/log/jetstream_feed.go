@@ -52,6 +52,7 @@ const (
 type jsFeed struct {
 	j      *JetStream
 	stream string
+	made   time.Time // when the stream was made
 	tails  map[string]*jsTail
 	filter []string
 	copies int    // of the stream
@@ -98,7 +99,7 @@ func (f *jsFeed) open(ctx context.Context, from map[string]uint64) error {
 		if err != nil {
 			return err
 		}
-		f.copies, f.next = info.Config.Replicas, math.MaxUint64
+		f.copies, f.made, f.next = info.Config.Replicas, info.Created, math.MaxUint64
 	}
 	for _, subject := range subjects {
 		first, err := f.addTail(ctx, subject, from[subject])
@@ -175,6 +176,10 @@ func (f *jsFeed) run() {
 	for f.ctx.Err() == nil {
 		before := f.next
 		err := f.consume()
+		if _, anew := errors.AsType[*AnewError](err); anew {
+			f.fail(err)
+			return
+		}
 		if f.j.nc.IsClosed() {
 			f.fail(fmt.Errorf("%w: %w", ErrClosed, err))
 			return
@@ -199,6 +204,9 @@ func (f *jsFeed) consume() error {
 		return fmt.Errorf("make consumer: %w", err)
 	}
 	defer f.drop(c.CachedInfo().Name)
+	if err := f.same(tctx); err != nil {
+		return err
+	}
 	it, err := c.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(f.j.limits.pullMessages, f.j.limits.pullBytes),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat),
@@ -224,6 +232,19 @@ func (f *jsFeed) consume() error {
 		f.deal(Message{Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Data: msg.Data(), Time: meta.Timestamp})
 		f.next = meta.Sequence.Stream + 1
 	}
+}
+
+// same makes sure that the stream is the one that the feed was opened on. A consumer ends with its stream, so that is
+// asked when there is a new one.
+func (f *jsFeed) same(ctx context.Context) error {
+	s, err := f.j.js.Stream(ctx, f.stream)
+	if err != nil {
+		return fmt.Errorf("look at the stream: %w", err)
+	}
+	if is := s.CachedInfo().Created; !is.Equal(f.made) {
+		return &AnewError{Stream: f.stream, Was: f.made, Is: is}
+	}
+	return nil
 }
 
 // untilReconnect ends when the connection comes back from an interruption: the consumer may have gone with

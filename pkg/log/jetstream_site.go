@@ -134,11 +134,11 @@ func (j *JetStream) Stream(ctx context.Context, name string) (StreamConfig, erro
 	if err != nil {
 		return StreamConfig{}, fmt.Errorf("stream %s: %w", name, translate(err))
 	}
-	c := s.CachedInfo().Config
+	c, made := s.CachedInfo().Config, s.CachedInfo().Created
 	return StreamConfig{
 		Name: c.Name, Subjects: c.Subjects, Replicas: c.Replicas, MaxBytes: c.MaxBytes, MaxMessage: c.MaxMsgSize,
 		MaxAge: c.MaxAge, MaxPerSubject: max(c.MaxMsgsPerSubject, 0), DiscardNew: c.Discard == jetstream.DiscardNew,
-		DenyDelete: c.DenyDelete, AllowDirect: c.AllowDirect, File: c.Storage == jetstream.FileStorage,
+		DenyDelete: c.DenyDelete, AllowDirect: c.AllowDirect, File: c.Storage == jetstream.FileStorage, Made: made,
 	}, nil
 }
 

@@ -1,8 +1,11 @@
 package log_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -71,4 +74,35 @@ func TestJetStreamSurvivesRestart(t *testing.T) {
 	t.Cleanup(second.Shutdown)
 	step("after")
 	step("later")
+}
+
+// A feed whose stream is deleted and made again tells its readers, instead of going on at a position of the old one.
+func TestAFeedIsToldThatItsStreamIsAnother(t *testing.T) {
+	site := openJetStream(t)
+	gen := log.Generation{Number: 1, Partitions: 1, Streams: 1, Replicas: 1}
+	if _, err := log.Provision(t.Context(), site, gen, log.ProvisionConfig{MaxBytes: 64 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	const name, subject = "EVENTS-g1-0", "evt.live.0"
+	feed, err := site.Feed(t.Context(), map[string]uint64{subject: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer feed.Close()
+	cfg, err := site.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(site.DeleteStream(t.Context(), name), site.CreateStream(t.Context(), cfg)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := site.Publish(t.Context(), subject, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	m, err := logtest.Take(ctx, feed.Tail(subject))
+	if anew, ok := errors.AsType[*log.AnewError](err); !ok || anew.Stream != name {
+		t.Errorf("got %q, %v; want an AnewError of %s", m.Data, err, name)
+	}
 }

@@ -81,6 +81,8 @@ type Usage struct {
 	Messages uint64
 	// LastSequence of the stream.
 	LastSequence uint64
+	// Made is when the stream was made: its identity, which no restart and no election of a leader changes.
+	Made time.Time
 }
 
 // Broker stores messages. Implementations are safe for concurrent use. All methods may also return
@@ -168,4 +170,6 @@ type Generation struct {
 	Secret []byte `json:"secret"`
 	// Replicas of every stream: 1 or 3.
 	Replicas int `json:"replicas"`
+	// Made is when each stream was made, by its name; noted by the provisioner. See Anew.
+	Made map[string]time.Time `json:"made,omitempty"`
 }

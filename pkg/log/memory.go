@@ -30,10 +30,12 @@ type Memory struct {
 	leases  map[string]memLease
 	objects map[string]memObject
 	delayed []delayed
+	// lastMade is when the last stream was made.
+	lastMade time.Time
 }
 
 type memStream struct {
-	cfg      StreamConfig
+	cfg      StreamConfig // with when it was made
 	last     uint64
 	bytes    uint64
 	messages []Message      // all that are left, by sequence
@@ -278,7 +280,7 @@ func (m *Memory) Usage(ctx context.Context, subject string) (u Usage, err error)
 		}
 		u = Usage{
 			Bytes: s.bytes, MaxBytes: uint64(max(s.cfg.MaxBytes, 0)), //nolint:gosec // not negative
-			Messages: uint64(len(s.messages)), LastSequence: s.last,
+			Messages: uint64(len(s.messages)), LastSequence: s.last, Made: s.cfg.Made,
 		}
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"refrain.dev/pkg/fault"
 )
@@ -19,6 +20,7 @@ type memTail struct {
 	stream  *memStream
 	subject string
 	wake    chan struct{}
+	made    time.Time
 	opened  uint64 // the greatest sequence that had been purged when the tail was opened
 
 	mu       sync.Mutex
@@ -46,7 +48,7 @@ func (m *Memory) Feed(ctx context.Context, from map[string]uint64) (Feed, error)
 		}
 		of = s
 		position := from[subject]
-		t := &memTail{memory: m, stream: s, subject: subject, wake: make(chan struct{}, 1), position: position, opened: s.purged[subject]}
+		t := &memTail{memory: m, stream: s, subject: subject, wake: make(chan struct{}, 1), position: position, made: s.cfg.Made, opened: s.purged[subject]}
 		t.err = s.readable(subject, position)
 		f.tails[subject] = t
 		signal(t.wake)
@@ -150,6 +152,10 @@ func (t *memTail) Peek() (Message, bool) {
 	}
 	t.memory.mu.Lock()
 	defer t.memory.mu.Unlock()
+	if is := t.stream.cfg.Made; !is.Equal(t.made) {
+		t.err = &AnewError{Stream: t.stream.cfg.Name, Was: t.made, Is: is}
+		return Message{}, false
+	}
 	if last := t.stream.last; t.position > last {
 		t.err = fmt.Errorf("%w: the stream ends at %d, the position is %d", ErrLogLostData, last, t.position)
 		return Message{}, false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"refrain.dev/pkg/fault"
 )
@@ -122,6 +123,7 @@ func (m *Memory) CreateStream(_ context.Context, cfg StreamConfig) error {
 		cfg: cfg, subjects: map[string][]Message{}, headers: map[uint64]int{}, purged: map[string]uint64{}, tails: map[string][]*memTail{},
 	}
 	s.cfg.Subjects = slices.Clone(cfg.Subjects)
+	s.cfg.Made = m.made()
 	m.streams[cfg.Name] = s
 	for _, subject := range cfg.Subjects {
 		m.bySubj[subject] = s
@@ -151,6 +153,8 @@ func (m *Memory) DeleteStream(_ context.Context, name string) error {
 		return nil
 	}
 	delete(m.streams, name)
+	s.cfg.Made = time.Time{}
+	s.signalAll()
 	for _, subject := range s.cfg.Subjects {
 		delete(m.bySubj, subject)
 	}

@@ -1,5 +1,7 @@
 package log
 
+import "time"
+
 // What a broker must never do, for those who test that it is noticed.
 
 // StreamOf names the stream that stores a subject; "" if none does.
@@ -36,7 +38,7 @@ func (m *Memory) Lose(stream string, n int) int {
 	return n
 }
 
-// Recreate empties a stream, whose sequences begin at 1 again. It returns how many messages are lost.
+// Recreate makes a stream anew: it is empty, and its sequences begin at 1 again. It returns how many messages are lost.
 func (m *Memory) Recreate(stream string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -45,7 +47,7 @@ func (m *Memory) Recreate(stream string) int {
 		return 0
 	}
 	n := len(s.messages)
-	s.messages, s.bytes, s.last = nil, 0, 0
+	s.messages, s.bytes, s.last, s.cfg.Made = nil, 0, 0, m.made()
 	clear(s.subjects)
 	clear(s.headers)
 	clear(s.purged)
@@ -60,4 +62,14 @@ func (s *memStream) signalAll() {
 			signal(t.wake)
 		}
 	}
+}
+
+// made is a time at which a stream is made: no two are made at the same.
+func (m *Memory) made() time.Time {
+	at := m.now().UTC()
+	if !at.After(m.lastMade) {
+		at = m.lastMade.Add(1)
+	}
+	m.lastMade = at
+	return at
 }

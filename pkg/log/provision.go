@@ -33,6 +33,9 @@ type ProvisionConfig struct {
 	MaxBytes int64
 	// Owner names the provisioner in the lock, for people.
 	Owner string
+	// Accept names streams that were restored from a backup, or made anew with what was in them given up: of a
+	// generation that is ready it is recorded that they are the right ones.
+	Accept []string
 	// Now is the clock for the lock's lease; nil means the machine's.
 	Now func() time.Time
 }
@@ -41,7 +44,8 @@ type ProvisionConfig struct {
 // the generation ready. Nobody else creates streams. If the generation is ready it changes nothing; if
 // somebody stopped half-way everything is wiped and made again. Of several at once, one works and the
 // others wait for it. A gen without a secret gets a new one. The stored generation is returned; it is an
-// error if it differs from gen.
+// error if it differs from gen. Streams of a generation that is ready must be those that were provisioned: with the
+// generation the error is an *AnewError for each that is not.
 func Provision(ctx context.Context, site Site, gen Generation, cfg ProvisionConfig) (Generation, error) {
 	wanted := len(gen.Secret) > 0
 	p, err := newProvisioner(site, gen, cfg)
@@ -52,7 +56,8 @@ func Provision(ctx context.Context, site Site, gen Generation, cfg ProvisionConf
 		return Generation{}, fmt.Errorf("prepare the KV store: %w", err)
 	}
 	stored, err := p.reach(ctx)
-	if err != nil {
+	_, anew := errors.AsType[*AnewError](err)
+	if err != nil && !anew {
 		return Generation{}, fmt.Errorf("provision generation %d: %w", gen.Number, err)
 	}
 	if !wanted {
@@ -60,6 +65,9 @@ func Provision(ctx context.Context, site Site, gen Generation, cfg ProvisionConf
 	}
 	if err := sameGeneration(stored, p.gen); err != nil {
 		return Generation{}, fault.As(fault.Invalid, err)
+	}
+	if anew {
+		return stored, fmt.Errorf("generation %d: %w", gen.Number, err)
 	}
 	return stored, nil
 }
@@ -112,12 +120,12 @@ func random(n int) []byte {
 // reach returns the generation as stored once it is ready, making it if nobody else does.
 func (p *provisioner) reach(ctx context.Context) (Generation, error) {
 	for {
-		e, _, err := readGeneration(ctx, p.kv, p.gen.Number)
+		e, revision, err := readGeneration(ctx, p.kv, p.gen.Number)
 		if err != nil {
 			return Generation{}, err
 		}
 		if e.State == stateReady {
-			return e.Generation, nil
+			return p.compare(ctx, e, revision)
 		}
 		locked, err := p.lock(ctx)
 		if err != nil {
@@ -151,7 +159,8 @@ func (p *provisioner) make(ctx context.Context) (Generation, error) {
 		failed = p.attempt(ctx, e, revision)
 		switch {
 		case failed == nil:
-			return p.gen, nil
+			e, _, err := readGeneration(ctx, p.kv, p.gen.Number)
+			return e.Generation, err
 		case ctx.Err() != nil:
 			return Generation{}, failed
 		case errors.Is(failed, ErrFull) && maxBytes/2 >= minMaxBytes:
@@ -188,6 +197,9 @@ func (p *provisioner) attempt(ctx context.Context, e generationEntry, revision u
 		}
 	}
 	if err := p.renew(ctx); err != nil {
+		return err
+	}
+	if err := p.identify(ctx, &e); err != nil {
 		return err
 	}
 	e.State = stateReady

@@ -38,6 +38,8 @@ type StreamConfig struct {
 	AllowDirect bool
 	// File says that messages survive the server's end.
 	File bool
+	// Made is when it was made, of a stream that is there; not compared.
+	Made time.Time
 
 	chains []string // that begin in it with a genesis, in this order
 }
@@ -102,7 +104,7 @@ func (g Generation) StreamConfigs(maxBytes int64) []StreamConfig {
 	for _, f := range families() {
 		for s := range g.Streams {
 			c := StreamConfig{
-				Name: fmt.Sprintf("%s-g%d-%d", f.name, g.Number, s), Replicas: g.Replicas,
+				Name: f.stream(g.Number, s), Replicas: g.Replicas,
 				MaxBytes: maxBytes, MaxMessage: MaxMessage, DiscardNew: !f.aside, DenyDelete: true, File: true,
 			}
 			if f.aside {

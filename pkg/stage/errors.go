@@ -11,7 +11,7 @@ var errLost = errors.New("another owner has the partition")
 // HaltError says that a partition must not go on: the log lost or changed data that was acknowledged.
 // Nobody but an operator can resolve it.
 type HaltError struct {
-	// Subject of the chain.
+	// Subject of the chain, or of the input that cannot be read on.
 	Subject string
 	// Why it must not go on.
 	Why string

@@ -46,6 +46,8 @@ type partition struct {
 	inRound bool    // and has begun to take
 	relay   *relay
 
+	losses int // of an input, in a row: it was opened again
+
 	careful  careful
 	attempt  attempt       // that is under way
 	suspects []attempt     // under which processes have ended, the oldest first
@@ -211,6 +213,7 @@ func (p *partition) commit(ctx context.Context, b *batch) error {
 		}
 		p.adopt(b)
 	}
+	p.losses = 0
 	p.decided(p.pending[:b.taken])
 	p.pending = append(p.pending[:0], p.pending[b.taken:]...)
 	p.metrics.batch(ctx, b)

@@ -60,17 +60,22 @@ type reader struct {
 	next int
 	// seen is the sequence of the message read last.
 	seen uint64
+	// anew says that its stream is not the one that was provisioned.
+	anew error
 	// prev is the sequence of the chain's record read last, to see gaps; 0 while unknown.
 	prev uint64
 }
 
 // peek returns the next item without taking it; nil if none has arrived.
 func (r *reader) peek() (*item, error) {
+	if r.anew != nil {
+		return nil, r.lost(r.anew)
+	}
 	for r.next >= len(r.head) {
 		msg, ok := r.tail.Peek()
 		if !ok {
 			if err := r.tail.Err(); err != nil {
-				return nil, fmt.Errorf("read %s: %w", r.subject, err)
+				return nil, r.lost(err)
 			}
 			return nil, nil
 		}

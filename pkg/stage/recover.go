@@ -280,21 +280,31 @@ func openInputs(ctx context.Context, broker log.Broker, parts []*partition) ([]l
 		subjects := from[class]
 		feed, err := broker.Feed(ctx, subjects)
 		if err != nil {
-			for _, f := range feeds {
-				f.Close()
-			}
+			closeAll(feeds)
 			return nil, fmt.Errorf("open inputs: %w", err)
 		}
 		feeds = append(feeds, feed)
+		var readers []*reader
 		for _, p := range parts {
 			for _, r := range p.readers {
 				if _, ok := subjects[r.subject]; ok {
 					r.tail = feed.Tail(r.subject)
+					readers = append(readers, r)
 				}
 			}
 		}
+		if err := compareStreams(ctx, broker, parts[0].cfg.Generation, readers); err != nil {
+			closeAll(feeds)
+			return nil, fmt.Errorf("open inputs: %w", err)
+		}
 	}
 	return feeds, nil
+}
+
+func closeAll(feeds []log.Feed) {
+	for _, f := range feeds {
+		f.Close()
+	}
 }
 
 // feedClass puts the readers of one stream together.

@@ -77,6 +77,9 @@ func (p *partition) mend(ctx context.Context, err error, back *backoff) bool {
 		p.halt(ctx, halt)
 		return true
 	}
+	if lost, ok := errors.AsType[*lostInputError](err); ok {
+		return p.lostInput(ctx, lost, back)
+	}
 	if errors.Is(err, errLost) {
 		p.ports.Logger.Warn("another owner took the partition over", "stage", p.cfg.Spec.Name, "partition", p.number)
 		p.rejectAll()

@@ -1,10 +1,13 @@
 package logtest
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 )
@@ -124,6 +127,53 @@ func feedGone(t *testing.T, s suite) {
 	kept := feed(t, b, map[string]uint64{"evt.live.1": at[4]})
 	if m := take(t, kept.Tail("evt.live.1")); m.Sequence != at[5] {
 		t.Fatalf("after a position that is there: got %d, want %d", m.Sequence, at[5])
+	}
+}
+
+// A stream that is deleted and made again is another one: its readers are told, wherever they stood in the old one and
+// however many messages the new one has.
+func feedAnew(t *testing.T, s suite) {
+	site := s.open(t)
+	if _, err := log.Provision(t.Context(), site, s.generation(), log.ProvisionConfig{MaxBytes: maxBytes}); err != nil {
+		t.Fatal(err)
+	}
+	const subject, unread = "evt.live.1", "evt.bulk.1"
+	at := mustPublish(t, site, subject, "old")
+	f := feed(t, site, map[string]uint64{subject: 0, unread: 0})
+	if m := take(t, f.Tail(subject)); m.Sequence != at {
+		t.Fatalf("got %d, want %d", m.Sequence, at)
+	}
+	before, err := site.Usage(t.Context(), subject)
+	if err != nil || before.Made.IsZero() {
+		t.Fatalf("usage: %+v, %v", before, err)
+	}
+	name := ""
+	for _, c := range s.generation().StreamConfigs(maxBytes) {
+		if slices.Contains(c.Subjects, subject) {
+			name = c.Name
+		}
+	}
+	cfg, err := site.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := site.DeleteStream(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if err := site.CreateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	for range 9 {
+		mustPublish(t, site, subject, "new")
+	}
+	for _, tail := range []log.Tail{f.Tail(subject), f.Tail(unread)} {
+		m, err := log.Take(t.Context(), clock.Wall{}, tail)
+		if anew, ok := errors.AsType[*log.AnewError](err); !ok || anew.Stream != name || !errors.Is(err, log.ErrLogLostData) {
+			t.Fatalf("got %q, %v, want an AnewError of %s", m.Data, err, name)
+		}
+	}
+	if after, err := site.Usage(t.Context(), subject); err != nil || !after.Made.After(before.Made) {
+		t.Fatalf("made at %s and then at %s (%v)", before.Made, after.Made, err)
 	}
 }
 

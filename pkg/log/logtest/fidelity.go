@@ -245,7 +245,9 @@ func (f *fidelity) usage() {
 	subject := f.subject()
 	f.both(fmt.Sprintf("usage of %q", subject), func(s *side) string {
 		u, err := s.site.Usage(f.ctx, subject)
-		return fmt.Sprintf("%+v, %s", u, said(err))
+		made := !u.Made.IsZero()
+		u.Made = time.Time{}
+		return fmt.Sprintf("%+v, made at a time: %v, %s", u, made, said(err))
 	})
 }
 

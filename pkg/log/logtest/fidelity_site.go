@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -34,7 +35,9 @@ func (f *fidelity) stream() {
 		f.both("stream "+c.Name, func(s *side) string {
 			got, err := s.site.Stream(f.ctx, c.Name)
 			slices.Sort(got.Subjects)
-			return fmt.Sprintf("%+v, %s", got, said(err))
+			made := !got.Made.IsZero()
+			got.Made = time.Time{}
+			return fmt.Sprintf("%+v, made at a time: %v, %s", got, made, said(err))
 		})
 	}
 }

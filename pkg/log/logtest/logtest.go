@@ -54,6 +54,7 @@ func (s suite) run(t *testing.T) {
 		{"slow tail does not stop the others", feedSlowTail},
 		{"feed of large messages", feedLarge},
 		{"feed from a position that is gone", feedGone},
+		{"feed of a stream that is made anew", feedAnew},
 		{"feed of two streams is refused", feedTwoStreams},
 		{"key value", keyValue},
 		{"usage and full stream", fullStream},

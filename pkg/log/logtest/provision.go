@@ -2,6 +2,7 @@ package logtest
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
+	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 )
 
@@ -40,9 +42,58 @@ func provisionTwice(t *testing.T, s suite) {
 	if err := log.Assert(t.Context(), site, found); err != nil {
 		t.Fatalf("assert: %v", err)
 	}
+	provisionAnew(t, site, gen)
 	gen.Partitions = 8
 	if _, err := log.Provision(t.Context(), site, gen, log.ProvisionConfig{}); err == nil || !strings.Contains(err.Error(), "partitions is 4, want 8") {
 		t.Fatalf("another number of partitions: got %v, want it refused", err)
+	}
+}
+
+// provisionAnew deletes a stream behind the provisioner's back, and makes it again.
+func provisionAnew(t *testing.T, site log.Site, gen log.Generation) {
+	t.Helper()
+	found, err := log.LoadGeneration(t.Context(), site.KV())
+	if err != nil || len(found.Made) == 0 {
+		t.Fatalf("load: the streams' identities are not recorded: %+v, %v", found, err)
+	}
+	name, subject := "EVENTS-g1-0", "evt.live.0"
+	if use, err := site.Usage(t.Context(), subject); err != nil || found.Anew(subject, use) != nil {
+		t.Fatalf("a stream that is as it was: %v, %v", err, found.Anew(subject, use))
+	}
+	refused := func(what string, accept ...string) {
+		t.Helper()
+		_, err := log.Provision(t.Context(), site, gen, log.ProvisionConfig{Accept: accept})
+		anew, ok := errors.AsType[*log.AnewError](err)
+		if !ok || anew.Stream != name || fault.Of(err) != fault.Conflict {
+			t.Fatalf("provision again, %s: got %v, want an AnewError of %s", what, err, name)
+		}
+	}
+	cfg, err := site.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := site.DeleteStream(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	refused("a stream is gone")
+	refused("a stream that is gone is accepted", name)
+	if err := site.CreateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	use, err := site.Usage(t.Context(), subject)
+	if err != nil || !errors.Is(found.Anew(subject, use), log.ErrLogLostData) {
+		t.Fatalf("a stream that was made anew: %v, %v", err, found.Anew(subject, use))
+	}
+	refused("a stream is another")
+	if _, err := log.Provision(t.Context(), site, gen, log.ProvisionConfig{Accept: []string{"NOBODY"}}); fault.Of(err) != fault.Invalid {
+		t.Fatalf("accept a stream that is none: %v", err)
+	}
+	now, err := log.Provision(t.Context(), site, gen, log.ProvisionConfig{Accept: []string{name}})
+	if err != nil || now.Anew(subject, use) != nil {
+		t.Fatalf("accepted: %v, %v", err, now.Anew(subject, use))
+	}
+	if _, err := log.Provision(t.Context(), site, gen, log.ProvisionConfig{}); err != nil {
+		t.Fatalf("after it was accepted: %v", err)
 	}
 }
 

@@ -25,6 +25,7 @@ type committer struct {
 	within  time.Duration
 	clock   clock.Clock
 	times   *timekeeper
+	streams *streams
 	points  failpoint.Points
 	metrics *metrics
 	flows   *flows
@@ -46,7 +47,8 @@ type line struct {
 func newCommitter(cfg Config, deps run.Deps, m *metrics) *committer {
 	return &committer{
 		store: deps.Broker, within: cfg.StoreWithin.Std(), clock: deps.Clock, points: deps.Points, metrics: m, times: newTimekeeper(deps),
-		open: clock.NewGroup(deps.Clock, 0), waiting: map[address]*line{},
+		streams: newStreams(deps.Generation, deps.HaltedOf("ingest"), deps.Logger),
+		open:    clock.NewGroup(deps.Clock, 0), waiting: map[address]*line{},
 	}
 }
 
@@ -185,7 +187,10 @@ func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arriva
 	if err != nil {
 		return 0, fmt.Errorf("encode arrivals: %w", err)
 	}
-	mark := c.times.reference.Mark()
+	if why := c.streams.why(to.subject()); why != nil {
+		return 0, why
+	}
+	mark, before := c.times.reference.Mark(), c.streams.before(to.subject())
 	sequence, err := c.store.Publish(ctx, to.subject(), data)
 	if err == nil && c.times.reference.Due() {
 		_ = c.times.read(ctx, mark, to.subject(), sequence) // the next one tells
@@ -196,6 +201,9 @@ func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arriva
 	}
 	if err != nil {
 		return 0, fmt.Errorf("store events: %w", unavailable(err))
+	}
+	if why := c.streams.stored(ctx, to.subject(), before, sequence); why != nil {
+		return 0, why
 	}
 	return sequence, nil
 }

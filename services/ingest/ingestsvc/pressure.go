@@ -24,6 +24,7 @@ type sampler struct {
 	every          time.Duration
 	metrics        *metrics
 	logger         *slog.Logger
+	streams        *streams
 
 	live, bulk atomic.Pointer[overload.RefusedError]
 }
@@ -95,6 +96,7 @@ func (s *sampler) fullest(ctx context.Context) (share float64, subject string, e
 		if err != nil {
 			return 0, "", fmt.Errorf("read the usage of %s: %w", name, err)
 		}
+		s.streams.found(ctx, name, usage)
 		if usage.MaxBytes == 0 {
 			continue
 		}

@@ -109,9 +109,10 @@ func testSampler(t *testing.T, g gauges) *sampler {
 	if err != nil {
 		t.Fatal(err)
 	}
+	gen, logger := log.Generation{Number: 1, Partitions: 2, Streams: 1}, slog.New(slog.DiscardHandler)
 	return &sampler{
-		log: g, generation: log.Generation{Number: 1, Partitions: 2, Streams: 1}, clock: clock.Wall{}, liveAt: 0.8, bulkAt: 0.7,
-		metrics: m, logger: slog.New(slog.DiscardHandler),
+		log: g, generation: gen, clock: clock.Wall{}, liveAt: 0.8, bulkAt: 0.7, metrics: m, logger: logger,
+		streams: newStreams(gen, func(int) {}, logger),
 	}
 }
 

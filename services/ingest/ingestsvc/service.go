@@ -51,6 +51,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 		every: cfg.SampleEvery.Std(), metrics: m, logger: deps.Logger,
 	}
 	s.door = newDoor(cfg, deps, m)
+	s.sampler.streams = s.door.committer.streams
 	s.routing = newRouting(cfg, deps)
 	s.door.pressure, s.door.kinds = s.sampler, s.routing
 	if s.keys.open != "" {

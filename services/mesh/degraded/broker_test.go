@@ -83,17 +83,7 @@ func TestTheLogWentBack(t *testing.T) {
 	w := build(t)
 	w.delivers("ann", "order-0")
 	w.offered("ann")
-	for _, cfg := range w.gen.StreamConfigs(64 << 20) {
-		if !strings.HasPrefix(cfg.Name, "PROFILES") {
-			continue
-		}
-		if err := w.site.DeleteStream(t.Context(), cfg.Name); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.site.CreateStream(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.remake("PROFILES")
 	w.cell("ingest", func(t *testing.T) { // its own stream is whole
 		for _, who := range []string{"ann", "bob", "cid", "dora"} {
 			if code, _ := w.post("track", order(who, "order-1-"+who)); code != http.StatusOK {
@@ -103,6 +93,9 @@ func TestTheLogWentBack(t *testing.T) {
 	})
 	w.cell("profile", func(*testing.T) {
 		w.eventually("the profile stage halts", func() bool { return w.logs.Count(`msg="partition halted" service=profile`) > 0 })
+	})
+	w.cell("decision", func(*testing.T) {
+		w.eventually("who reads the chain halts too", func() bool { return w.logs.Count(`msg="partition halted" service=decision`) > 0 })
 	})
 	w.cell("query", func(t *testing.T) {
 		res, err := w.ask("ann")
@@ -122,6 +115,58 @@ func TestTheLogWentBack(t *testing.T) {
 		w.eventually("it halts again", func() bool { return w.logs.Count("partition halted") > halted })
 		if _, err := w.site.Last(t.Context(), log.Subject("prf", 0)); err == nil {
 			t.Error("somebody began a second history")
+		}
+	})
+}
+
+// remake deletes the streams of a family, with everything in them, and makes them again.
+func (w *town) remake(family string) {
+	w.t.Helper()
+	for _, cfg := range w.gen.StreamConfigs(64 << 20) {
+		if !strings.HasPrefix(cfg.Name, family+"-") {
+			continue
+		}
+		if err := w.site.DeleteStream(w.t.Context(), cfg.Name); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := w.site.CreateStream(w.t.Context(), cfg); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// "Every stream has an identity. Owners and readers halt when it changes": what EVENTS lost is not skipped in silence,
+// and nothing more is taken that would be read by nobody.
+func TestEventsIsMadeAnew(t *testing.T) {
+	w := build(t)
+	w.delivers("ann", "order-0")
+	w.offered("ann")
+	w.remake("EVENTS")
+	w.cell("ingest", func(t *testing.T) {
+		w.eventually("ingest refuses", func() bool {
+			code, _ := w.post("track", order("ann", "order-1"))
+			return code == http.StatusServiceUnavailable
+		})
+		if w.logs.Count("nothing more is taken for a stream") == 0 {
+			t.Error("it does not say why")
+		}
+	})
+	w.cell("profile", func(*testing.T) {
+		w.eventually("the profile stage halts", func() bool { return w.logs.Count(`msg="partition halted" service=profile`) > 0 })
+	})
+	w.cell("query", func(t *testing.T) {
+		res, err := w.ask("ann")
+		if err != nil || len(res.GetItems()) != 1 {
+			t.Errorf("answered %v, %v", res, err)
+		}
+	})
+	w.cell("stays so", func(t *testing.T) { // also for the next process
+		halted := w.logs.Count("partition halted")
+		w.stop("profile")
+		w.start("profile")
+		w.eventually("it halts again", func() bool { return w.logs.Count("partition halted") > halted })
+		if n := w.sent("email", "order-1"); n > 0 {
+			t.Errorf("%d mails were sent", n)
 		}
 	})
 }

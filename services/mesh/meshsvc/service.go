@@ -112,7 +112,10 @@ func (m *Mesh) openLog(ctx context.Context) error {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	gen := log.Generation{Number: 1, Partitions: m.cfg.Partitions, Streams: 1, Replicas: 1}
-	if gen, err = log.Provision(ctx, m.site, gen, log.ProvisionConfig{Owner: "mesh"}); err != nil {
+	gen, err = log.Provision(ctx, m.site, gen, log.ProvisionConfig{Owner: "mesh"})
+	if _, anew := errors.AsType[*log.AnewError](err); anew {
+		m.logger.ErrorContext(ctx, "streams are not those that were provisioned; what reads them is halted", telemetry.KeyError, err)
+	} else if err != nil {
 		return err
 	}
 	m.deps.Generation = gen

@@ -12,6 +12,8 @@ type Reason string
 const (
 	// StreamFull says that a stream of the log has no more room for this kind of event.
 	StreamFull Reason = "STREAM_FULL"
+	// StreamLost says that a stream of the log is not the one that it was: what is stored in it would be read by nobody.
+	StreamLost Reason = "STREAM_LOST"
 	// PartitionLags says that the stages are behind in the customer's partition.
 	PartitionLags Reason = "PARTITION_LAGS"
 	// BulkWaits says that the bulk lane is behind, or has to make room for live events.
@@ -26,7 +28,7 @@ const (
 
 // Ours says that the publisher is not to blame: another replica, or the same one soon, may take it. Otherwise
 // the publisher sends more than is taken now.
-func (r Reason) Ours() bool { return r == StreamFull || r == LogSlow || r == IngestBusy }
+func (r Reason) Ours() bool { return r == StreamFull || r == StreamLost || r == LogSlow || r == IngestBusy }
 
 // RefusedError says why something is not taken now; a later retry may succeed.
 type RefusedError struct {

@@ -288,3 +288,17 @@ func TestClockMend(t *testing.T) {
 		t.Errorf("the chain ends with %v (%v)", rec, err)
 	}
 }
+
+// A stream that was made anew is not taken for the one that was provisioned, unless the operator says so.
+func TestProvisionAcceptsARestoredStream(t *testing.T) {
+	m, _, err := log.ProvisionMemory(t.Context(), log.Generation{Number: 1, Partitions: 2, Streams: 1, Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{site: m}
+	m.Recreate("EVENTS-g1-0")
+	b.run(t, "provision", "--partitions", "2").want(t, 2, "", "stream EVENTS-g1-0 was made anew")
+	b.run(t, "provision", "--partitions", "2", "--accept", "NOBODY").want(t, 2, "", "no stream of that name")
+	b.run(t, "provision", "--partitions", "2", "--accept", "EVENTS-g1-0").want(t, 0, "generation 1 is ready", "")
+	b.run(t, "provision", "--partitions", "2").want(t, 0, "generation 1 is ready", "")
+}

@@ -14,14 +14,19 @@ import (
 func (a *app) provisionCommand() *cobra.Command {
 	gen := log.Generation{Number: 1}
 	maxBytes := int64(0)
+	var accept []string
 	cmd := &cobra.Command{
 		Use:   "provision",
 		Short: "Make the streams of a new mesh",
 		Long: `provision makes the streams, the chains and the secret of a generation of partitions on a NATS server
 with JetStream. The number of partitions is fixed then. If the generation is there already nothing changes;
-if it is another one, that is an error. 'mesh' provisions by itself.`,
+if it is another one, or if a stream was deleted and made anew since, that is an error. 'mesh' provisions by itself.
+
+A stream that was restored from a backup may count as made anew: --accept records that it is the right one. First
+compare it with what was acknowledged: whatever is missing in it is given up.`,
 		Example: `  refrain provision --partitions 32 --streams 2
-  refrain provision --partitions 64 --replicas 3 --nats nats://nats-0:4222`,
+  refrain provision --partitions 64 --replicas 3 --nats nats://nats-0:4222
+  refrain provision --partitions 64 --replicas 3 --accept EVENTS-g1-0`,
 		Args: args(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := withSecret(gen).Validate(); err != nil {
@@ -32,7 +37,7 @@ if it is another one, that is an error. 'mesh' provisions by itself.`,
 				return err
 			}
 			defer done()
-			out, err := log.Provision(cmd.Context(), site, gen, log.ProvisionConfig{MaxBytes: maxBytes, Owner: "refrain provision", Now: a.Now})
+			out, err := log.Provision(cmd.Context(), site, gen, log.ProvisionConfig{MaxBytes: maxBytes, Owner: "refrain provision", Now: a.Now, Accept: accept})
 			if err != nil {
 				return err
 			}
@@ -50,6 +55,7 @@ if it is another one, that is an error. 'mesh' provisions by itself.`,
 	f.IntVar(&gen.Streams, "streams", 1, "over how many streams a stage's partitions are spread")
 	f.IntVar(&gen.Replicas, "replicas", 1, "replicas of every stream: 1 or 3")
 	f.Int64Var(&maxBytes, "max-bytes", 0, fmt.Sprintf("greatest size of a stream; 0 is %d", log.DefaultMaxBytes))
+	f.StringSliceVar(&accept, "accept", nil, "streams that were restored, and are recorded as the right ones")
 	return cmd
 }
 

@@ -20,6 +20,7 @@ func Beyond(seed uint64) schedule.Schedule {
 	case 0:
 		f.What, f.On, f.Count = schedule.Suffix, "stream:"+streams[rng.IntN(len(streams))], 1+rng.IntN(6)
 	case 1:
+		streams = append(streams, "EVENTS-g1-0", "BOXES-g1-0", "REDRIVE-g1-0")
 		f.What, f.On = schedule.Recreated, "stream:"+streams[rng.IntN(len(streams))]
 	default:
 		stages := []string{"profile", "decision", "suppression", "dispatch"}
