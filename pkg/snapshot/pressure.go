@@ -13,10 +13,13 @@ import (
 const (
 	EasyUntil   = 0.4
 	PressedFrom = 0.6
+	// ScarceFrom is how full a stream is when the newest snapshot alone has to do: a stream that takes nothing
+	// more brings no newer one either, and would stay full for good.
+	ScarceFrom = 0.8
 )
 
-// pressure is how pressing it is to make room in the stream of a subject: 0 while it is easy, 1 when it is pressed.
-func pressure(ctx context.Context, broker log.Broker, subject string) (float64, error) {
+// used is how full the stream of a subject is, from 0 to 1; 0 if it has no bound.
+func used(ctx context.Context, broker log.Broker, subject string) (float64, error) {
 	u, err := broker.Usage(ctx, subject)
 	if err != nil {
 		return 0, fmt.Errorf("read the usage of the stream of %s: %w", subject, err)
@@ -24,8 +27,18 @@ func pressure(ctx context.Context, broker log.Broker, subject string) (float64, 
 	if u.MaxBytes == 0 {
 		return 0, nil
 	}
-	used := float64(u.Bytes) / float64(u.MaxBytes)
-	return min(1, max(0, (used-EasyUntil)/(PressedFrom-EasyUntil))), nil
+	return float64(u.Bytes) / float64(u.MaxBytes), nil
+}
+
+// pressure is how pressing it is to make room in the stream of a subject: 0 while it is easy, 1 when it is pressed.
+func pressure(ctx context.Context, broker log.Broker, subject string) (float64, error) {
+	share, err := used(ctx, broker, subject)
+	return pressed(share), err
+}
+
+// pressed is the pressure in a stream that is so full.
+func pressed(share float64) float64 {
+	return min(1, max(0, (share-EasyUntil)/(PressedFrom-EasyUntil)))
 }
 
 // eased is what is left of a time under pressure.

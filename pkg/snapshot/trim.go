@@ -26,32 +26,54 @@ type trimmer struct {
 	answered func(ctx context.Context, letter *stagev1.DeadLetter) (bool, error)
 }
 
-// chain purges the partition's chain: below the snapshot at the margin and every reader's position, all of
+// chain purges the partition's chain: below the snapshot that is kept and every reader's position, all of
 // which stay, and only what is older than the history that is kept, which is less the fuller the stream is. It
 // does nothing if it cannot read one of them.
 func (t *trimmer) chain(ctx context.Context, partition int) error {
 	chain := log.Subject(t.spec.Chain, partition)
-	below, err := t.chainLimit(ctx, partition)
+	share, err := used(ctx, t.broker, chain)
 	if err != nil {
 		return fmt.Errorf("trim %s: %w", chain, err)
 	}
-	press, err := pressure(ctx, t.broker, chain)
+	below, err := t.chainLimit(ctx, partition, share)
 	if err != nil {
 		return fmt.Errorf("trim %s: %w", chain, err)
 	}
-	return t.purge(ctx, chain, below, t.now().Add(-eased(t.settings.History, press)))
+	return t.purge(ctx, chain, below, t.now().Add(-eased(t.settings.History, pressed(share))))
 }
 
-func (t *trimmer) chainLimit(ctx context.Context, partition int) (uint64, error) {
+// kept is the snapshot from which states can always be made again: the one at the margin, since newer ones may be
+// damaged. Where a stream is nearly full it is the newest, if all of it can be read. Nil: there is none.
+func (t *trimmer) kept(ctx context.Context, partition int, share float64) (*stagev1.SnapshotListing, error) {
 	chain := log.Subject(t.spec.Chain, partition)
 	listed, err := t.library.List(ctx, chain)
-	if err != nil {
+	if err != nil || len(listed) == 0 {
+		return nil, err
+	}
+	var margin *stagev1.SnapshotListing
+	if len(listed) >= t.settings.Margin {
+		margin = listed[t.settings.Margin-1]
+	}
+	if share < ScarceFrom {
+		return margin, nil
+	}
+	s, err := t.library.Open(ctx, chain, listed[0])
+	if err == nil {
+		err = t.library.Verify(ctx, s)
+	}
+	if errors.Is(err, ErrDamaged) {
+		return margin, nil
+	}
+	return listed[0], err
+}
+
+func (t *trimmer) chainLimit(ctx context.Context, partition int, share float64) (uint64, error) {
+	chain := log.Subject(t.spec.Chain, partition)
+	kept, err := t.kept(ctx, partition, share)
+	if err != nil || kept == nil {
 		return 0, err
 	}
-	if len(listed) < t.settings.Margin {
-		return 0, nil
-	}
-	limit := listed[t.settings.Margin-1].GetSequence()
+	limit := kept.GetSequence()
 	relayed, _, err := Relayed(ctx, t.kv, chain)
 	if err != nil {
 		return 0, err
@@ -155,27 +177,26 @@ func (t *trimmer) deadLetters(ctx context.Context, partition int) error {
 // lane purges a lane of EVENTS.
 func (t *trimmer) lane(ctx context.Context, lane string, partition int, covered uint64) error {
 	subject := log.Subject(log.Lane(lane), partition)
-	press, err := pressure(ctx, t.broker, subject)
+	share, err := used(ctx, t.broker, subject)
 	if err != nil {
 		return fmt.Errorf("trim %s: %w", subject, err)
 	}
 	kept := uint64(0) // in a snapshot
-	if press > 0 {
-		if kept, err = t.laneKept(ctx, lane, partition); err != nil {
+	if pressed(share) > 0 {
+		if kept, err = t.laneKept(ctx, lane, partition, share); err != nil {
 			return fmt.Errorf("trim %s: %w", subject, err)
 		}
 	}
 	return t.input(ctx, subject, covered, kept)
 }
 
-// laneKept is how far a lane is covered by the snapshot at the margin; 0 if there is none.
-func (t *trimmer) laneKept(ctx context.Context, lane string, partition int) (uint64, error) {
-	chain := log.Subject(t.spec.Chain, partition)
-	listed, err := t.library.List(ctx, chain)
-	if err != nil || len(listed) < t.settings.Margin {
+// laneKept is how far a lane is covered by the snapshot that is kept; 0 if there is none.
+func (t *trimmer) laneKept(ctx context.Context, lane string, partition int, share float64) (uint64, error) {
+	kept, err := t.kept(ctx, partition, share)
+	if err != nil || kept == nil {
 		return 0, err
 	}
-	s, err := t.library.Open(ctx, chain, listed[t.settings.Margin-1])
+	s, err := t.library.Open(ctx, log.Subject(t.spec.Chain, partition), kept)
 	if err != nil {
 		return 0, err
 	}

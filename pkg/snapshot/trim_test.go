@@ -190,7 +190,7 @@ func TestUnderPressureTheHistoryGivesWay(t *testing.T) {
 	for _, step := range []struct {
 		share float64
 		want  int // of at
-	}{{0, 0}, {EasyUntil, 0}, {0.45, 3}, {0.55, 8}, {PressedFrom, 9}, {1, 9}} {
+	}{{0, 0}, {EasyUntil, 0}, {0.45, 3}, {0.55, 8}, {PressedFrom, 9}, {0.79, 9}} {
 		full.share = step.share
 		if err := w.keeper.trim.chain(t.Context(), 0); err != nil {
 			t.Fatal(err)
@@ -210,7 +210,7 @@ func TestUnderPressureTheHistoryGivesWay(t *testing.T) {
 // Under pressure an event goes only when a verified snapshot covers it.
 func TestUnderPressureAnEventGoesOnceSnapshotsCoverIt(t *testing.T) {
 	w := newWorld(t, Settings{Inputs: 10 * time.Hour})
-	w.keeper.trim.broker = &filled{Broker: w.log, share: 1}
+	w.keeper.trim.broker = &filled{Broker: w.log, share: 0.7}
 	for range 6 {
 		if _, err := w.log.Publish(t.Context(), "evt.live.0", []byte("e")); err != nil {
 			t.Fatal(err)
@@ -302,4 +302,42 @@ func TestDeadLettersGoWhenTheyAreAnsweredAndOld(t *testing.T) {
 	begins("b is young", 2)
 	w.now = w.now.Add(20 * time.Hour)
 	begins("nobody knows of the fourth", 4)
+}
+
+// A chain whose stream takes nothing more gets no newer snapshot: the only one makes room, if all of it can be read.
+func TestAFullStreamDoesNotWaitForANewerSnapshot(t *testing.T) {
+	for name, test := range map[string]struct {
+		share float64
+		harm  func(*world, *stagev1.SnapshotListing)
+		room  bool
+	}{
+		"nearly full":                  {share: 0.79},
+		"full":                         {share: ScarceFrom, room: true},
+		"full, and it is damaged":      {share: 1, harm: func(w *world, l *stagev1.SnapshotListing) { w.log.Corrupt(l.GetObject()) }},
+		"full, and readers are behind": {share: 1, harm: func(w *world, _ *stagev1.SnapshotListing) { w.cover("act.0", "prf", 1) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Settings{History: time.Hour})
+			w.keeper.trim.broker = &filled{Broker: w.log, share: test.share}
+			w.fill(10)
+			w.build()
+			w.relayed(w.last)
+			w.cover("act.0", "prf", w.last)
+			w.now = w.now.Add(time.Minute)
+			only := w.listed()[0]
+			want := uint64(1)
+			if test.harm != nil {
+				test.harm(w, only)
+			}
+			if test.room {
+				want = only.GetSequence()
+			}
+			if err := w.keeper.trim.chain(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.first(chain); got != want {
+				t.Errorf("the chain begins at %d, want %d", got, want)
+			}
+		})
+	}
 }
