@@ -110,8 +110,8 @@ func (c *compiler) use(r *definitionv1.Resource, path string, u liquid.Use, even
 		undeclared("a variable whose name is worked out cannot be checked", "write event[name] or traits[name]")
 	case !slices.Contains(templateNames(), u.Path[0]):
 		undeclared(fmt.Sprintf("the variable %s is not declared", written), declare(u.Path[0], templateNames()))
-	case u.Path[0] == "customer" && len(u.Path) > 1 && u.Path[1] != "id":
-		undeclared(fmt.Sprintf("the variable %s is not declared", written), "of the customer there is customer.id; the rest is in traits")
+	case u.Path[0] == "customer" && len(u.Path) > 1 && u.Path[1] != "id" && u.Path[1] != "identifiers":
+		undeclared(fmt.Sprintf("the variable %s is not declared", written), "of the customer there are customer.id and customer.identifiers; the rest is in traits")
 	case u.Path[0] == "traits" && len(u.Path) > 1 && !c.names["Trait"][u.Path[1]]:
 		undeclared(fmt.Sprintf("the trait %s is not declared", u.Path[1]), declare(u.Path[1], slices.Sorted(maps.Keys(c.names["Trait"]))))
 	case u.Path[0] == "event" && len(u.Path) > 1:

@@ -21,6 +21,8 @@ type Occasion struct {
 	Action string
 	// Customer is the customer's number in hex.
 	Customer string
+	// Identifiers of the customer, for a task for the team; nobody else is shown them.
+	Identifiers []*eventv1.Identifier
 	// UnsubscribeURL ends the treatment's topic; empty without one.
 	UnsubscribeURL string
 	// Event holds the properties of the event that the proposal came from.
@@ -90,7 +92,7 @@ func (o Occasion) variables() map[string]any {
 	}
 	return map[string]any{
 		"event": properties, "traits": known, "action": o.Action,
-		"customer": map[string]any{"id": o.Customer}, "unsubscribe_url": o.UnsubscribeURL,
+		"customer": map[string]any{"id": o.Customer, "identifiers": o.identifiers()}, "unsubscribe_url": o.UnsubscribeURL,
 	}
 }
 
@@ -113,4 +115,12 @@ func decimals(v any) any {
 		}
 	}
 	return v
+}
+
+func (o Occasion) identifiers() []any {
+	out := make([]any, len(o.Identifiers))
+	for i, id := range o.Identifiers {
+		out[i] = map[string]any{"kind": id.GetKind(), "value": id.GetValue()}
+	}
+	return out
 }

@@ -61,6 +61,7 @@ func (c *catalogs) Normalise(ctx context.Context, kind, value string) (string, e
 
 func definitionsOf(c *catalog.Catalog, zones *window.Zones) Definitions {
 	return Definitions{
+		Kinds:    c.Kinds,
 		Channels: c.Channels,
 		Topics:   c.Topics,
 		Templates: func(action, treatment string) *decide.Templates {

@@ -18,6 +18,8 @@ type Config struct {
 	DataDir string `yaml:"data_dir" help:"directory of the file channels' relative paths"`
 	// PublicURL is where recipients reach ingest, for unsubscribe links.
 	PublicURL string `yaml:"public_url" help:"where recipients reach ingest; https unless the host is this machine"`
+	// TaskIdentifiers lets tasks for the team say who the customer is.
+	TaskIdentifiers bool `yaml:"task_identifiers" help:"tasks for the team carry the customer's identifiers; without it the internal id alone"`
 	// NATSURL is for nats channels that name no server; empty: the mesh's own.
 	NATSURL string `yaml:"nats_url" help:"server of nats channels that name none; empty: the mesh's own"`
 	// Allow lists address ranges that channels may call beside public ones.
@@ -35,7 +37,7 @@ type Config struct {
 // Default returns the settings of a machine on its own; a cluster names its own ranges in Allow.
 func Default() Config {
 	return Config{
-		Batch: 256, DataDir: "data", PublicURL: "http://127.0.0.1:8080",
+		Batch: 256, DataDir: "data", PublicURL: "http://127.0.0.1:8080", TaskIdentifiers: true,
 		Allow: []string{"127.0.0.0/8", "::1/128"},
 	}
 }

@@ -43,6 +43,7 @@ type engine struct {
 	clock      clock.Clock // stamps and measures; what is judged by the time of day asks freshness
 	generation uint32
 	publicURL  string
+	identify   bool // tasks for the team say who the customer is
 	// stepped says that calls are made in rounds (the replay clock): their results are recorded only when
 	// all calls of a round are over, so a paced delivery cannot keep its room until its own call.
 	stepped func() bool
@@ -276,6 +277,9 @@ func (e *engine) compose(partition int, j job, d Definitions, profile *profilev1
 	def := d.Channels[m.Channel]
 	if m.To == "team" {
 		m.Address = def.GetConfig()["to"]
+		if e.identify {
+			m.Identifiers = identifiersOf(profile, d.Kinds)
+		}
 	} else if m.Address = d.Address(profile, j.treatment); m.Address == "" && def.GetEndpoint() != "" {
 		return none, new(late(unsent(reasonv1.Code_CODE_NO_ENDPOINT)))
 	}

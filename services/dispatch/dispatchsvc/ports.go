@@ -11,6 +11,7 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/decide"
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
@@ -35,6 +36,8 @@ type Definitions struct {
 	// Address is where an approved treatment is sent: the address that it was approved for, if that may still be used;
 	// empty if there is none.
 	Address func(p *profilev1.Profile, ref *decisionv1.TreatmentRef) string
+	// Kinds of identifiers; nil: those that are there from the start.
+	Kinds *event.Kinds
 	// Traits are what templates may read.
 	Traits func(p *profilev1.Profile) []*profilev1.Trait
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
@@ -88,5 +89,38 @@ func TestSubjectIsOneLine(t *testing.T) {
 	}
 	if got, failure := rendered(m, &decide.Templates{Subject: parsed(t, "Hi\n")}, nil); failure != nil || got.Subject != "Hi" {
 		t.Errorf("line = %q %v, want Hi", got.Subject, failure)
+	}
+}
+
+// A task says who the customer is, to those who may see it: strongest first, no devices, no address that is not decided.
+func TestATaskSaysWhoTheCustomerIs(t *testing.T) {
+	id := func(kind, value string, undecided bool) *profilev1.Identity {
+		return &profilev1.Identity{Identifier: &eventv1.Identifier{Kind: kind, Value: value}, Undecided: undecided}
+	}
+	p := &profilev1.Profile{Leaves: []*profilev1.Leaf{
+		{Identities: []*profilev1.Identity{id("email", "ada@shop.example", false), id("anonymous_id", "d1", false), id("phone", "+4420", true)}},
+		{Identities: []*profilev1.Identity{id("user_id", "ada", false), id("email", "ada@shop.example", false)}},
+	}}
+	want := []channel.Identifier{{Kind: "user_id", Value: "ada"}, {Kind: "email", Value: "ada@shop.example"}}
+	e := testEngine(t, &scripted{}, fileChannel())
+	definitions := e.catalogs.(fixedCatalogs).definitions
+	body := "{% for i in customer.identifiers %}{{ i.kind }}={{ i.value }} {% endfor %}"
+	definitions.Templates = func(string, string) *decide.Templates { return &decide.Templates{Body: parsed(t, body)} }
+	for name, tc := range map[string]struct {
+		to       string
+		identify bool
+		want     []channel.Identifier
+		body     string
+	}{
+		"a task":                     {decide.ToTeam, true, want, "user_id=ada email=ada@shop.example "},
+		"a task, by the operator":    {decide.ToTeam, false, nil, ""},
+		"a message for the customer": {decide.ToCustomer, true, nil, ""},
+	} {
+		e.identify = tc.identify
+		j := job{tenant: "default", customer: []byte{1}, proposal: &decisionv1.Proposal{Id: "p"}, treatment: &decisionv1.TreatmentRef{Id: "t", Channel: "email", To: tc.to}}
+		m, failure := e.compose(0, j, definitions, p)
+		if diff := cmp.Diff(tc.want, m.Identifiers); failure != nil || diff != "" || m.Body != tc.body {
+			t.Errorf("%s: %v, body %q (-want +got):\n%s", name, failure, m.Body, diff)
+		}
 	}
 }

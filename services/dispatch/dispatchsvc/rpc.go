@@ -10,8 +10,10 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/state"
 )
 
@@ -53,8 +55,11 @@ func (s *rpcServer) ListDeliveries(ctx context.Context, req *dispatchv1.ListDeli
 	return &dispatchv1.ListDeliveriesResponse{Deliveries: deliveries.GetDeliveries()}, nil
 }
 
-// resolve finds the profile that an identifier belongs to.
+// resolve finds the profile that an identifier belongs to. The kind profile names a profile by its id, as the log does.
 func (s *rpcServer) resolve(ctx context.Context, tenant string, id *eventv1.Identifier) ([]byte, error) {
+	if id.GetKind() == event.KindProfile {
+		return profile.IdentifierID(identity.Hasher{}, tenant, id) //nolint:wrapcheck // it says what is wrong with the id
+	}
 	value, err := s.kinds.Normalise(ctx, id.GetKind(), id.GetValue())
 	if err != nil {
 		return nil, fault.As(fault.Invalid, fmt.Errorf("read identifier: %w", err))

@@ -14,13 +14,15 @@ type Config struct {
 	Batch int `yaml:"batch" help:"greatest number of inputs in a record"`
 	// ReadWait bounds how long a read waits for the position it asks for.
 	ReadWait config.Duration `yaml:"read_wait" help:"how long a read waits for the position it asks for"`
+	// ShowIdentifiers lets answers carry identifiers and addresses in clear.
+	ShowIdentifiers bool `yaml:"show_identifiers" help:"answers carry identifiers and addresses; without it they are left empty"`
 	// Catalogs compiles each catalog once for services that share a process; nil: every service on its own.
 	Catalogs *catalog.Cache `yaml:"-"`
 }
 
 // Default returns the settings that fit most.
 func Default() Config {
-	return Config{Batch: 256, ReadWait: config.Duration(time.Second)}
+	return Config{Batch: 256, ReadWait: config.Duration(time.Second), ShowIdentifiers: true}
 }
 
 // Validate joins all problems.

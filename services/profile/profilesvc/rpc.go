@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
@@ -23,6 +25,7 @@ type server struct {
 
 	engine  *engine
 	metrics *metrics
+	show    bool // identifiers are answered in clear
 }
 
 // GetProfile implements profilev1.ProfileServiceServer.
@@ -32,7 +35,29 @@ func (s *server) GetProfile(ctx context.Context, req *profilev1.GetProfileReques
 	if err != nil {
 		return nil, explain(err)
 	}
+	if !s.show {
+		p = hidden(p)
+	}
 	return &profilev1.GetProfileResponse{Profile: p, Partition: uint32(partition)}, nil //nolint:gosec // at most 1024
+}
+
+// hidden is a profile without what names the customer outside of the mesh: which kinds of identifiers and which
+// channels there are stays.
+func hidden(p *profilev1.Profile) *profilev1.Profile {
+	p = p.CloneVT()
+	for _, l := range p.GetLeaves() {
+		addresses := map[string]bool{}
+		for _, i := range l.GetIdentities() {
+			addresses[i.GetIdentifier().GetKind()] = true
+			i.Identifier = &eventv1.Identifier{Kind: i.GetIdentifier().GetKind()}
+		}
+		for _, e := range l.GetEndpoints() {
+			e.Address, e.Written = "", ""
+		}
+		l.Traits = slices.DeleteFunc(l.GetTraits(), func(t *profilev1.Trait) bool { return addresses[t.GetName()] })
+		l.Quarantine = nil
+	}
+	return p
 }
 
 // ListTimeline implements profilev1.ProfileServiceServer.

@@ -27,6 +27,8 @@ type Message struct {
 	Tenant, Customer string
 	// To is the recipient's role: customer or team.
 	To string
+	// Identifiers of the customer, strongest first; only in a task for the team, and only if the operator lets them see it.
+	Identifiers []Identifier
 	// Address is the recipient's endpoint; empty if the channel needs none.
 	Address string
 	// Subject is one line; Body is plain text.
@@ -41,6 +43,12 @@ type Message struct {
 	ListID string
 	// At is the mesh's time.
 	At time.Time
+}
+
+// Identifier is one identifier of a customer. Personal data.
+type Identifier struct {
+	Kind  string `json:"kind"`
+	Value string `json:"value"`
 }
 
 // LogValue keeps personal data out of logs.

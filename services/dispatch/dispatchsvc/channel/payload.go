@@ -18,6 +18,7 @@ type Payload struct {
 	Topic       string         `json:"topic,omitempty"`
 	Tenant      string         `json:"tenant"`
 	Customer    string         `json:"customer"`
+	Identifiers []Identifier   `json:"identifiers,omitempty"`
 	To          string         `json:"to"`
 	Address     string         `json:"address,omitempty"`
 	Subject     string         `json:"subject,omitempty"`
@@ -31,7 +32,7 @@ type Payload struct {
 func payloadOf(m Message) Payload {
 	return Payload{
 		Proposal: m.Proposal, Action: m.Action, Treatment: m.Treatment, Channel: m.Channel,
-		Purpose: m.Purpose, Topic: m.Topic, Tenant: m.Tenant, Customer: m.Customer, To: m.To, Address: m.Address,
+		Purpose: m.Purpose, Topic: m.Topic, Tenant: m.Tenant, Customer: m.Customer, Identifiers: m.Identifiers, To: m.To, Address: m.Address,
 		Subject: m.Subject, Body: m.Body, At: m.At.UTC(), Context: event.ToMap(m.Context),
 		Token: m.Token, Unsubscribe: m.UnsubscribeURL,
 	}

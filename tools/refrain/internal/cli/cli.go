@@ -90,6 +90,7 @@ reasons, and shows what happened.
 
 A customer is named by an identifier, kind:value; the kind is user_id if left out:
   refrain profile ann          refrain profile email:ann@shop.example
+The internal id that the log, tasks and timelines show names one too: refrain profile 5d6c…, or profile:5d6c….
 
 Exit codes: 0 done, or yes; 1 no (not found, nothing to do, definitions with errors);
 2 wrong usage, or the mesh could not be asked.`,

@@ -109,8 +109,15 @@ type services struct {
 	dispatchv1.UnimplementedDispatchServiceServer
 }
 
+// internal is the internal id of a customer.
+const internal = "5d6c0000000000000000000000000001"
+
 func known(id *eventv1.Identifier) error {
 	switch {
+	case id.GetKind() == "user_id" && id.GetValue() == internal:
+		return status.Error(codes.NotFound, "nobody has this identifier")
+	case id.GetKind() == "profile" && id.GetValue() != internal:
+		return status.Error(codes.InvalidArgument, "read identifier: a profile id has 32 hex digits")
 	case id.GetValue() == "nobody":
 		return status.Error(codes.NotFound, "nobody has this identifier")
 	case id.GetValue() == "down":
@@ -341,6 +348,20 @@ func TestExitCodes(t *testing.T) {
 			b.run(t, strings.Fields(tc.args)...).want(t, tc.code, tc.out, tc.errout)
 		})
 	}
+}
+
+// A customer is found by the internal id that the log, tasks and timelines show, in every form in which they show it.
+func TestACustomerIsFoundByTheInternalID(t *testing.T) {
+	b := &bench{dial: serve(t, withServices), env: map[string]string{"REFRAIN_GRPC": address}}
+	for _, customer := range []string{internal, "profile:" + internal, "default/c/" + internal} {
+		for _, args := range []string{"profile @", "timeline @", "deliveries @", "decide @ web", "check @ service-mail email", "explain --customer @ --placement web"} {
+			line := strings.Fields(strings.ReplaceAll(args, "@", customer))
+			if r := b.run(t, line...); r.code != 0 {
+				t.Errorf("%s: got code %d, %s", line, r.code, r.errout)
+			}
+		}
+	}
+	b.run(t, "profile", "ffff0000000000000000000000000001").want(t, 0, "", "") // a user_id may look like one
 }
 
 // What is wrong with a command line is one line, and what can be done stands before what the network said.

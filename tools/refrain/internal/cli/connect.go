@@ -10,9 +10,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/rpc"
 )
@@ -62,8 +65,27 @@ func (a *app) withGRPC(ctx context.Context, run func(ctx context.Context, conn *
 	return a.remote(run(ctx, conn))
 }
 
-// identifier reads kind:value; without a kind it is a user_id.
+// about runs one request about a customer. What looks like an internal id, as the log, tasks and timelines show it, is
+// tried as a user_id first and then as the id: the mesh's, if nobody has it as their own.
+func (a *app) about(ctx context.Context, text string, ask func(ctx context.Context, conn *grpc.ClientConn, id *eventv1.Identifier) error) error {
+	id, err := identifier(text)
+	if err != nil {
+		return err
+	}
+	return a.withGRPC(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		err := ask(ctx, conn, id)
+		if status.Code(err) == codes.NotFound && id.GetKind() == event.KindUserID && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id.GetValue()) {
+			return ask(ctx, conn, &eventv1.Identifier{Kind: event.KindProfile, Value: id.GetValue()})
+		}
+		return err
+	})
+}
+
+// identifier reads kind:value, or a row's key such as default/c/5d6c…; without a kind it is a user_id.
 func identifier(text string) (*eventv1.Identifier, error) {
+	if m := regexp.MustCompile(`^[^/]+/c/([0-9a-f]{32})$`).FindStringSubmatch(text); m != nil {
+		return &eventv1.Identifier{Kind: event.KindProfile, Value: m[1]}, nil
+	}
 	kind, value, ok := strings.Cut(text, ":")
 	if !ok || !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(kind) {
 		kind, value = "user_id", text

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 func (a *app) contactCommand() *cobra.Command {
@@ -25,17 +26,14 @@ Asking has no effect. Exit code 1 if not.`,
   refrain check ann courtesy-call phone --purpose service`,
 		Args: args(2, 3, "a customer, an action and perhaps a channel"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			id, err := identifier(given[0])
-			if err != nil {
-				return err
-			}
-			req.Tenant, req.Identifier = a.tenant, id
+			req.Tenant = a.tenant
 			req.Contact.Action = given[1]
 			if len(given) > 2 {
 				req.Contact.Channel = given[2]
 			}
 			var res *contactv1.CheckResponse
-			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
+			if err := a.about(cmd.Context(), given[0], func(ctx context.Context, conn *grpc.ClientConn, id *eventv1.Identifier) (err error) {
+				req.Identifier = id
 				res, err = contactv1.NewContactServiceClient(conn).Check(ctx, req)
 				return err
 			}); err != nil {

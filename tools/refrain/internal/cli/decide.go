@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 func (a *app) decideCommand() *cobra.Command {
@@ -24,13 +25,10 @@ customer; where they cannot be, the reason stands in their place. -o json has th
   refrain decide email:ann@shop.example web-banner --why -o json`,
 		Args: args(2, 2, "a customer and a placement"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			id, err := identifier(given[0])
-			if err != nil {
-				return err
-			}
-			req.Tenant, req.Identifier, req.Placement = a.tenant, id, given[1]
+			req.Tenant, req.Placement = a.tenant, given[1]
 			var res *decisionv1.NextBestActionsResponse
-			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
+			if err := a.about(cmd.Context(), given[0], func(ctx context.Context, conn *grpc.ClientConn, id *eventv1.Identifier) (err error) {
+				req.Identifier = id
 				res, err = decisionv1.NewDecisionServiceClient(conn).NextBestActions(ctx, req)
 				return err
 			}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 func (a *app) deliveriesCommand() *cobra.Command {
@@ -16,12 +17,8 @@ func (a *app) deliveriesCommand() *cobra.Command {
 		Example: `  refrain deliveries ann`,
 		Args:    args(1, 1, "a customer"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			id, err := identifier(given[0])
-			if err != nil {
-				return err
-			}
 			var res *dispatchv1.ListDeliveriesResponse
-			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+			if err := a.about(cmd.Context(), given[0], func(ctx context.Context, conn *grpc.ClientConn, id *eventv1.Identifier) (err error) {
 				res, err = dispatchv1.NewDispatchServiceClient(conn).ListDeliveries(ctx, &dispatchv1.ListDeliveriesRequest{Tenant: a.tenant, Identifier: id})
 				return err
 			}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
 
 func (a *app) explainCommand() *cobra.Command {
@@ -32,21 +33,17 @@ their beginning, over --nats.`,
 			} else if customer == "" || placement == "" {
 				return usage("want an id, or --customer and --placement")
 			}
-			if customer != "" {
-				id, err := identifier(customer)
-				if err != nil {
-					return err
-				}
-				req.Identifier = id
-			} else {
+			whose := customer
+			if whose == "" {
 				id, err := a.findCustomer(cmd.Context(), req.GetId())
 				if err != nil {
 					return err
 				}
-				req.Identifier = id
+				whose = id.GetKind() + ":" + id.GetValue()
 			}
 			var res *decisionv1.ExplainResponse
-			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+			if err := a.about(cmd.Context(), whose, func(ctx context.Context, conn *grpc.ClientConn, id *eventv1.Identifier) (err error) {
+				req.Identifier = id
 				res, err = decisionv1.NewDecisionServiceClient(conn).Explain(ctx, req)
 				return err
 			}); err != nil {

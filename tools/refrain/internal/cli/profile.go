@@ -26,12 +26,8 @@ The answer is personal data.`,
   refrain profile email:ann@shop.example -o yaml`,
 		Args: args(1, 1, "a customer"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			id, err := identifier(given[0])
-			if err != nil {
-				return err
-			}
 			var res *profilev1.GetProfileResponse
-			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+			if err := a.about(cmd.Context(), given[0], func(ctx context.Context, conn *grpc.ClientConn, id *eventv1.Identifier) (err error) {
 				res, err = profilev1.NewProfileServiceClient(conn).GetProfile(ctx, &profilev1.GetProfileRequest{Tenant: a.tenant, Identifier: id})
 				return err
 			}); err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 )
 
@@ -31,12 +32,8 @@ reasons, deliveries. The ids can be given to explain.`,
   refrain timeline ann --limit 20 -o json`,
 		Args: args(1, 1, "a customer"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			id, err := identifier(given[0])
-			if err != nil {
-				return err
-			}
 			var res *profilev1.ListTimelineResponse
-			if err := a.withGRPC(cmd.Context(), func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+			if err := a.about(cmd.Context(), given[0], func(ctx context.Context, conn *grpc.ClientConn, id *eventv1.Identifier) (err error) {
 				res, err = profilev1.NewProfileServiceClient(conn).ListTimeline(ctx, &profilev1.ListTimelineRequest{Tenant: a.tenant, Identifier: id, Limit: limit})
 				return err
 			}); err != nil {
