@@ -16,8 +16,9 @@ type Config struct {
 	Batch int `yaml:"batch" help:"greatest number of inputs in a record"`
 	// DataDir is where the file channels' relative paths lead.
 	DataDir string `yaml:"data_dir" help:"directory of the file channels' relative paths"`
-	// PublicURL is where recipients reach ingest, for unsubscribe links.
-	PublicURL string `yaml:"public_url" help:"where recipients reach ingest; https unless the host is this machine"`
+	// PublicURL is where recipients reach ingest, for unsubscribe links. Empty: DefaultPublicURL, or what the process
+	// that ingest is in knows better.
+	PublicURL string `yaml:"public_url" help:"where recipients reach ingest, https unless the host is this machine; empty: where the mesh's own ingest listens, else http://127.0.0.1:8080"`
 	// TaskIdentifiers lets tasks for the team say who the customer is.
 	TaskIdentifiers bool `yaml:"task_identifiers" help:"tasks for the team carry the customer's identifiers; without it the internal id alone"`
 	// NATSURL is for nats channels that name no server; empty: the mesh's own.
@@ -34,10 +35,13 @@ type Config struct {
 	Adapters map[string]channel.Factory `yaml:"-"`
 }
 
+// DefaultPublicURL is where recipients reach an ingest on the same machine that listens where ingest usually does.
+const DefaultPublicURL = "http://127.0.0.1:8080"
+
 // Default returns the settings of a machine on its own; a cluster names its own ranges in Allow.
 func Default() Config {
 	return Config{
-		Batch: 256, DataDir: "data", PublicURL: "http://127.0.0.1:8080", TaskIdentifiers: true,
+		Batch: 256, DataDir: "data", TaskIdentifiers: true,
 		Allow: []string{"127.0.0.0/8", "::1/128"},
 	}
 }
@@ -51,7 +55,7 @@ func (c Config) Validate() error {
 	if c.DataDir == "" {
 		errs = append(errs, errors.New("data_dir: is missing"))
 	}
-	if err := config.PublicURL(c.PublicURL); err != nil {
+	if err := config.PublicURL(c.PublicURL); err != nil && c.PublicURL != "" {
 		errs = append(errs, err)
 	}
 	if _, err := c.ranges(); err != nil {

@@ -1,6 +1,7 @@
 package dispatchsvc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -58,7 +59,7 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	fresh.released = stepped
 	engine := &engine{
 		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker, deps.Clock), pacing: ctx, signer: hasher, points: deps.Points,
-		clock: told, generation: deps.Generation.Number, publicURL: strings.TrimRight(cfg.PublicURL, "/"), identify: cfg.TaskIdentifiers, stepped: stepped,
+		clock: told, generation: deps.Generation.Number, publicURL: strings.TrimRight(cmp.Or(cfg.PublicURL, DefaultPublicURL), "/"), identify: cfg.TaskIdentifiers, stepped: stepped,
 		logger: logger, tracer: deps.Tracer.Tracer("refrain.dev/services/dispatch"), metrics: metrics,
 	}
 	dispatchv1.RegisterDispatchServiceServer(deps.GRPC, &rpcServer{

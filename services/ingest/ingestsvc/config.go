@@ -3,6 +3,7 @@ package ingestsvc
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 type Config struct {
 	// HTTP is where the Segment API, CloudEvents, receipts and unsubscribe links are served; empty: nowhere.
 	HTTP string `yaml:"http" help:"address of the HTTP entrances; empty: none"`
+	// Listener is where HTTP is served instead, opened by the process that ingest is in; nil: ingest opens HTTP itself.
+	// It is ingest's to close once it runs.
+	Listener net.Listener `yaml:"-"`
 	// WriteKeys maps tenants to their write keys, several separated by spaces. With none, every key is
 	// taken and belongs to DefaultTenant.
 	WriteKeys map[string]config.Secret `yaml:"write_keys" help:"tenant=key,tenant=key; none: any key belongs to the default tenant"`

@@ -108,12 +108,14 @@ func (s *service) Run(ctx context.Context) error {
 // ctx may have ended while it waited for the port.
 func (s *service) entrances(ctx context.Context) (serve []func(context.Context) error, err error) {
 	if s.cfg.HTTP != "" {
-		l, err := run.Listen(ctx, s.cfg.HTTP)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, nil //nolint:nilerr // told to stop while it waited for the port
+		l := s.cfg.Listener
+		if l == nil {
+			if l, err = run.Listen(ctx, s.cfg.HTTP); err != nil {
+				if ctx.Err() != nil {
+					return nil, nil //nolint:nilerr // told to stop while it waited for the port
+				}
+				return nil, err
 			}
-			return nil, err
 		}
 		s.deps.Heard("ingest-http", l.Addr())
 		entrances := &httpEntrances{door: s.door, keys: s.keys, ready: s.ready.Load}

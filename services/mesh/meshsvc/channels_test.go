@@ -128,7 +128,10 @@ func TestAMailThroughTheWholeMeshCanBeUnsubscribedByOneClick(t *testing.T) {
 		t.Fatalf("the server got %+v", got)
 	}
 	link := checkMail(t, got[0].Data, sent[0].GetId())
-	resp, err := http.PostForm(r.url+link.Path, url.Values{"List-Unsubscribe": {"One-Click"}}) //nolint:noctx // a test
+	if "http://"+link.Host != r.url {
+		t.Errorf("the link leads to %s, ingest listens at %s", link.Host, r.url)
+	}
+	resp, err := http.PostForm(link.String(), url.Values{"List-Unsubscribe": {"One-Click"}}) //nolint:noctx // a test
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +186,7 @@ func checkMail(t *testing.T, data, proposal string) *url.URL {
 		t.Errorf("date: %v", err)
 	}
 	link, err := url.Parse(strings.Trim(m.Header.Get("List-Unsubscribe"), "<>"))
-	if err != nil || !strings.HasPrefix(link.Path, "/u/") || link.Host != "127.0.0.1:8080" {
+	if err != nil || !strings.HasPrefix(link.Path, "/u/") || link.Scheme != "http" {
 		t.Fatalf("List-Unsubscribe is %q", m.Header.Get("List-Unsubscribe"))
 	}
 	return link

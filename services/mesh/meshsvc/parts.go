@@ -56,30 +56,6 @@ func (m *Mesh) openStore(ctx context.Context) error {
 	return nil
 }
 
-// listen opens the doors of the process itself.
-func (m *Mesh) listen(ctx context.Context) error {
-	if m.cfg.GRPC != "" {
-		l, err := run.Listen(ctx, m.cfg.GRPC)
-		if err != nil {
-			return err
-		}
-		m.heardFrom("grpc", l.Addr())
-		m.parts = append(m.parts, run.Part{Name: "grpc", Component: run.Func(func(ctx context.Context) error { return m.server.ServeUntil(ctx, l) })})
-	}
-	if m.cfg.Admin != "" {
-		l, err := run.Listen(ctx, m.cfg.Admin)
-		if err != nil {
-			return err
-		}
-		m.heardFrom("admin", l.Addr())
-		admin := run.NewHTTPServer(run.Admin(m.health, m.telemetry.Metrics), m.logger)
-		m.parts = append(m.parts, run.Part{Name: "admin", Component: run.Func(func(ctx context.Context) error {
-			return run.ServeHTTP(ctx, admin, l, m.cfg.StopWithin.Std()/4)
-		})})
-	}
-	return nil
-}
-
 // applyWorkspace compiles and applies the workspace directory, if one is given: all of it or nothing.
 func (m *Mesh) applyWorkspace(ctx context.Context) error {
 	if m.cfg.Workspace == "" {

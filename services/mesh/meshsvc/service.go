@@ -1,6 +1,7 @@
 package meshsvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type Mesh struct {
 	health    *run.Health
 	server    *rpc.Server
 	nats      *nats.Conn
+	doors     doors
 	site      *log.JetStream
 	replay    *stage.Replay
 	deps      run.Deps
@@ -72,7 +74,7 @@ func New(ctx context.Context, cfg Config, env Env) (_ *Mesh, err error) {
 	}()
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return m.observe(ctx, env) },
-		m.openLog, m.openStore, m.chooseClock, m.serveRPC, m.buildServices, m.listen, m.applyWorkspace,
+		m.openLog, m.openStore, m.chooseClock, m.serveRPC, m.openDoors, m.buildServices, m.serveDoors, m.applyWorkspace,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -211,10 +213,14 @@ func (m *Mesh) serveRPC(context.Context) error {
 // from the last stage to the first, so that nothing is produced before somebody listens.
 func (m *Mesh) buildServices(ctx context.Context) error {
 	m.cfg.Dispatch.DataDir = filepath.Join(m.cfg.Dir, "channels")
-	if at := m.Addr("grpc"); at != nil && m.cfg.Decision.Suppression == "" {
-		m.cfg.Decision.Suppression = at.String() // queries that reserve ask suppression as everybody does
+	if m.doors.grpc != nil && m.cfg.Decision.Suppression == "" {
+		m.cfg.Decision.Suppression = reachable(m.doors.grpc.Addr()) // queries that reserve ask suppression as everybody does
 	}
-	m.cfg.Decision.PublicURL = m.cfg.Dispatch.PublicURL // items have the links that mails have
+	if m.doors.ingest != nil {
+		m.cfg.Ingest.Listener = m.doors.ingest
+		m.cfg.Dispatch.PublicURL = cmp.Or(m.cfg.Dispatch.PublicURL, "http://"+reachable(m.doors.ingest.Addr()))
+	}
+	m.cfg.Decision.PublicURL = cmp.Or(m.cfg.Dispatch.PublicURL, dispatchsvc.DefaultPublicURL) // items have the links that mails have
 	catalogs := &catalog.Cache{}
 	m.cfg.Profile.Catalogs, m.cfg.Decision.Catalogs = catalogs, catalogs
 	m.cfg.Suppression.Catalogs, m.cfg.Dispatch.Catalogs = catalogs, catalogs
