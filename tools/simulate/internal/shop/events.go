@@ -85,6 +85,10 @@ func (c *client) consent(a arguments) *eventv1.Event {
 	}
 	e := c.event(eventv1.Kind_KIND_CONSENT, what, who)
 	e.Consent = &eventv1.Consent{State: state, Channel: "*", Topic: "news", Basis: "express"}
+	if s := spelt(a.number("spelt")); s != (spelling{}) && a["state"] != "given" {
+		e.Consent.Channel, e.Consent.Topic = s.channel, s.topic
+		c.world.Reach("opt-out " + s.means)
+	}
 	if wrong, err := time.ParseDuration(a["claims"]); err == nil {
 		e.At = timestamppb.New(c.world.Now().Add(wrong))
 	}
@@ -92,6 +96,24 @@ func (c *client) consent(a arguments) *eventv1.Event {
 		e.At = nil
 	}
 	return e
+}
+
+// spelling is how somebody writes a channel and a topic, and what it means.
+type spelling struct{ channel, topic, means string }
+
+// spelt is how a withdrawal is written; empty for the most, which are as the definitions write them.
+func spelt(n int) spelling {
+	switch n % 10 {
+	case 3:
+		return spelling{"e-male", "news", "by an unknown channel"}
+	case 5:
+		return spelling{"*", "N-E_W S", "in other letters"}
+	case 7:
+		return spelling{"E-Mail", "gnus", "by an unknown topic"}
+	case 9:
+		return spelling{"fax", "gnus", "by unknown names"}
+	}
+	return spelling{}
 }
 
 func (c *client) ordered(a arguments, order int) *eventv1.Event {

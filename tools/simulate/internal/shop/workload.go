@@ -51,7 +51,7 @@ func operations(seed uint64) []schedule.Operation {
 		case k < 11:
 			add("cancel customer=%d order=%d", c, n)
 		case k < 13:
-			add("consent customer=%d state=withdrawn by=%s claims=%s", c, []string{"user", "user", "email", "email", "device"}[rng.IntN(5)], claims(rng))
+			add("consent customer=%d state=withdrawn by=%s claims=%s spelt=%d", c, []string{"user", "user", "email", "email", "device"}[rng.IntN(5)], claims(rng), n)
 		case k < 14:
 			add("consent customer=%d state=given by=email claims=%s", c, claims(rng))
 		case k < 15:
