@@ -28,7 +28,9 @@ const (
 
 // Ours says that the publisher is not to blame: another replica, or the same one soon, may take it. Otherwise
 // the publisher sends more than is taken now.
-func (r Reason) Ours() bool { return r == StreamFull || r == StreamLost || r == LogSlow || r == IngestBusy }
+func (r Reason) Ours() bool {
+	return r == StreamFull || r == StreamLost || r == LogSlow || r == IngestBusy
+}
 
 // RefusedError says why something is not taken now; a later retry may succeed.
 type RefusedError struct {
