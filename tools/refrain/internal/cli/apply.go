@@ -26,6 +26,8 @@ type applied struct {
 	Revision string   `json:"revision"`
 	Before   string   `json:"before,omitempty"`
 	Changes  []change `json:"changes"`
+	// DryRun says that nothing was applied.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 type change struct {
@@ -33,17 +35,21 @@ type change struct {
 	Change string `json:"change"`
 	Kind   string `json:"kind"`
 	Name   string `json:"name"`
+	// Effect is what follows for customers who are there already; empty if nothing does.
+	Effect string `json:"effect,omitempty"`
 }
 
 func (a *app) applyCommand() *cobra.Command {
-	at := ""
+	at, dry := "", false
 	cmd := &cobra.Command{
 		Use:   "apply DIR",
 		Short: "Make a directory of definitions the ones that apply",
 		Long: `apply checks a directory of definitions as validate does, stores it as one bundle under one revision,
 and tells every partition that it applies from now on. If anything is wrong nothing changes, and all errors
-are printed. Applying the same directory again is harmless, and repairs an apply that was interrupted.`,
+are printed. What changes is printed with what follows for customers who are there already: a new computed trait
+starts empty, running enrollments stay on the journey they entered. --dry-run prints that and applies nothing. Applying the same directory again is harmless, and repairs an apply that was interrupted.`,
 		Example: `  refrain apply examples/retail
+  refrain apply examples/retail --dry-run
   refrain apply examples/retail --nats nats://127.0.0.1:4222`,
 		Args: args(1, 1, "one directory"),
 		RunE: func(cmd *cobra.Command, dir []string) error {
@@ -61,12 +67,38 @@ are printed. Applying the same directory again is harmless, and repairs an apply
 				a.sayf("%s", clean(d.String()))
 			}
 			return a.withSite(cmd.Context(), func(site log.Site, gen log.Generation) error {
+				if dry {
+					return a.preview(cmd.Context(), site, c.bundle)
+				}
 				return a.apply(cmd.Context(), site, gen, c.bundle, at)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&at, "at", "", "the instant it applies from, in RFC 3339; default: the mesh's clock, or this machine's")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "show what would change, and apply nothing")
 	return cmd
+}
+
+// preview shows what apply would do. It writes nothing.
+func (a *app) preview(ctx context.Context, site log.Site, b *definitionv1.Bundle) error {
+	before, old, err := currentBundle(ctx, source.StoreOf(site))
+	if err != nil {
+		return err
+	}
+	if err := follow(before, old, b); err != nil {
+		return err
+	}
+	out := applied{Revision: b.GetRevision(), Before: before, Changes: changes(old, b), DryRun: true}
+	t := out.table()
+	switch before {
+	case out.Revision:
+		t.linef("revision %s applies already; nothing would change", out.Revision)
+	case "":
+		t.linef("revision %s would be the first; nothing is applied", out.Revision)
+	default:
+		t.linef("revision %s would follow %s; nothing is applied", out.Revision, before)
+	}
+	return a.print(out, t)
 }
 
 func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *definitionv1.Bundle, at string) error {
@@ -88,10 +120,7 @@ func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *d
 		return err
 	}
 	out := applied{Revision: b.GetRevision(), Before: before, Changes: changes(old, b)}
-	var t table
-	for _, c := range out.Changes {
-		t.linef("%-8s %s %s", c.Change, c.Kind, c.Name)
-	}
+	t := out.table()
 	switch before {
 	case out.Revision:
 		t.linef("revision %s applies already; all partitions were told again", out.Revision)
@@ -101,6 +130,19 @@ func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *d
 		t.linef("revision %s applies now; before it was %s", out.Revision, before)
 	}
 	return a.print(out, t)
+}
+
+// table lists the changes with their effects.
+func (out applied) table() table {
+	var t table
+	for _, c := range out.Changes {
+		line := fmt.Sprintf("%-8s %s %s", c.Change, c.Kind, c.Name)
+		if c.Effect != "" {
+			line += ": " + c.Effect
+		}
+		t.linef("%s", line)
+	}
+	return t
 }
 
 // follow refuses what may not change while a mesh lives.
@@ -178,13 +220,13 @@ func changes(old, now *definitionv1.Bundle) []change {
 		delete(before, key)
 		switch {
 		case !ok:
-			out = append(out, change{"added", key[0], key[1]})
+			out = append(out, change{"added", key[0], key[1], addedEffect(r)})
 		case !sameResource(was, r):
-			out = append(out, change{"changed", key[0], key[1]})
+			out = append(out, change{"changed", key[0], key[1], changedEffect(was, r)})
 		}
 	}
-	for key := range before {
-		out = append(out, change{"removed", key[0], key[1]})
+	for key, r := range before {
+		out = append(out, change{"removed", key[0], key[1], removedEffect(r)})
 	}
 	slices.SortFunc(out, func(x, y change) int { return strings.Compare(x.Kind+"/"+x.Name, y.Kind+"/"+y.Name) })
 	return out

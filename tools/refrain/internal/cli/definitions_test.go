@@ -142,7 +142,7 @@ func TestApplyAndGet(t *testing.T) {
 	b.run(t, "apply", directory(t, "# a comment more\n"+shop)).want(t, 0, "applies now; before it was", "")
 	changed := strings.Replace(strings.Replace(shop, "total > 10", "total > 11", 1), "name: outbound", "name: mail", 1)
 	r = b.run(t, "apply", directory(t, changed))
-	for _, line := range []string{"changed  Journey welcome\n", "added    Placement mail\n", "removed  Placement outbound\n"} {
+	for _, line := range []string{"changed  Journey welcome: running enrollments stay on the revision that they entered under\n", "added    Placement mail\n", "removed  Placement outbound\n"} {
 		r.want(t, 0, line, "")
 	}
 	if strings.Contains(r.out, "Workspace") {
@@ -190,4 +190,45 @@ func TestApplyOnTheReplayClock(t *testing.T) {
 		t.Errorf("got %v; want %v", at, want)
 	}
 	b.run(t, "apply", directory(t, shop), "--at", "tomorrow").want(t, 2, "", "--at")
+}
+
+// What an apply changes is said with what follows for the customers who are there, and a dry run changes nothing.
+func TestApplyShowsWhatWillChange(t *testing.T) {
+	b := &bench{site: memory(t)}
+	b.run(t, "apply", directory(t, shop), "--dry-run").want(t, 0, "would be the first; nothing is applied", "")
+	b.run(t, "get", "journeys").want(t, 1, "", "no definitions apply yet")
+	b.run(t, "apply", directory(t, shop)).want(t, 0, "it is the first", "")
+
+	next := strings.Replace(shop, "event.total > 10", "event.total > 20", 1) + `---
+apiVersion: refrain/v1
+kind: Trait
+metadata: {name: orders}
+spec: {type: int, count: {event: order}}
+---
+apiVersion: refrain/v1
+kind: Trait
+metadata: {name: nick}
+spec: {type: string}
+`
+	said := []string{
+		"changed  Journey welcome: running enrollments stay on the revision that they entered under\n",
+		"added    Trait nick\n",
+		"added    Trait orders: it starts empty and counts events from now on, not those before\n",
+	}
+	dry := b.run(t, "apply", directory(t, next), "--dry-run")
+	for _, want := range append(said, "nothing is applied") {
+		dry.want(t, 0, want, "")
+	}
+	b.run(t, "get", "traits").want(t, 1, "", "has no Trait")
+	b.run(t, "apply", directory(t, next), "--dry-run", "-o", "json").want(t, 0, `"dry_run": true`, "")
+	wet := b.run(t, "apply", directory(t, next))
+	for _, want := range append(said, "applies now; before it was") {
+		wet.want(t, 0, want, "")
+	}
+	b.run(t, "get", "traits").want(t, 0, "orders", "")
+	b.run(t, "apply", directory(t, next), "--dry-run").want(t, 0, "nothing would change", "")
+
+	counted := strings.Replace(next, "count: {event: order}", "count: {event: order, where: event.total > 1}", 1)
+	b.run(t, "apply", directory(t, counted), "--dry-run").want(t, 0, "changed  Trait orders: values so far stay; events from now on change them by the new rule", "")
+	b.run(t, "apply", directory(t, shop), "--dry-run").want(t, 0, "removed  Trait orders: values so far stay, and are not computed any more", "")
 }
