@@ -44,6 +44,9 @@ type Ports struct {
 	Decode Decode
 	// Owned lists the partitions that this process owns and runs now.
 	Owned func() []int
+	// Waiting lists the partitions that this process could not take over yet; nil: there are none. They are
+	// trimmed as well: a full chain takes no new owner before that.
+	Waiting func() []int
 	// Answered says whether nothing is left to do about a dead letter of the stage; nil: none is trimmed.
 	Answered func(ctx context.Context, letter *stagev1.DeadLetter) (bool, error)
 	// Pinned reads the stage's rows; nil if they name no catalogs.
@@ -107,9 +110,13 @@ func (k *Keeper) Run(ctx context.Context) {
 // turn does what is due.
 func (k *Keeper) turn(ctx context.Context) {
 	owned := k.ports.Owned()
-	k.adopt(owned)
+	all := slices.Clone(owned)
+	if k.ports.Waiting != nil {
+		all = append(all, k.ports.Waiting()...)
+	}
+	k.adopt(all)
 	k.answer(ctx, owned)
-	for _, p := range owned {
+	for _, p := range all {
 		if u := k.owned[p]; ctx.Err() == nil && k.ports.Clock.Elapsed() >= u.check {
 			k.look(ctx, p)
 			u.check = k.ports.Clock.Elapsed() + k.checkEvery()
@@ -137,10 +144,10 @@ func (k *Keeper) unused(ctx context.Context, owned []int) {
 	}
 }
 
-// adopt forgets what was known of partitions that others own now.
-func (k *Keeper) adopt(owned []int) {
+// adopt forgets what was known of partitions that are others' now.
+func (k *Keeper) adopt(all []int) {
 	now := map[int]*upkeep{}
-	for _, p := range owned {
+	for _, p := range all {
 		if now[p] = k.owned[p]; now[p] == nil {
 			now[p] = &upkeep{asked: map[stagev1.UpkeepKind]string{}, pins: k.ports.Clock.Elapsed() + k.cfg.Unused/16}
 		}
@@ -167,14 +174,16 @@ func (k *Keeper) note(ctx context.Context, what string, partition int, err error
 	k.ports.Logger.Warn("upkeep waits", "stage", k.cfg.Spec.Name, "partition", partition, "what", what, "error", err)
 }
 
-// look takes a snapshot of a partition if one is due, and trims what can go.
+// look takes a snapshot of a partition if it is owned and one is due, and trims what can go.
 func (k *Keeper) look(ctx context.Context, partition int) {
 	chain := log.Subject(k.cfg.Spec.Chain, partition)
-	due, err := k.due(ctx, chain, partition)
-	if err == nil && due {
-		_, err = k.build(ctx, partition)
+	if k.owns(partition) {
+		due, err := k.due(ctx, chain, partition)
+		if err == nil && due {
+			_, err = k.build(ctx, partition)
+		}
+		k.note(ctx, "build", partition, err)
 	}
-	k.note(ctx, "build", partition, err)
 	k.note(ctx, "trim", partition, k.trim.chain(ctx, partition))
 	k.note(ctx, "trim", partition, k.trim.inputs(ctx, partition))
 	k.note(ctx, "trim", partition, k.trim.deadLetters(ctx, partition))

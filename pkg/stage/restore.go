@@ -170,8 +170,9 @@ func (s *Stage) rebuilder() *rebuilder {
 	}
 }
 
-// keeper builds the snapshots of the stage's partitions and sees to their states; nil if nowhere to keep them.
-func (s *Stage) keeper() *snapshot.Keeper {
+// keeper builds the snapshots of the stage's partitions and sees to their states, and trims also those that wait to be
+// taken over; nil if nowhere to keep snapshots.
+func (s *Stage) keeper(waiting func() []int) *snapshot.Keeper {
 	if s.ports.Objects == nil {
 		return nil
 	}
@@ -186,6 +187,7 @@ func (s *Stage) keeper() *snapshot.Keeper {
 			fate, err := FateOf(ctx, s.ports.Broker, s.ports.Store, letter)
 			return fate == Settled, err
 		},
+		Waiting: waiting,
 		Owned: func() []int {
 			var out []int
 			for _, p := range s.owned() {

@@ -52,7 +52,7 @@ func (t *tenancy) run(ctx context.Context) error {
 		t.hold(ctx, p)
 	}
 	t.running.Go(func() error { t.keepTime(ctx); return nil })
-	if k := t.keeper(); k != nil {
+	if k := t.keeper(t.missing); k != nil {
 		t.running.Go(func() error { k.Run(ctx); return nil })
 	}
 	for ctx.Err() == nil {

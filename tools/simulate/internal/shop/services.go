@@ -114,9 +114,7 @@ func (m *mesh) deps(p *simulate.Process) run.Deps {
 	}
 	if m.keeps() {
 		deps.Objects, deps.Retention = p.Objects(), m.retention()
-	}
-	if m.trims() {
-		deps.Broker = archived{deps.Broker, m.archive}
+		deps.Broker = archived{deps.Broker, m.archive} // dead letters go, too
 	}
 	return deps
 }
