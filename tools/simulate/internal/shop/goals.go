@@ -30,7 +30,7 @@ func situations() []string {
 	return []string{
 		"take-over between INTENT and OUTCOME", "handed over", "taken over after an unclean end", "looked up: there",
 		"looked up: not there", "garbage", "deferred, then approved", "deferred, then suppressed",
-		"contacts moved with an address", "trimmed", "trimmed under pressure", "catalog removed",
+		"contacts moved with an address", "trimmed", "catalog removed",
 		refusedFor(reasonv1.Code_CODE_ADDRESS_UNSETTLED),
 		"redriven profile", "redriven decision", "redriven suppression", "redriven dispatch",
 		refusedFor(reasonv1.Code_CODE_CAP_REACHED), refusedFor(reasonv1.Code_CODE_MIN_GAP), refusedFor(reasonv1.Code_CODE_QUIET_HOURS),

@@ -126,10 +126,7 @@ func store(p *simulate.Process) source.Store { return source.Store{KV: p.KV(), O
 func (m *mesh) keeps() bool { return m.seed%3 == 1 }
 func (m *mesh) trims() bool { return trims(m.seed) }
 
-func trims(seed uint64) bool { return seed%9 == 1 || small(seed) }
-
-// small says whether streams are so small in a run that it fills them: then what is old makes room for what comes.
-func small(seed uint64) bool { return seed%9 == 7 }
+func trims(seed uint64) bool { return seed%9 == 1 }
 
 // retention is what an hour and 72 hours are in a run of a minute.
 func (m *mesh) retention() snapshot.Settings {
@@ -137,10 +134,7 @@ func (m *mesh) retention() snapshot.Settings {
 		Every: 6 * time.Second, Records: 25, Audit: 4 * time.Second, Look: 10 * time.Second, Grace: 30 * time.Second, Part: 2 << 10,
 		Unused: 8 * time.Second,
 	}
-	switch {
-	case small(m.seed):
-		s.History, s.Inputs = time.Hour, time.Hour
-	case m.trims():
+	if m.trims() {
 		s.History, s.Inputs = time.Second, 12*time.Second
 	}
 	return s
