@@ -297,7 +297,15 @@ func (c *checker) checkGaps(ch *chain, r *record) {
 // stillOpen says whether a gap is open in the states of a stage.
 func (c *checker) stillOpen(ch *chain, deadLetter string) bool {
 	shard := c.h.States[state.Shard{Stage: c.specs[ch.stage].Name, Partition: ch.partition}]
-	return shard != nil && len(shard.Sets[":gap/"+deadLetter]) > 0
+	if shard == nil {
+		return false
+	}
+	for _, member := range shard.Sets[":gap/"+deadLetter] {
+		if member {
+			return true
+		}
+	}
+	return false
 }
 
 // checkRedrives checks that what came back out of the dead letters had been given up, and took effect once.
