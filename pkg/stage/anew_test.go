@@ -39,7 +39,7 @@ func (m *mesh) halts(s *Stage, meanwhile func()) string {
 // were started again; each stream that a stage reads.
 func TestAStreamThatIsMadeAnewHaltsItsReaders(t *testing.T) {
 	for _, stream := range []string{"EVENTS-g1-0", "BOXES-g1-0", "REDRIVE-g1-0"} {
-		t.Run(stream, func(t *testing.T) {
+		ok := t.Run(stream, func(t *testing.T) {
 			m := newMesh(t, 1, 8)
 			if len(m.gen.Made) == 0 {
 				t.Fatal("the streams have no identity")
@@ -72,6 +72,9 @@ func TestAStreamThatIsMadeAnewHaltsItsReaders(t *testing.T) {
 				t.Errorf("something was decided after the loss: %d, before %d", is, was)
 			}
 		})
+		if !ok {
+			return // what is waited for in vain once is waited for in vain again
+		}
 	}
 }
 
