@@ -28,14 +28,15 @@ func recentKey(it *item) string {
 func (r *recent) note(s submission, results []result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for n, it := range s.items {
-		if results[n].position == nil || it.stored != nil || urgent(s, it) {
+	for n, res := range results {
+		it := s.items[n]
+		if res.position == nil || it.stored != nil || urgent(s, it) {
 			continue
 		}
 		if r.now == nil || len(r.now) >= mostRecent {
 			r.now, r.before = map[string]*eventv1.Position{}, r.now
 		}
-		r.now[recentKey(it)] = results[n].position
+		r.now[recentKey(it)] = res.position
 	}
 }
 
