@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 )
 
 // Limits on one event. They equal the rules in the contract where it has any.
@@ -32,8 +31,6 @@ type Problem struct {
 	Field string
 	// Why says what is wrong and, where it is not plain, the remedy. It holds no personal data.
 	Why string
-	// Code is the reason for programs, where one can do something about it; else unspecified.
-	Code reasonv1.Code
 }
 
 // String is the problem in one line.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
-	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 )
 
 // answer is what a publisher that speaks JSON is told.
@@ -38,8 +37,6 @@ type refusal struct {
 	Field      string `json:"field"`
 	Why        string `json:"why"`
 	DeadLetter string `json:"dead_letter"`
-	// Reason is why for programs, such as MERGE_UNSUPPORTED, where one can do something about it.
-	Reason string `json:"reason,omitempty"`
 }
 
 // remark is about an accepted item: an optional field that could not be used was set aside, a zone was assumed.
@@ -69,7 +66,7 @@ func answerTo(r receipt) answer {
 	last := map[string]position{}
 	for i, res := range r.results {
 		if len(res.refused) > 0 {
-			a.Refused = append(a.Refused, refusal{Index: i, Field: res.refused[0].Field, Why: whyOf(res), DeadLetter: res.deadLetter, Reason: reasonOf(res)})
+			a.Refused = append(a.Refused, refusal{Index: i, Field: res.refused[0].Field, Why: whyOf(res), DeadLetter: res.deadLetter})
 			continue
 		}
 		if res.madeID {
@@ -91,14 +88,6 @@ func answerTo(r receipt) answer {
 		return cmp.Or(cmp.Compare(x.Lane, y.Lane), cmp.Compare(x.Partition, y.Partition))
 	})
 	return a
-}
-
-// reasonOf is the first problem's code in a word; empty if it has none.
-func reasonOf(r result) string {
-	if code := r.refused[0].Code; code != reasonv1.Code_CODE_UNSPECIFIED {
-		return strings.TrimPrefix(code.String(), "CODE_")
-	}
-	return ""
 }
 
 // whyOf is the first problem's reason, with the others named behind it.

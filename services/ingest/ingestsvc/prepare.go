@@ -216,9 +216,6 @@ func (d *door) normalise(it *item) {
 		}
 	}
 	e.Identifiers = set.Order(kept)
-	if p := set.AliasProblem(e); p != nil {
-		it.problems = append(it.problems, *p)
-	}
 	if e.GetAccount() == nil {
 		return
 	}

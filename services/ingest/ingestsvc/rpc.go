@@ -132,7 +132,7 @@ func protoAnswer(r receipt) *eventv1.PublishEventsResponse {
 		out.Results[i] = &eventv1.EventResult{Id: res.id, Position: res.position, Remarks: remarksOf(res.remarks)}
 		if len(res.refused) > 0 {
 			out.Results[i].Refusal = &eventv1.Refusal{
-				Index: uint32(i), Field: res.refused[0].Field, Why: whyOf(res), DeadLetter: res.deadLetter, Reason: res.refused[0].Code, //nolint:gosec // at most 2500
+				Index: uint32(i), Field: res.refused[0].Field, Why: whyOf(res), DeadLetter: res.deadLetter, //nolint:gosec // at most 2500
 			}
 		}
 	}

@@ -164,10 +164,14 @@ func (it *item) object(name string, v any) map[string]any {
 
 // identities reads whom the item is about.
 func (r segmentReader) identities() {
-	for _, id := range []struct{ field, kind string }{{"userId", event.KindUserID}, {"anonymousId", event.KindAnonymousID}} {
+	for _, id := range []struct{ field, kind string }{
+		{"userId", event.KindUserID}, {"anonymousId", event.KindAnonymousID}, {"previousId", event.KindAnonymousID},
+	} {
+		if id.field == "previousId" && r.it.event.GetKind() != eventv1.Kind_KIND_ALIAS {
+			continue
+		}
 		r.identity(id.field, id.kind, r.fields[id.field])
 	}
-	r.previous()
 	if r.it.event.GetKind() == eventv1.Kind_KIND_IDENTIFY {
 		traits, _ := r.fields["traits"].(map[string]any)
 		for _, name := range []string{event.KindEmail, event.KindPhone} {
@@ -176,18 +180,6 @@ func (r segmentReader) identities() {
 	}
 	if group := r.text("groupId"); group != "" && r.it.event.GetKind() == eventv1.Kind_KIND_GROUP {
 		r.it.event.Account = &eventv1.Identifier{Kind: event.KindAccountID, Value: group}
-	}
-}
-
-// previous reads the id that an alias is to be known under before: a user's, unless the call says that it is the device's.
-// Whatever it is, no identifier is made up for it.
-func (r segmentReader) previous() {
-	if r.it.event.GetKind() != eventv1.Kind_KIND_ALIAS {
-		return
-	}
-	previous, _ := textOf(r.fields["previousId"])
-	if device, _ := textOf(r.fields["anonymousId"]); previous == "" || previous != device {
-		r.identity("previousId", event.KindUserID, r.fields["previousId"])
 	}
 }
 

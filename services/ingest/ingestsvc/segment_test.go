@@ -52,7 +52,7 @@ func TestEverySegmentCallBecomesItsEvent(t *testing.T) {
 		{"group", `{"userId":"u1","groupId":"g1","traits":{"plan":"pro"},`,
 			&eventv1.Event{Type: "group", Kind: eventv1.Kind_KIND_GROUP, Identifiers: []*eventv1.Identifier{id("user_id", "u1")},
 				Account: id("account_id", "g1"), Traits: []*eventv1.Property{prop("plan", event.Text("pro"))}}},
-		{"alias", `{"userId":"u1","previousId":"a1","anonymousId":"a1",`,
+		{"alias", `{"userId":"u1","previousId":"a1",`,
 			&eventv1.Event{Type: "alias", Kind: eventv1.Kind_KIND_ALIAS, Identifiers: []*eventv1.Identifier{id("user_id", "u1"), id("anonymous_id", "a1")}}},
 	} {
 		t.Run(c.call, func(t *testing.T) {
@@ -266,22 +266,3 @@ func (s *replayStamper) Arrive(at []time.Time) (received []time.Time, done func(
 }
 
 func (*replayStamper) Skew() bool { return false }
-
-// Two persons cannot be made one yet: an alias of theirs is refused with a reason for programs, and no device is made up.
-func TestAnAliasOfTwoPersonsIsRefused(t *testing.T) {
-	for _, call := range []string{`{"userId":"u1","previousId":"u0"}`, `{"userId":"u1","previousId":"u0","anonymousId":"a1"}`, `{"userId":"u1","previousId":17}`} {
-		f := newFixture(t)
-		_, a, _ := f.post("/v1/alias", call)
-		if len(a.Refused) != 1 || a.Refused[0].Field != "previousId" || a.Refused[0].Reason != "MERGE_UNSUPPORTED" || !strings.Contains(a.Refused[0].Why, "anonymousId") {
-			t.Errorf("%s: answered %+v", call, a)
-		}
-		if stored := f.stored("live"); len(stored) != 0 {
-			t.Errorf("%s: %v is stored", call, stored)
-		}
-	}
-	f := newFixture(t)
-	_, a, _ := f.post("/v1/alias", `{"userId":"u1","anonymousId":"a1"}`)
-	if got := f.one("live").GetIdentifiers(); len(a.Refused) != 0 || len(got) != 2 || got[1].GetKind() != "anonymous_id" {
-		t.Errorf("an alias of a person and a device: %+v, %v", a, got)
-	}
-}

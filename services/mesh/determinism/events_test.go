@@ -87,7 +87,7 @@ func (c *crowd) event() []object {
 	case n < 50:
 		return c.identify(user)
 	case n < 56:
-		return c.stamp(object{"type": "alias", "userId": user, "previousId": c.own(user), "anonymousId": c.own(user)})
+		return c.stamp(object{"type": "alias", "userId": user, "previousId": c.own(user)})
 	case n < 66:
 		return c.stamp(c.consent(user, "consent_given"))
 	case n < 71:

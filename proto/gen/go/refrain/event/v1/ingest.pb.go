@@ -11,7 +11,6 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
-	v1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 	sync "sync"
 	unsafe "unsafe"
 )
@@ -263,9 +262,7 @@ type Refusal struct {
 	// What is wrong and the remedy.
 	Why string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
 	// The dead letter.
-	DeadLetter string `protobuf:"bytes,4,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
-	// Why, for programs, where a program can do something about it: MERGE_UNSUPPORTED. Unspecified: see why.
-	Reason        v1.Code `protobuf:"varint,5,opt,name=reason,proto3,enum=refrain.reason.v1.Code" json:"reason,omitempty"`
+	DeadLetter    string `protobuf:"bytes,4,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -328,18 +325,11 @@ func (x *Refusal) GetDeadLetter() string {
 	return ""
 }
 
-func (x *Refusal) GetReason() v1.Code {
-	if x != nil {
-		return x.Reason
-	}
-	return v1.Code(0)
-}
-
 var File_refrain_event_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_refrain_event_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"\x1drefrain/event/v1/ingest.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1crefrain/event/v1/event.proto\x1a\x1erefrain/reason/v1/reason.proto\"T\n" +
+	"\x1drefrain/event/v1/ingest.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1crefrain/event/v1/event.proto\"T\n" +
 	"\x14PublishEventsRequest\x12<\n" +
 	"\x06events\x18\x01 \x03(\v2\x17.refrain.event.v1.EventB\v\xbaH\b\x92\x01\x05\b\x01\x10\xc4\x13R\x06events\"P\n" +
 	"\x15PublishEventsResponse\x127\n" +
@@ -352,14 +342,13 @@ const file_refrain_event_v1_ingest_proto_rawDesc = "" +
 	"\bPosition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04lane\x18\x02 \x01(\tR\x04lane\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x04R\bsequence\"\x99\x01\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\"h\n" +
 	"\aRefusal\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x10\n" +
 	"\x03why\x18\x03 \x01(\tR\x03why\x12\x1f\n" +
 	"\vdead_letter\x18\x04 \x01(\tR\n" +
-	"deadLetter\x12/\n" +
-	"\x06reason\x18\x05 \x01(\x0e2\x17.refrain.reason.v1.CodeR\x06reason2v\n" +
+	"deadLetter2v\n" +
 	"\rIngestService\x12e\n" +
 	"\rPublishEvents\x12&.refrain.event.v1.PublishEventsRequest\x1a'.refrain.event.v1.PublishEventsResponse\"\x03\x90\x02\x02B\xb8\x01\n" +
 	"\x14com.refrain.event.v1B\vIngestProtoP\x01Z1refrain.dev/proto/gen/go/refrain/event/v1;eventv1\xa2\x02\x03REX\xaa\x02\x10Refrain.Event.V1\xca\x02\x10Refrain\\Event\\V1\xe2\x02\x1cRefrain\\Event\\V1\\GPBMetadata\xea\x02\x12Refrain::Event::V1b\x06proto3"
@@ -385,7 +374,6 @@ var file_refrain_event_v1_ingest_proto_goTypes = []any{
 	(*Refusal)(nil),               // 4: refrain.event.v1.Refusal
 	(*Event)(nil),                 // 5: refrain.event.v1.Event
 	(*Remark)(nil),                // 6: refrain.event.v1.Remark
-	(v1.Code)(0),                  // 7: refrain.reason.v1.Code
 }
 var file_refrain_event_v1_ingest_proto_depIdxs = []int32{
 	5, // 0: refrain.event.v1.PublishEventsRequest.events:type_name -> refrain.event.v1.Event
@@ -393,14 +381,13 @@ var file_refrain_event_v1_ingest_proto_depIdxs = []int32{
 	3, // 2: refrain.event.v1.EventResult.position:type_name -> refrain.event.v1.Position
 	4, // 3: refrain.event.v1.EventResult.refusal:type_name -> refrain.event.v1.Refusal
 	6, // 4: refrain.event.v1.EventResult.remarks:type_name -> refrain.event.v1.Remark
-	7, // 5: refrain.event.v1.Refusal.reason:type_name -> refrain.reason.v1.Code
-	0, // 6: refrain.event.v1.IngestService.PublishEvents:input_type -> refrain.event.v1.PublishEventsRequest
-	1, // 7: refrain.event.v1.IngestService.PublishEvents:output_type -> refrain.event.v1.PublishEventsResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	0, // 5: refrain.event.v1.IngestService.PublishEvents:input_type -> refrain.event.v1.PublishEventsRequest
+	1, // 6: refrain.event.v1.IngestService.PublishEvents:output_type -> refrain.event.v1.PublishEventsResponse
+	6, // [6:7] is the sub-list for method output_type
+	5, // [5:6] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_refrain_event_v1_ingest_proto_init() }

@@ -10,7 +10,6 @@ import (
 	proto "google.golang.org/protobuf/proto"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	io "io"
-	v1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 )
 
 const (
@@ -120,7 +119,6 @@ func (m *Refusal) CloneVT() *Refusal {
 	r.Field = m.Field
 	r.Why = m.Why
 	r.DeadLetter = m.DeadLetter
-	r.Reason = m.Reason
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -281,9 +279,6 @@ func (this *Refusal) EqualVT(that *Refusal) bool {
 		return false
 	}
 	if this.DeadLetter != that.DeadLetter {
-		return false
-	}
-	if this.Reason != that.Reason {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -538,11 +533,6 @@ func (m *Refusal) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if m.Reason != 0 {
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Reason))
-		i--
-		dAtA[i] = 0x28
-	}
 	if len(m.DeadLetter) > 0 {
 		i -= len(m.DeadLetter)
 		copy(dAtA[i:], m.DeadLetter)
@@ -672,9 +662,6 @@ func (m *Refusal) SizeVT() (n int) {
 	l = len(m.DeadLetter)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
-	}
-	if m.Reason != 0 {
-		n += 1 + protohelpers.SizeOfVarint(uint64(m.Reason))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1304,25 +1291,6 @@ func (m *Refusal) UnmarshalVT(dAtA []byte) error {
 			}
 			m.DeadLetter = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
-		case 5:
-			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Reason", wireType)
-			}
-			m.Reason = 0
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				m.Reason |= v1.Code(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
