@@ -83,8 +83,8 @@ func TestAnInputThatEndsTooEarlyHaltsItsReader(t *testing.T) {
 	m := newMesh(t, 1, 8)
 	stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
 	for range 5 {
-		m.publish(m.broker, nil, m.add("ann", 1))
 		n := m.row("profile", "ann").Sum
+		m.publish(m.broker, nil, m.add("ann", 1))
 		eventually(t, "it is added", func() bool { return m.row("profile", "ann").Sum > n })
 	}
 	stop()
