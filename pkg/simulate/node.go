@@ -161,6 +161,9 @@ func (n *Node) Pause(d time.Duration) {
 // StepClock moves the time of day.
 func (n *Node) StepClock(d time.Duration) { n.offset += d }
 
+// SetClock makes the time of day right and lets it go right from now on, whether a process runs or not.
+func (n *Node) SetClock() { n.offset, n.driftSince, n.cfg.Drift = 0, n.world.now, 0 }
+
 // Drift makes the time of day gain so many microseconds per second from now on.
 func (n *Node) Drift(perMillion int) {
 	n.offset += n.drifted()

@@ -252,8 +252,11 @@ func TestAProcessWhoseClockIsWrongStandsBy(t *testing.T) {
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "ann", Add: 1}})
 		eventually(t, "it stands by", func() bool { return !owner.Owns(0) })
 		eventually(t, "it owns nothing", func() bool { return len(s.owned()) == 0 })
-		if last := m.records("prf.0"); last[len(last)-1].rec.GetKind() != stagev1.RecordKind_RECORD_KIND_CLOSE {
-			t.Errorf("off by %s: the chain ends with %s, want the end of its ownership", off, last[len(last)-1].rec.GetKind())
+		// Where the owner was still careful with what it had taken over, the end leaves the next one as careful.
+		all := m.records("prf.0")
+		last := all[len(all)-1].rec
+		if kind := last.GetKind(); kind != stagev1.RecordKind_RECORD_KIND_CLOSE && (kind != stagev1.RecordKind_RECORD_KIND_BATCH || len(last.GetCells()) > 0) {
+			t.Errorf("off by %s: the chain ends with %s, want the end of its ownership", off, last)
 		}
 		other := m.run(m.stage("profile", m.broker, clock.Wall{}))
 		eventually(t, "another one decides", func() bool { return m.row("profile", "ann").Sum == 2 })

@@ -138,11 +138,7 @@ func (m *mesh) scenario(ctx context.Context, p *simulate.Process) error {
 // setClocks makes every clock right again, as an operator would: while one is wrong nothing is sent there.
 func (m *mesh) setClocks() {
 	for _, name := range nodes() {
-		n := m.world.Node(name, simulate.NodeConfig{})
-		n.Drift(0)
-		if p := n.Process(); p != nil {
-			n.StepClock(m.world.Now().Sub(p.Clock().Now()))
-		}
+		m.world.Node(name, simulate.NodeConfig{}).SetClock()
 	}
 }
 
