@@ -81,7 +81,7 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		"all of the environment at once": {env: []string{"REFRAIN_X_COUNT=one", "REFRAIN_X_HTTP_LIMIT=-4", "REFRAIN_X_TYPO=1"},
 			want: []string{"REFRAIN_X_COUNT", "REFRAIN_X_HTTP_LIMIT", "REFRAIN_X_TYPO: no such setting"}},
 		"flag value":   {args: []string{"--http-read-timeout", "soon"}, want: []string{"--http-read-timeout", "not a duration"}},
-		"unknown flag": {args: []string{"--nope"}, want: []string{"unknown flag -nope (demo --help lists them)"}},
+		"unknown flag": {args: []string{"--nope"}, want: []string{"unknown flag -nope (x --help lists them)"}},
 		"unknown key":  {args: []string{"--config", "f"}, file: "nope: 1\n", want: []string{"nope"}},
 		"validation":   {args: []string{"--count", "-1"}, want: []string{"count: is negative"}},
 		"a word":       {args: []string{"serve"}, want: []string{`"serve"`}},

@@ -109,8 +109,8 @@ func TestAnOwnersClockIsSet(t *testing.T) {
 		stop := m.run(m.stage("profile", m.broker, c))
 		eventually(t, "it decides", func() bool { return m.row("profile", "ann").Sum == 1 })
 		c.set(off)
-		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "bob", Add: 1}})
 		before := len(m.records("prf.0"))
+		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "bob", Add: 1}})
 		eventually(t, "it looks at the log's time", func() bool { return len(m.records("prf.0")) > before })
 		if m.row("profile", "bob").Sum != 0 || m.row("profile", "ann").Sum != 1 {
 			t.Errorf("off by %s: it decided: ann %d, bob %d", off, m.row("profile", "ann").Sum, m.row("profile", "bob").Sum)
