@@ -272,6 +272,11 @@ func takenAddress(rng *rand.Rand) schedule.Schedule {
 	taken := between(rng, 2*time.Second, 12*time.Second)
 	do(taken, "identify customer=%d zone=%d", who, zone)
 	do(taken, "consent customer=%d state=given by=user", who)
+	if rng.IntN(2) == 0 { // what was sent to the address is known late where its person is
+		s.Faults = append(s.Faults, schedule.Fault{
+			When: schedule.When{At: taken}, What: schedule.Held, On: "feed:box.suppression.", For: between(rng, 4*time.Second, 9*time.Second),
+		})
+	}
 	for n := range 3 + rng.IntN(3) {
 		do(taken+between(rng, 0, 8*time.Second), "order customer=%d order=%d lane=live late=0s", who, 8100+n)
 	}
