@@ -9,29 +9,10 @@ import (
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/clock/clocktest"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/state"
 )
-
-// offClock is a wall clock whose time of day is off.
-type offClock struct {
-	clock.Wall
-
-	mu  sync.Mutex
-	off time.Duration
-}
-
-func (c *offClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.Wall.Now().Add(c.off)
-}
-
-func (c *offClock) set(off time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.off = off
-}
 
 const week = 7 * 24 * time.Hour
 
@@ -82,7 +63,7 @@ func (m *mesh) batches(subject string) int {
 func TestAClockThatIsNotTheLogsOwnsNothing(t *testing.T) {
 	for _, off := range []time.Duration{3 * time.Second, week, -week} {
 		m := newMesh(t, 1, 8)
-		c := &offClock{off: off}
+		c := clocktest.By(off)
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "ann", Add: 1}})
 		stop := m.begin(m.stage("profile", m.broker, c))
 		eventually(t, "it looks at the log's time", m.looked)
@@ -92,7 +73,7 @@ func TestAClockThatIsNotTheLogsOwnsNothing(t *testing.T) {
 		other := m.run(m.stage("profile", m.broker, clock.Wall{})) // another one can
 		eventually(t, "another one decides", func() bool { return m.row("profile", "ann").Sum == 1 })
 		other()
-		c.set(0)
+		c.Set(0)
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "ann", Add: 1}})
 		eventually(t, "set right, it decides", func() bool { return m.row("profile", "ann").Sum == 2 })
 		stop()
@@ -104,18 +85,18 @@ func TestAClockThatIsNotTheLogsOwnsNothing(t *testing.T) {
 func TestAnOwnersClockIsSet(t *testing.T) {
 	for _, off := range []time.Duration{week, -week} {
 		m := newMesh(t, 1, 8)
-		c := &offClock{}
+		c := &clocktest.Off{}
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "ann", Add: 1, Later: 24 * time.Hour}})
 		stop := m.run(m.stage("profile", m.broker, c))
 		eventually(t, "it decides", func() bool { return m.row("profile", "ann").Sum == 1 })
-		c.set(off)
+		c.Set(off)
 		before := len(m.records("prf.0"))
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "bob", Add: 1}})
 		eventually(t, "it looks at the log's time", func() bool { return len(m.records("prf.0")) > before })
 		if m.row("profile", "bob").Sum != 0 || m.row("profile", "ann").Sum != 1 {
 			t.Errorf("off by %s: it decided: ann %d, bob %d", off, m.row("profile", "ann").Sum, m.row("profile", "bob").Sum)
 		}
-		c.set(0)
+		c.Set(0)
 		eventually(t, "set right, it goes on", func() bool { return m.row("profile", "bob").Sum == 1 })
 		stop()
 		if m.row("profile", "ann").Sum != 1 {
@@ -191,7 +172,7 @@ func TestTimeDoesNotGoBackFromOwnerToOwner(t *testing.T) {
 	m := newMesh(t, 1, 8)
 	for n, off := range []time.Duration{1500 * time.Millisecond, -1500 * time.Millisecond} {
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "ann", Add: 1}})
-		stop := m.run(m.stage("profile", m.broker, &offClock{off: off}))
+		stop := m.run(m.stage("profile", m.broker, clocktest.By(off)))
 		eventually(t, "it decides", func() bool { return m.row("profile", "ann").Sum == n+1 })
 		stop()
 	}
@@ -242,13 +223,13 @@ func (s *standing) timely(ok bool) {
 func TestAProcessWhoseClockIsWrongStandsBy(t *testing.T) {
 	for _, off := range []time.Duration{week, -week} {
 		m := newMesh(t, 1, 8)
-		c, owner := &offClock{}, newStanding()
+		c, owner := &clocktest.Off{}, newStanding()
 		s := m.stage("profile", m.broker, c)
 		s.cfg.Ownership, s.ports.Timely = owner, owner.timely
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "ann", Add: 1}})
 		stop := m.run(s)
 		eventually(t, "it decides", func() bool { return m.row("profile", "ann").Sum == 1 })
-		c.set(off)
+		c.Set(off)
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "ann", Add: 1}})
 		eventually(t, "it stands by", func() bool { return !owner.Owns(0) })
 		eventually(t, "it owns nothing", func() bool { return len(s.owned()) == 0 })
@@ -261,7 +242,7 @@ func TestAProcessWhoseClockIsWrongStandsBy(t *testing.T) {
 		other := m.run(m.stage("profile", m.broker, clock.Wall{}))
 		eventually(t, "another one decides", func() bool { return m.row("profile", "ann").Sum == 2 })
 		other()
-		c.set(0)
+		c.Set(0)
 		m.publish(m.broker, nil, arrival{at: time.Now(), e: entry{Customer: "ann", Add: 1}})
 		eventually(t, "set right, it decides", func() bool { return m.row("profile", "ann").Sum == 3 })
 		stop()
@@ -301,7 +282,7 @@ func TestARefusedTakeOverIsNoUncleanEnd(t *testing.T) {
 				}
 				return log.Fault{}
 			})
-			p := m.stage("profile", m.broker, &offClock{off: week}).newPartition(0)
+			p := m.stage("profile", m.broker, clocktest.By(week)).newPartition(0)
 			if err := p.takeOver(t.Context()); !isUntimely(err) {
 				t.Fatalf("take-over: %v, want it refused", err)
 			}

@@ -3,7 +3,6 @@ package dispatchsvc
 import (
 	"errors"
 	"log/slog"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,27 +11,8 @@ import (
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/clock/clocktest"
 )
-
-// steppedClock is a wall clock whose time of day somebody sets.
-type steppedClock struct {
-	clock.Wall
-
-	mu  sync.Mutex
-	off time.Duration
-}
-
-func (c *steppedClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.Wall.Now().Add(c.off)
-}
-
-func (c *steppedClock) step(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.off += d
-}
 
 // lagging is a profile stage that covers a ping some time after it was stored, and a broker whose clock goes
 // with ours.
@@ -84,13 +64,13 @@ func TestAConstantLagIsNotFresh(t *testing.T) {
 func TestTheTimeOfDayMakesNoViewYoung(t *testing.T) {
 	for _, step := range []time.Duration{-5 * time.Hour, 5 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			c := &steppedClock{}
+			c := &clocktest.Off{}
 			f, pings := lagging(0, c)
 			v, err := f.profile(t.Context(), 3, key(), anyAge)
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.step(step)
+			c.Step(step)
 			if !f.young(v) {
 				t.Errorf("step %v: a view that was just read is old", step)
 			}
@@ -99,7 +79,7 @@ func TestTheTimeOfDayMakesNoViewYoung(t *testing.T) {
 			if v, err = f.profile(t.Context(), 3, key(), anyAge); err != nil {
 				t.Errorf("step %v: after 4 s: %v", step, err)
 			}
-			c.step(-2 * step)
+			c.Step(-2 * step)
 			wait(1001 * time.Millisecond)
 			if f.young(v) {
 				t.Errorf("step %v: after 5 s the view is still young", step)

@@ -3,42 +3,22 @@ package ingestsvc
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
 	"refrain.dev/pkg/clock"
+	"refrain.dev/pkg/clock/clocktest"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
 )
-
-// offClock is a wall clock whose time of day is off.
-type offClock struct {
-	clock.Wall
-
-	mu  sync.Mutex
-	off time.Duration
-}
-
-func (c *offClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.Wall.Now().Add(c.off)
-}
-
-func (c *offClock) set(off time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.off = off
-}
 
 // Arrivals are stamped by the log's time, whatever this machine's clock says, from the first one on and also when
 // it is set.
 func TestArrivalsAreStampedByTheLogsTime(t *testing.T) {
 	const week = 7 * 24 * time.Hour
 	for _, off := range []time.Duration{week, -week} {
-		c := &offClock{off: off}
+		c := clocktest.By(off)
 		f := newFixture(t, func(_ *Config, d *run.Deps) { d.Clock = c })
 		send := func() {
 			t.Helper()
@@ -48,7 +28,7 @@ func TestArrivalsAreStampedByTheLogsTime(t *testing.T) {
 			}
 		}
 		send()
-		c.set(-off)
+		c.Set(-off)
 		send()
 		for n, e := range f.stored(log.LaneLive) {
 			if by := time.Since(e.GetReceivedAt().AsTime()).Abs(); by > time.Minute {
