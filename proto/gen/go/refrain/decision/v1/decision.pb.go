@@ -2099,7 +2099,7 @@ type ContactBasis struct {
 	Closed *v11.Reason `protobuf:"bytes,4,opt,name=closed,proto3" json:"closed,omitempty"`
 	// The profile was closed for this one, which takes over its contact ledger; 16 bytes. Unset: it is open.
 	LinkedTo []byte `protobuf:"bytes,5,opt,name=linked_to,json=linkedTo,proto3" json:"linked_to,omitempty"`
-	// The profiles that were closed for this one: until their contact ledgers have come, nobody is contacted at an
+	// The profiles that were closed for this one: until their contact ledgers have come, no contact is made at an
 	// address.
 	Awaits        [][]byte `protobuf:"bytes,6,rep,name=awaits,proto3" json:"awaits,omitempty"`
 	unknownFields protoimpl.UnknownFields

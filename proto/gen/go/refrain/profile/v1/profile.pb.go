@@ -511,7 +511,7 @@ type Identity struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
 	// The event that linked it.
 	Cause string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
-	// It is an address that was claimed at its home, which has not answered yet: until then nobody is contacted there
+	// It is an address that was claimed at its home, which has not answered yet: until then no contact is made there
 	// as this profile.
 	Undecided     bool `protobuf:"varint,4,opt,name=undecided,proto3" json:"undecided,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2218,7 +2218,7 @@ type Letter_Closed struct {
 }
 
 type Letter_Granted struct {
-	// The answer: the address is the claimant's, and nobody was contacted there before.
+	// The answer: the address is the claimant's, and no contact was made there before.
 	Granted *IdentifierGranted `protobuf:"bytes,8,opt,name=granted,proto3,oneof"`
 }
 
