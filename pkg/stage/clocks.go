@@ -158,19 +158,7 @@ func (p *partition) standDown(ctx context.Context) {
 // look takes a reading without owning anything: by a ping in the control lane, which its readers pass over.
 func (s *Stage) look(ctx context.Context) error {
 	mark := s.reference.Mark()
-	now := asProto(s.reference.Time())
-	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
-		ReceivedAt: now, At: now, Item: &stagev1.Arrival_Ping{Ping: &stagev1.Ping{Owner: s.cfg.Replica}},
-	}}}).MarshalVT()
-	if err != nil {
-		return fmt.Errorf("encode ping: %w", err)
-	}
-	subject := log.Subject(log.Lane(log.LaneControl), 0)
-	sequence, err := s.ports.Broker.Publish(ctx, subject, data)
-	if err != nil {
-		return fmt.Errorf("compare the clock with the log's: %w", err)
-	}
-	msg, err := s.ports.Broker.Get(ctx, subject, sequence)
+	msg, err := log.Ping(ctx, s.ports.Broker, 0, s.cfg.Replica, s.reference.Time())
 	if err != nil {
 		return fmt.Errorf("compare the clock with the log's: %w", err)
 	}

@@ -150,7 +150,7 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 	return e
 }
 
-func freshnessOf(reader Reader, pinger Pinger) *freshness {
+func freshnessOf(reader Reader, pinger log.Pinger) *freshness {
 	return newFreshness(reader, newPings(pinger, clock.Wall{}, slog.New(slog.DiscardHandler)), testHasher(8), clock.Wall{})
 }
 

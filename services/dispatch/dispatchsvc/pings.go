@@ -9,10 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/failpoint"
 	"refrain.dev/pkg/log"
@@ -28,7 +24,7 @@ var errForgot = errors.New("the control lane has lost messages")
 // pings are barriers in the control lanes. One that was begun at m0, by our own monotonic clock, and is covered
 // by a reader of the lane proves that the reader has taken everything that was acknowledged before m0.
 type pings struct {
-	pinger Pinger
+	pinger log.Pinger
 	clock  clock.Clock
 	// reference is told when pings are stored: by a clock that is not the log's quiet hours and expiry would be
 	// judged wrongly, and nobody is contacted.
@@ -60,7 +56,7 @@ type sentPing struct {
 	at       time.Duration // by Elapsed
 }
 
-func newPings(pinger Pinger, c clock.Clock, logger *slog.Logger) *pings {
+func newPings(pinger log.Pinger, c clock.Clock, logger *slog.Logger) *pings {
 	return &pings{pinger: pinger, clock: c, reference: clock.NewReference(c), logger: logger, lanes: map[int]*lanePings{}}
 }
 
@@ -87,9 +83,9 @@ func (p *pings) ping(ctx context.Context, partition int) error {
 		return refused
 	}
 	mark := p.reference.Mark()
-	stored, err := p.append(ctx, partition)
+	stored, err := log.Ping(ctx, p.pinger, partition, p.owner, p.clock.Now())
 	if err != nil {
-		return err
+		return err //nolint:wrapcheck // says what failed
 	}
 	p.points.At("dispatch.pinged")
 	if err = p.reference.Read(mark, stored.Time); err != nil {
@@ -99,27 +95,6 @@ func (p *pings) ping(ctx context.Context, partition int) error {
 		p.logger.WarnContext(ctx, "nothing is sent", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))
 	}
 	return err
-}
-
-// append stores a ping and reads it back as the broker stored it.
-func (p *pings) append(ctx context.Context, partition int) (log.Message, error) {
-	now := timestamppb.New(p.clock.Now())
-	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
-		ReceivedAt: now, At: now, Item: &stagev1.Arrival_Ping{Ping: &stagev1.Ping{Owner: p.owner}},
-	}}}).MarshalVT()
-	if err != nil {
-		return log.Message{}, fmt.Errorf("encode ping: %w", err)
-	}
-	subject := log.Subject(log.Lane(log.LaneControl), partition)
-	sequence, err := p.pinger.Publish(ctx, subject, data)
-	if err != nil {
-		return log.Message{}, fmt.Errorf("publish ping: %w", err)
-	}
-	stored, err := p.pinger.Get(ctx, subject, sequence)
-	if err != nil {
-		return log.Message{}, fmt.Errorf("read ping back: %w", err)
-	}
-	return stored, nil
 }
 
 // rests says that the last ping is young enough, and what stood against it.

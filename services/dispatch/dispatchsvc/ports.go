@@ -67,13 +67,6 @@ type UsageReader interface {
 	Usage(ctx context.Context, subject string) (log.Usage, error)
 }
 
-// Pinger appends pings and reads them back as the broker stored them.
-type Pinger interface {
-	Publisher
-	// Get returns the message at a sequence of the subject's stream.
-	Get(ctx context.Context, subject string, sequence uint64) (log.Message, error)
-}
-
 // Letters reads and publishes single messages, for the dead letters.
 type Letters interface {
 	Publisher

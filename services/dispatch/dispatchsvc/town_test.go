@@ -113,7 +113,7 @@ func newTown(t *rapid.T, partitions int) *town {
 	return w
 }
 
-// Publish implements Pinger.
+// Publish implements log.Pinger.
 func (w *town) Publish(_ context.Context, subject string, _ []byte) (uint64, error) {
 	var n int
 	if _, err := fmt.Sscanf(subject, "evt.control.%d", &n); err != nil {
@@ -124,7 +124,7 @@ func (w *town) Publish(_ context.Context, subject string, _ []byte) (uint64, err
 	return uint64(len(q.control)), nil
 }
 
-// Get implements Pinger.
+// Get implements log.Pinger.
 func (w *town) Get(_ context.Context, subject string, sequence uint64) (log.Message, error) {
 	return log.Message{Subject: subject, Sequence: sequence, Time: start.Add(w.now)}, nil
 }

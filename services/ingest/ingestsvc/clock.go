@@ -7,10 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
-
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/run"
@@ -62,34 +58,25 @@ func (k *timekeeper) know(ctx context.Context) error {
 		return nil
 	}
 	mark := k.reference.Mark()
-	now := timestamppb.New(k.reference.Time())
-	data, err := (&stagev1.Arrivals{Items: []*stagev1.Arrival{{
-		ReceivedAt: now, At: now, Item: &stagev1.Arrival_Ping{Ping: &stagev1.Ping{Owner: k.owner}},
-	}}}).MarshalVT()
-	if err != nil {
-		return fmt.Errorf("encode ping: %w", err)
-	}
-	subject := log.Subject(log.Lane(log.LaneControl), 0)
-	sequence, err := k.store.Publish(ctx, subject, data)
-	if err == nil {
-		err = k.read(ctx, mark, subject, sequence)
-	}
+	stored, err := log.Ping(ctx, k.store, 0, k.owner, k.reference.Time())
 	if err != nil {
 		return unavailable(fmt.Errorf("compare the clock with the log's: %w", err))
 	}
+	k.compare(mark, stored)
 	return nil
 }
 
-// read reads back what was stored, begun at m.
-func (k *timekeeper) read(ctx context.Context, m clock.Mark, subject string, sequence uint64) error {
-	stored, err := k.store.Get(ctx, subject, sequence)
-	if err != nil {
-		return err //nolint:wrapcheck // the caller says what for
+// read compares the clock by what was stored, begun at m. If that cannot be read now, the next one tells.
+func (k *timekeeper) read(ctx context.Context, m clock.Mark, subject string, sequence uint64) {
+	if stored, err := k.store.Get(ctx, subject, sequence); err == nil {
+		k.compare(m, stored)
 	}
+}
+
+func (k *timekeeper) compare(m clock.Mark, stored log.Message) {
 	if skewed := k.reference.Read(m, stored.Time); skewed != nil {
-		k.logger.WarnContext(ctx, "arrivals are stamped by the log's time", telemetry.KeyError, skewed)
+		k.logger.Warn("arrivals are stamped by the log's time", telemetry.KeyError, skewed)
 	}
-	return nil
 }
 
 // Skew implements run.Stamper.

@@ -193,7 +193,7 @@ func (c *committer) publish(ctx context.Context, to address, all *stagev1.Arriva
 	mark, before := c.times.reference.Mark(), c.streams.before(to.subject())
 	sequence, err := c.store.Publish(ctx, to.subject(), data)
 	if err == nil && c.times.reference.Due() {
-		_ = c.times.read(ctx, mark, to.subject(), sequence) // the next one tells
+		c.times.read(ctx, mark, to.subject(), sequence)
 	}
 	if errors.Is(err, log.ErrFull) {
 		full := &overload.RefusedError{Reason: overload.StreamFull, Why: "the stream of " + to.subject() + " is full", After: 10 * time.Second}
