@@ -20,6 +20,9 @@ import (
 // says that they are covered.
 func (p *partition) takeOver(ctx context.Context) error {
 	if err := p.open(ctx); err != nil {
+		if errors.Is(err, log.ErrFull) {
+			return errors.Join(err, p.deliverUnowned(ctx))
+		}
 		return err
 	}
 	if err := p.recover(ctx); err != nil {
@@ -42,6 +45,18 @@ func (p *partition) takeOver(ctx context.Context) error {
 	}
 	p.forgetHalt(ctx)
 	return nil
+}
+
+// deliverUnowned delivers what the chain has addressed, though this process does not own it: a full chain takes no
+// owner before it is trimmed, and is not trimmed before that is delivered. Delivered twice, it is recognised.
+func (p *partition) deliverUnowned(ctx context.Context) error {
+	if err := p.openRelay(ctx); err != nil {
+		return err
+	}
+	if _, err := p.relay.flush(ctx); err != nil {
+		return err
+	}
+	return p.relay.save(ctx, 1)
 }
 
 // open appends the OPEN record.

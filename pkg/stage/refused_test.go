@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"errors"
+	"math"
 	"sync/atomic"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 
 	"refrain.dev/pkg/clock"
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/snapshot"
 )
 
 // refuse lets the log say that it is full, to appends to a chain, while left is above zero.
@@ -74,5 +77,44 @@ func TestTheRestOfAHalfCoveredMessageIsApplied(t *testing.T) {
 	stop() // and with it what would come twice
 	if got := m.row("profile", "ann").Sum; got != items {
 		t.Errorf("sum: got %d, want %d", got, items)
+	}
+}
+
+// A full chain takes no owner before it is trimmed, and is not trimmed before what it has addressed is delivered: so
+// that is delivered by the process that waits for room.
+func TestWhatAFullChainHasAddressedIsDelivered(t *testing.T) {
+	m := newMesh(t, 2, 8)
+	from, other := "ann", "bob"
+	for m.fold.home(from) != 0 {
+		from += "a"
+	}
+	for m.fold.home(other) == 0 {
+		other += "a"
+	}
+	_, dies := m.stopped()
+	told := m.add(from, 1)
+	told.e.Letter = other
+	m.publish(m.broker, nil, told)
+	eventually(t, "it is decided", func() bool {
+		_, err := dies.step(t.Context(), limit{})
+		return err == nil && m.row("profile", from).Sum == 1
+	})
+	box := log.Subject(log.Box("profile"), 1)
+	if _, err := m.broker.Last(t.Context(), box); !errors.Is(err, log.ErrNotFound) {
+		t.Fatalf("before the process has died its letter is delivered, or %v", err)
+	}
+	var left atomic.Int64
+	left.Store(math.MaxInt64)
+	m.refuse("prf.0", &left)
+	p := m.again(m.fold).newPartition(0)
+	if err := p.takeOver(t.Context()); !errors.Is(err, log.ErrFull) {
+		t.Errorf("the full chain is taken over: %v", err)
+	}
+	if _, err := m.broker.Last(t.Context(), box); err != nil {
+		t.Errorf("what it has addressed: %v", err)
+	}
+	done, _, err := snapshot.Relayed(t.Context(), m.broker.KV(), "prf.0")
+	if last, e := m.broker.Last(t.Context(), "prf.0"); err != nil || e != nil || done != last.Sequence {
+		t.Errorf("delivered up to %d of %d, %v, %v", done, last.Sequence, err, e)
 	}
 }
