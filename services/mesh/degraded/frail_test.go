@@ -3,6 +3,7 @@ package degraded
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,23 +18,38 @@ type frailStore struct {
 	state.Store
 
 	down    atomic.Bool
-	asked   atomic.Int64 // while it was down
 	holding atomic.Bool
-	held    atomic.Int64
 	due     atomic.Int64 // timers of the decision stage that were found due
+	mu      sync.Mutex
+	refused map[string]int // how often a stage asked for its states in vain
 }
 
-func (f *frailStore) up() error {
+func (f *frailStore) up(stages ...string) error {
 	if f.down.Load() {
-		f.asked.Add(1)
+		f.refuse(stages...)
 		return fault.New(fault.Unavailable, "connection refused")
 	}
 	return nil
 }
 
+func (f *frailStore) refuse(stages ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range stages {
+		f.refused[s]++
+	}
+}
+
+// asked counts how often a stage asked for its states in vain.
+func (f *frailStore) asked(stage string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refused[stage]
+}
+
 // Read implements state.Store.
 func (f *frailStore) Read(ctx context.Context, partition int, q state.Query) (state.View, error) {
-	if err := f.up(); err != nil {
+	if err := f.up(q.Metas...); err != nil {
 		return state.View{}, err
 	}
 	return f.Store.Read(ctx, partition, q)
@@ -41,7 +57,7 @@ func (f *frailStore) Read(ctx context.Context, partition int, q state.Query) (st
 
 // Apply implements state.Store.
 func (f *frailStore) Apply(ctx context.Context, shard state.Shard, b state.Batch) error {
-	if err := f.up(); err != nil {
+	if err := f.up(shard.Stage); err != nil {
 		return err
 	}
 	return f.Store.Apply(ctx, shard, b)
@@ -49,7 +65,7 @@ func (f *frailStore) Apply(ctx context.Context, shard state.Shard, b state.Batch
 
 // Restore implements state.Store: while rebuilds are held, only that one has begun gets through.
 func (f *frailStore) Restore(ctx context.Context, shard state.Shard, p state.Piece) (int, error) {
-	if err := f.up(); err != nil {
+	if err := f.up(shard.Stage); err != nil {
 		return 0, err
 	}
 	if f.holding.Load() {
@@ -59,7 +75,7 @@ func (f *frailStore) Restore(ctx context.Context, shard state.Shard, p state.Pie
 				return 0, err
 			}
 		}
-		f.held.Add(1)
+		f.refuse(shard.Stage)
 		return 0, fault.New(fault.Unavailable, "slow")
 	}
 	return f.Store.Restore(ctx, shard, p)
@@ -67,7 +83,7 @@ func (f *frailStore) Restore(ctx context.Context, shard state.Shard, p state.Pie
 
 // Due implements state.Store.
 func (f *frailStore) Due(ctx context.Context, shard state.Shard, until time.Time, limit int) ([]state.Due, error) {
-	if err := f.up(); err != nil {
+	if err := f.up(shard.Stage); err != nil {
 		return nil, err
 	}
 	due, err := f.Store.Due(ctx, shard, until, limit)
@@ -79,7 +95,7 @@ func (f *frailStore) Due(ctx context.Context, shard state.Shard, until time.Time
 
 // Keys implements state.Store.
 func (f *frailStore) Keys(ctx context.Context, shard state.Shard, after string, limit int) ([]string, error) {
-	if err := f.up(); err != nil {
+	if err := f.up(shard.Stage); err != nil {
 		return nil, err
 	}
 	return f.Store.Keys(ctx, shard, after, limit)

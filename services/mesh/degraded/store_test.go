@@ -38,14 +38,23 @@ func unavailable(t *testing.T, err error) {
 	}
 }
 
-// standing says that chains do not move while something is tried again and again.
-func (w *town) standing(t *testing.T, chain string, tries func() int64) {
+// refused waits until a stage has asked for its states in vain, more than once.
+func (w *town) refused(stage string) {
+	w.t.Helper()
+	from := w.store.asked(stage)
+	w.eventually("the states of "+stage+" are asked for", func() bool { return w.store.asked(stage) >= from+2 })
+}
+
+// standing says that a stage's chains come to rest while its states are asked for again and again. What was under
+// way when they were lost may end first: a partition that has nothing to do learns of the loss with its next write.
+func (w *town) standing(t *testing.T, stage string) {
 	t.Helper()
-	before, from := w.ends(chain), tries()
-	w.eventually("it is tried again", func() bool { return tries() >= from+5 })
-	if after := w.ends(chain); !slices.Equal(before, after) {
-		t.Errorf("%s moved from %v to %v", chain, before, after)
-	}
+	chain := log.Stage(stage).Chain
+	w.eventually(chain+" stands still", func() bool {
+		before := w.ends(chain)
+		w.refused(stage)
+		return slices.Equal(before, w.ends(chain))
+	})
 }
 
 // "Redis shard down": events are taken, everything else stands still, queries are degraded; then all goes on.
@@ -54,7 +63,7 @@ func TestRedisDown(t *testing.T) {
 	w.delivers("ann", "order-0")
 	w.offered("ann")
 	w.store.down.Store(true)
-	w.withoutStates(w.store.asked.Load)
+	w.withoutStates()
 	if n := w.sent("email", "order-1"); n > 0 {
 		t.Errorf("%d mails were sent", n)
 	}
@@ -63,16 +72,16 @@ func TestRedisDown(t *testing.T) {
 	w.offered("ann")
 }
 
-// withoutStates is the row of every cell while there are no states; tries counts how often somebody asked for them.
-func (w *town) withoutStates(tries func() int64) {
+// withoutStates is the row of every cell while there are no states.
+func (w *town) withoutStates() {
 	w.cell("ingest", func(t *testing.T) {
 		if code, _ := w.post("track", order("ann", "order-1")); code != http.StatusOK {
 			t.Errorf("an event was answered with %d", code)
 		}
 	})
 	w.cell("query", func(t *testing.T) { w.blind(t, "ann") })
-	for service, chain := range map[string]string{"profile": "prf", "decision": "act", "suppression": "vdc", "dispatch": "snd"} {
-		w.cell(service, func(t *testing.T) { w.standing(t, chain, tries) })
+	for _, stage := range []string{"profile", "decision", "suppression", "dispatch"} {
+		w.cell(stage, func(t *testing.T) { w.standing(t, stage) })
 	}
 	w.cell("profile/reads", func(t *testing.T) {
 		_, err := w.profile("ann")
@@ -125,8 +134,10 @@ func TestRedisRebuilding(t *testing.T) {
 	w.snapshots()
 	w.store.holding.Store(true)
 	w.lose("profile", "decision", "suppression", "dispatch")
-	w.eventually("rebuilds are under way", func() bool { return w.store.held.Load() > 8 })
-	w.withoutStates(w.store.held.Load)
+	for _, stage := range []string{"profile", "decision", "suppression", "dispatch"} {
+		w.refused(stage)
+	}
+	w.withoutStates()
 	if n := w.sent("email", "order-1"); n > 0 {
 		t.Errorf("%d mails were sent", n)
 	}
@@ -147,11 +158,11 @@ func TestRedisRebuildingProfilesClosesDispatch(t *testing.T) {
 	w.eventually("the mail is approved", func() bool { return !slices.Equal(before, w.ends("vdc")) })
 	w.store.holding.Store(true)
 	w.lose("profile")
-	w.eventually("the rebuild is under way", func() bool { return w.store.held.Load() > 4 })
+	w.refused("profile")
 	pings := w.pinged()
 	w.start("dispatch")
 	w.eventually("dispatch looks for a fresh view", func() bool { return w.pinged() > pings })
-	w.standing(t, "prf", w.store.held.Load)
+	w.standing(t, "profile")
 	if n := w.sent("email", "order-1"); n > 0 {
 		t.Fatalf("%d mails were sent while the profile was unknown", n)
 	}

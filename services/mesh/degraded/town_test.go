@@ -93,7 +93,7 @@ func newTown(t *testing.T) *town {
 	t.Helper()
 	return &town{
 		t: t, top: t, dir: t.TempDir(), logs: &telemetrytest.Log{}, parts: map[string]*part{}, ready: map[string]bool{}, skewed: &skewed{},
-		store: &frailStore{Store: state.NewMemory()}, conns: map[string]*grpc.ClientConn{},
+		store: &frailStore{Store: state.NewMemory(), refused: map[string]int{}}, conns: map[string]*grpc.ClientConn{},
 	}
 }
 
