@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -17,6 +18,13 @@ const (
 
 	maxEvidence = 100 // bytes of one piece in a line that is too long
 )
+
+// CompareLines orders the lines of a timeline: by time, and those of one instant by the round in which they were decided. A
+// stable sort with it of all stages' lists, one after another in the order of the flow, puts each cause before what
+// follows from it, as far as one clock tells the time.
+func CompareLines(a, b *profilev1.TimelineEntry) int {
+	return cmp.Or(a.GetAt().AsTime().Compare(b.GetAt().AsTime()), cmp.Compare(a.GetRound(), b.GetRound()))
+}
 
 // EncodeLine encodes a line of a timeline in at most MaxLine bytes. Of one that is longer, evidence and remedies are cut
 // short first, then the last reasons are left out, then its texts are cut: what happened, to what and why stays. The line

@@ -175,7 +175,7 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 	}
 	span := p.startSpan(ctx, &in)
 	defer span.End()
-	env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
+	env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision, Round: b.round}
 	out, err := p.consult(&in, rows, env)
 	if lacks(err) {
 		return err

@@ -110,6 +110,10 @@ type Env struct {
 	Epoch uint64
 	// Revision is the catalog revision that applies.
 	Revision string
+	// Round is, under the replay clock, how often the stages have had their turn in the instant Now, from 1; else 0. What
+	// follows from something stands in the same round at a later stage, or in a later round. Only what tells people
+	// the order of things may depend on it.
+	Round uint32
 }
 
 // Cell is what an input did to one row.

@@ -28,7 +28,7 @@ func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *bat
 	}
 	var out Outcome
 	if in.unloaded == nil && in.understood() {
-		env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision}
+		env := Env{Now: b.now, Partition: p.number, Epoch: p.epoch, Revision: p.revision, Round: b.round}
 		if out, err = p.markGap(in, rows, env, letter); err != nil { // the gap is there; only the customer's mark is not
 			p.ports.Logger.Error("gap cannot be marked", "stage", p.cfg.Spec.Name, "partition", p.number, "dead_letter", letter, "error", err)
 			out = Outcome{}

@@ -19,7 +19,8 @@ import (
 // depend neither on the number of partitions nor on the size of batches.
 //
 // Events drive it: an event's arrival moves the horizon to its time, and every instant before the horizon
-// may be released. Advance lets it run on past the last event; Switch ends it for good.
+// may be released. The horizon itself waits for Advance, since more events of that instant may come; Advance
+// also lets the clock run on past it. Switch ends it for good.
 type Replay struct {
 	clock.Wall // everything but Now: waits and time-outs are real
 
@@ -33,9 +34,9 @@ type Replay struct {
 	bound    time.Time // set by Advance: released inclusively
 	open     map[int]time.Time
 	nextOpen int
-	settled  bool
 	instants uint64
 	wall     bool
+	atWork   atWork
 
 	// Of the driver alone: the round of the present instant, and whether it was taken up after a restart.
 	round   uint32
@@ -54,7 +55,7 @@ const idleTick = 20 * time.Millisecond
 func NewReplay(ctx context.Context, broker log.Broker, gen log.Generation, stages int) (*Replay, error) {
 	r := &Replay{
 		count: stages, open: map[int]time.Time{}, wake: make(chan struct{}, 1),
-		switched: make(chan struct{}), idle: make(chan struct{}),
+		switched: make(chan struct{}), idle: make(chan struct{}), atWork: atWork{rest: make(chan struct{})},
 	}
 	r.tracker = &tracker{Broker: broker, last: map[string]uint64{}, signal: r.signal}
 	for p := range gen.Partitions {
@@ -96,34 +97,12 @@ func (r *Replay) Now() time.Time {
 // Released implements clock.Released: until the replay ends, Now is the instant that is released.
 func (r *Replay) Released() bool { return !r.Skew() }
 
-// Status is where a replay clock stands.
-type Status struct {
-	// Now is the instant released last, Until the one up to which instants may be released.
-	Now, Until time.Time
-	// Settled says that nothing is left to do up to Until.
-	Settled bool
-	// Instants counts those released since the start.
-	Instants uint64
-	// Wall says that the replay has ended.
-	Wall bool
-}
-
-// Status says where the clock stands.
-func (r *Replay) Status() Status {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return Status{
-		Now: r.now, Until: latest(r.newest, r.bound), Settled: r.settled && len(r.open) == 0 && len(r.wake) == 0,
-		Instants: r.instants, Wall: r.wall,
-	}
-}
-
-// Advance lets the clock run to an instant computed from the greatest of the clock and the horizon.
+// Advance lets the clock run to an instant computed from the greatest of the clock, the horizon and the bound before.
+// That instant itself alone lets everything that was published be applied. It does not wait: Await does.
 func (r *Replay) Advance(to func(from time.Time) time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bound = latest(r.bound, to(latest(r.now, latest(r.newest, r.bound))))
-	r.settled = false
 	r.signal()
 	return r.bound
 }
@@ -151,7 +130,7 @@ func (r *Replay) Arrive(at []time.Time) (receivedAt []time.Time, done func()) {
 	id := r.nextOpen
 	r.nextOpen++
 	r.open[id] = receivedAt[0]
-	r.settled = false
+	r.signal()
 	return receivedAt, func() {
 		r.mu.Lock()
 		delete(r.open, id)
@@ -175,11 +154,14 @@ func (r *Replay) Switch() time.Time {
 	if !r.wall {
 		r.wall = true
 		close(r.switched)
+		r.atWork.end()
 	}
 	return r.now
 }
 
+// signal says that there may be something to do: until the driver has looked, nothing is settled.
 func (r *Replay) signal() {
+	r.atWork.asked.Add(1)
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -215,10 +197,11 @@ func (r *Replay) Drive(ctx context.Context) error {
 	tick := time.NewTicker(idleTick)
 	defer tick.Stop()
 	for {
+		asked := r.atWork.asked.Load()
 		if err := r.settle(ctx); err != nil {
 			return unlessEnded(ctx, err)
 		}
-		if r.release() {
+		if r.release(asked) {
 			continue
 		}
 		select {
@@ -252,7 +235,7 @@ func (r *Replay) begin(ctx context.Context) error {
 	for _, s := range r.stages {
 		for _, p := range s.owned() {
 			r.resume(turn{p.lastNow, p.lastRound})
-			if _, err := p.flushPatiently(ctx); err != nil {
+			if _, err := p.flushPatiently(ctx, r.waits(p)); err != nil {
 				return err
 			}
 			for _, rd := range p.readers {
@@ -319,15 +302,18 @@ func (r *Replay) inOrder() {
 	r.stages = sorted
 }
 
-// release moves the clock to the next instant if there is one that may be released.
-func (r *Replay) release() bool {
+// release moves the clock to the next instant if there is one that may be released. All that was asked for before the
+// present instant came to rest is done then.
+func (r *Replay) release(asked uint64) bool {
 	next := r.nextInstant()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.settled = next.IsZero() || !r.mayRelease(next)
-	if r.settled {
+	if next.IsZero() || !r.mayRelease(next) {
+		r.atWork.end()
+		r.atWork.done, r.atWork.next = asked, next
 		return false
 	}
+	r.atWork.begin()
 	if next.After(r.now) {
 		r.now, r.round = next, 1
 	}
@@ -391,11 +377,12 @@ func (r *Replay) settle(ctx context.Context) error {
 func (r *Replay) phase(ctx context.Context, s *Stage, lim limit) (bool, error) {
 	progress := false
 	for _, p := range s.owned() {
+		r.work(p, "")
 		if err := r.arrived(ctx, p); err != nil {
 			return progress, err
 		}
 		for {
-			worked, err := p.stepPatiently(ctx, lim)
+			worked, err := p.stepPatiently(ctx, lim, r.waits(p))
 			if err != nil {
 				return progress, err
 			}
@@ -406,11 +393,11 @@ func (r *Replay) phase(ctx context.Context, s *Stage, lim limit) (bool, error) {
 		}
 	}
 	for _, p := range s.owned() {
-		sent, err := p.flushPatiently(ctx)
+		sent, err := p.flushPatiently(ctx, r.waits(p))
 		if err != nil {
 			return progress, err
 		}
-		called, err := p.awaitCalls(ctx)
+		called, err := r.awaitCalls(ctx, p)
 		if err != nil {
 			return progress, err
 		}
@@ -431,6 +418,7 @@ func (r *Replay) arrived(ctx context.Context, p *partition) error {
 			if it != nil || rd.arrived(stored) {
 				break
 			}
+			r.work(p, fmt.Sprintf("waits for message %d of %s", stored, rd.subject))
 			select {
 			case <-rd.tail.Wake():
 			case <-ctx.Done():
@@ -441,8 +429,8 @@ func (r *Replay) arrived(ctx context.Context, p *partition) error {
 	return nil
 }
 
-// stepPatiently is step, with everything waited out that passes.
-func (p *partition) stepPatiently(ctx context.Context, lim limit) (bool, error) {
+// stepPatiently is step, with everything waited out that passes; waits is told what for.
+func (p *partition) stepPatiently(ctx context.Context, lim limit, waits func(error)) (bool, error) {
 	back := p.backoff()
 	for {
 		worked, err := p.step(ctx, lim)
@@ -452,19 +440,21 @@ func (p *partition) stepPatiently(ctx context.Context, lim limit) (bool, error) 
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
+		waits(err)
 		if _, halted := errors.AsType[*HaltError](err); halted || p.mend(ctx, err, &back) {
 			return false, err
 		}
 	}
 }
 
-func (p *partition) flushPatiently(ctx context.Context) (bool, error) {
+func (p *partition) flushPatiently(ctx context.Context, waits func(error)) (bool, error) {
 	back := p.backoff()
 	for {
 		sent, err := p.relay.flush(ctx)
 		if err == nil {
 			return sent, nil
 		}
+		waits(err)
 		if err := back.wait(ctx, err); err != nil {
 			return sent, err
 		}
@@ -472,11 +462,13 @@ func (p *partition) flushPatiently(ctx context.Context) (bool, error) {
 }
 
 // awaitCalls waits until no call is under way; true if results wait to be recorded in the next phase.
-func (p *partition) awaitCalls(ctx context.Context) (bool, error) {
+func (r *Replay) awaitCalls(ctx context.Context, p *partition) (bool, error) {
 	for {
-		if calls, _ := p.inFlight(); calls == 0 {
+		calls, _ := p.inFlight()
+		if calls == 0 {
 			return p.newRound(), nil
 		}
+		r.work(p, fmt.Sprintf("%d calls are under way", calls))
 		select {
 		case <-p.doors.wake:
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,5 +134,64 @@ func TestRefusedAppendsChangeNothingUnderTheReplayClock(t *testing.T) {
 	stormy.replay(arrivals)
 	if diff := cmp.Diff(calm.facts("prf"), stormy.facts("prf")); diff != "" {
 		t.Fatalf("refused appends lead to other facts (-calm +stormy):\n%s", diff)
+	}
+}
+
+// stuck is a caller whose calls end when it is told.
+type stuck chan struct{}
+
+func (s stuck) Call(_ context.Context, _ int, c Call) any { <-s; return c.Request }
+
+// The clock is settled when everything that was published is applied and led to what follows from it, the newest instant
+// too, and not before; until then it says what is open.
+func TestSettledTellsTheTruth(t *testing.T) {
+	m := newMesh(t, 2, 500)
+	calls := make(stuck)
+	m.caller = calls
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r, err := NewReplay(ctx, m.broker, m.gen, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, name := range []string{"decision", "profile"} {
+		s := m.stage(name, r.Broker(), r)
+		g.Go(func() error { return r.Run(gctx, s) })
+	}
+	g.Go(func() error { return r.Drive(gctx) })
+	here := func(at time.Time) time.Time { return at }
+
+	m.publish(r.Broker(), r, arrival{at: monday, e: entry{Customer: "c1", Add: 3, ID: "e1", Call: true}})
+	if st := r.Await(ctx); st.Settled || !st.Held.Equal(monday) || len(st.Open) != 1 {
+		t.Fatalf("got %+v before the only event is applied; want it held", st)
+	}
+	r.Advance(here)
+	over, end := context.WithCancel(ctx)
+	end()
+	if st := r.Await(over); st.Settled || len(st.Open) == 0 {
+		t.Fatalf("got %+v at once after the advance; want what is open", st)
+	}
+	eventually(t, "the call is named", func() bool {
+		st := r.Status()
+		return !st.Settled && len(st.Open) == 2 && strings.Contains(st.Open[1], "1 calls are under way")
+	})
+	close(calls)
+	if st := r.Await(ctx); !st.Settled || len(st.Open) > 0 || !st.Now.Equal(monday) {
+		t.Fatalf("got %+v; want all settled at the event's time", st)
+	}
+	if got := m.row("profile", "c1").Sum; got < 3 {
+		t.Errorf("got a sum of %d when all is settled; want the event in it", got)
+	}
+	m.publish(r.Broker(), r, arrival{at: monday, e: entry{Customer: "c1", Add: 4, ID: "e2"}})
+	if st := r.Await(ctx); !st.Settled {
+		t.Fatalf("got %+v; want that an event of an instant that was released is applied", st)
+	}
+	if got := m.row("profile", "c1").Sum; got < 7 {
+		t.Errorf("got a sum of %d; want the second event in it", got)
+	}
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Fatalf("run: %v", err)
 	}
 }

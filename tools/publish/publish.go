@@ -46,6 +46,9 @@ type Answer struct {
 	Refused []Refused `json:"refused"`
 	// Remarks say what of accepted events was taken otherwise than it was published, or had no effect.
 	Remarks []Remark `json:"remarks"`
+	// Clock is "replay" where time is driven by the events: those of the newest instant are applied when the clock is
+	// advanced.
+	Clock string `json:"clock"`
 }
 
 // Remark is about one field of an accepted event.

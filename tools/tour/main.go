@@ -137,6 +137,7 @@ func (t *tour) play(ctx context.Context, m *meshsvc.Mesh, week []happening) erro
 		if n+1 < len(week) && week[n+1].at.Equal(h.at) {
 			continue
 		}
+		m.Replay().Advance(newest) // nothing more of this instant comes
 		if err := settle(ctx, m); err != nil {
 			return err
 		}
@@ -158,6 +159,9 @@ func (t *tour) play(ctx context.Context, m *meshsvc.Mesh, week []happening) erro
 	t.out.yourTurn(m, t.workspace)
 	return nil
 }
+
+// newest lets the clock run to the newest event, and not past it.
+func newest(t time.Time) time.Time { return t }
 
 func settle(ctx context.Context, m *meshsvc.Mesh) error {
 	return until(ctx, func() bool { return m.Replay().Status().Settled })

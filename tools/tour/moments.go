@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 	"refrain.dev/services/mesh/meshsvc"
 )
 
-// moments follows the chains and tells what happened, in the order of time and of the stages.
+// moments follows the chains and tells what happened, in the order of time, of the rounds of an instant and of the stages.
 type moments struct {
 	t     *tour
 	feeds []log.Feed
@@ -45,6 +46,7 @@ type moment struct {
 	What string    `json:"what"`
 	Why  string    `json:"why,omitempty"`
 
+	round    uint32
 	order    int
 	customer string
 }
@@ -96,17 +98,14 @@ func (ms *moments) print() bool {
 				}
 				customer := cell.GetKey()[strings.LastIndexByte(cell.GetKey(), '/')+1:]
 				for _, mo := range c.tell(ms, customer, body) {
-					mo.At, mo.order, mo.customer = rec.GetNow().AsTime(), c.order, customer
+					mo.At, mo.round, mo.order, mo.customer = rec.GetNow().AsTime(), rec.GetRound(), c.order, customer
 					all = append(all, mo)
 				}
 			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b moment) int {
-		if c := a.At.Compare(b.At); c != 0 {
-			return c
-		}
-		return a.order - b.order
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.round, b.round), a.order-b.order)
 	})
 	for _, mo := range all {
 		mo.Who = ms.names[mo.customer] // known by now, even if the first thing heard of was a consent

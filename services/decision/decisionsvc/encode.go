@@ -171,7 +171,7 @@ func (t *turn) proposedBy(e *decisionv1.StepEntered) bool {
 }
 
 func (t *turn) note(e *profilev1.TimelineEntry) {
-	e.At, e.Stage = timestamppb.New(t.env.Now), decisionStage
+	e.At, e.Round, e.Stage = timestamppb.New(t.env.Now), t.env.Round, decisionStage
 	raw, err := profile.EncodeLine(e)
 	if err != nil {
 		panic(fmt.Sprintf("encode timeline entry: %v", err)) // strings of our own making are valid

@@ -1,7 +1,6 @@
 package decisionsvc
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -76,6 +75,7 @@ func (e *engine) explainNow(v *view, rules *Rules, placement string) (*decisionv
 func explainID(v *view, rules *Rules, id string) (*decisionv1.ExplainResponse, error) {
 	res := &decisionv1.ExplainResponse{Revision: rules.Revision}
 	decisions, timelines := v.lists[0], v.lists[1:]
+	var course []*profilev1.TimelineEntry
 	for _, raw := range decisions {
 		d := &decisionv1.DecisionMade{}
 		if err := d.UnmarshalVT(raw); err != nil {
@@ -91,20 +91,20 @@ func explainID(v *view, rules *Rules, id string) (*decisionv1.ExplainResponse, e
 			if err := t.UnmarshalVT(raw); err != nil {
 				return nil, fmt.Errorf("decode timeline: %w", err)
 			}
-			if t.GetId() != id {
-				continue
+			if t.GetId() == id {
+				course = append(course, t)
 			}
-			res.Course = append(res.Course, &decisionv1.Explanation{
-				At: t.GetAt(), Stage: t.GetStage(), What: t.GetWhat(), Reasons: t.GetReasons(), Channel: t.GetChannel(), Revision: revisionOf(t),
-			})
 		}
 	}
-	if res.Decision == nil && len(res.Course) == 0 {
+	if res.Decision == nil && len(course) == 0 {
 		return nil, fault.New(fault.NotFound, "explain %s: this customer's timeline does not have it; answered queries are in the decision log only", id)
 	}
-	slices.SortStableFunc(res.Course, func(a, b *decisionv1.Explanation) int {
-		return cmp.Compare(a.GetAt().AsTime().UnixNano(), b.GetAt().AsTime().UnixNano())
-	})
+	slices.SortStableFunc(course, profile.CompareLines)
+	for _, t := range course {
+		res.Course = append(res.Course, &decisionv1.Explanation{
+			At: t.GetAt(), Stage: t.GetStage(), What: t.GetWhat(), Reasons: t.GetReasons(), Channel: t.GetChannel(), Revision: revisionOf(t),
+		})
+	}
 	return res, nil
 }
 

@@ -68,7 +68,7 @@ func (p *play) deltas() []*stagev1.Delta {
 	for _, n := range p.notes {
 		line := &profilev1.TimelineEntry{
 			At: stamp(p.env.Now), Stage: "dispatch", What: n.what, Subject: n.action, Channel: n.channel,
-			Reasons: n.reasons, Id: n.id,
+			Reasons: n.reasons, Id: n.id, Round: p.env.Round,
 		}
 		data, err := profile.EncodeLine(line)
 		if err != nil {

@@ -28,6 +28,9 @@ type answer struct {
 	IDs []madeID `json:"ids,omitempty"`
 	// Remarks say what of accepted items was taken otherwise than it was published.
 	Remarks []remark `json:"remarks,omitempty"`
+	// Clock is "replay" where time is driven by the events: those of the newest instant are applied when the clock is
+	// advanced, since more of them may come.
+	Clock string `json:"clock,omitempty"`
 
 	after time.Duration
 }
@@ -63,6 +66,9 @@ type madeID struct {
 // answerTo describes a receipt.
 func answerTo(r receipt) answer {
 	a := answer{Success: true}
+	if r.replay {
+		a.Clock = "replay"
+	}
 	last := map[string]position{}
 	for i, res := range r.results {
 		if len(res.refused) > 0 {

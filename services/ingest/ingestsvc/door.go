@@ -72,7 +72,7 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 		return receipt{}, err
 	}
 	s.visit.Rest()
-	r := receipt{results: make([]result, len(s.items))}
+	r := receipt{results: make([]result, len(s.items)), replay: !s.timed}
 	err = errors.Join(d.refuse(ctx, s, r.results, now), d.await(ctx, tickets, s, r.results))
 	if err == nil {
 		d.metrics.took(ctx, s)

@@ -94,6 +94,8 @@ type submission struct {
 type receipt struct {
 	// results stand in the order of the items.
 	results []result
+	// replay says that time is driven by the events.
+	replay bool
 }
 
 // result is what became of one item.

@@ -63,17 +63,40 @@ func (s *clockServer) GetClock(context.Context, *stagev1.GetClockRequest) (*stag
 	}
 	return &stagev1.GetClockResponse{
 		Mode: mode, Now: timestamppb.New(st.Now), Until: timestamppb.New(st.Until), Settled: st.Settled, Instants: st.Instants,
+		Held: heldAt(st.Held), Open: st.Open,
 	}, nil
 }
 
-// AdvanceClock implements stagev1.ClockServiceServer.
-func (s *clockServer) AdvanceClock(_ context.Context, r *stagev1.AdvanceClockRequest) (*stagev1.AdvanceClockResponse, error) {
+func heldAt(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// usualWait is how long an advance waits until all is settled, if its caller does not say.
+const usualWait = 5 * time.Second
+
+// AdvanceClock implements stagev1.ClockServiceServer. It answers before its caller gives up waiting for it.
+func (s *clockServer) AdvanceClock(ctx context.Context, r *stagev1.AdvanceClockRequest) (*stagev1.AdvanceClockResponse, error) {
 	by, err := window.ParsePeriod(r.GetBy())
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "by: %w", err)
 	}
 	until := s.replay.Advance(func(from time.Time) time.Time { return by.AddTo(from, time.UTC) })
-	return &stagev1.AdvanceClockResponse{Until: timestamppb.New(until)}, nil
+	wait := usualWait
+	if r.GetWait() != nil {
+		wait = r.GetWait().AsDuration()
+	}
+	if by, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(by)*4/5)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	st := s.replay.Await(ctx)
+	return &stagev1.AdvanceClockResponse{
+		Until: timestamppb.New(until), Settled: st.Settled, Now: timestamppb.New(st.Now), Open: st.Open,
+	}, nil
 }
 
 // SwitchToWall implements stagev1.ClockServiceServer.

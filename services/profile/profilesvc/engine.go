@@ -196,8 +196,8 @@ func (f fence) passed(partition int, meta state.Meta) bool {
 	return meta.Senders[sender].Sequence >= f.applied
 }
 
-// timeline merges what all stages noted about a profile, in time order, the stages in the order of the
-// flow; at most limit lines, the newest.
+// timeline merges what all stages noted about a profile, each cause before what follows from it; at most limit lines, the
+// newest.
 func (e *engine) timeline(ctx context.Context, p *profilev1.Profile, partition, limit int) ([]*profilev1.TimelineEntry, error) {
 	name := timelineOf(identity.CustomerKey(p.GetTenant(), p.GetId()))
 	var q state.Query
@@ -224,7 +224,6 @@ func (e *engine) timeline(ctx context.Context, p *profilev1.Profile, partition, 
 			out = append(out, line)
 		}
 	}
-	// The lists come in the order of the stages, each in its own order: a stable sort keeps both.
-	slices.SortStableFunc(out, func(a, b *profilev1.TimelineEntry) int { return a.GetAt().AsTime().Compare(b.GetAt().AsTime()) })
+	slices.SortStableFunc(out, profile.CompareLines) // the lists come in the order of the stages, each in its own order
 	return out[max(0, len(out)-limit):], nil
 }

@@ -130,7 +130,7 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 		return stage.Outcome{}, err
 	}
 	f.metrics.quarantine(c.Quarantined)
-	out, err := encode(c, d)
+	out, err := encode(inRound(c, env), d)
 	if err != nil || d.arrival == nil || d.arrival.Seen {
 		return out, err
 	}
@@ -158,7 +158,7 @@ func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter st
 	} else {
 		c = profile.MissLetter(rules, d.mail, p, deadLetter)
 	}
-	out, err := encode(c, d)
+	out, err := encode(inRound(c, env), d)
 	if err != nil {
 		return stage.Outcome{}
 	}
@@ -191,6 +191,14 @@ func seen(rows stage.Rows, d input) bool {
 		}
 	}
 	return false
+}
+
+// inRound says of a change's lines in which round they were decided.
+func inRound(c profile.Change, env stage.Env) profile.Change {
+	for _, line := range c.Timeline {
+		line.Round = env.Round
+	}
+	return c
 }
 
 // encode makes an identifier's cell and a profile's cell, in this order, of a change.

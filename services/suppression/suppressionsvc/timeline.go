@@ -18,7 +18,7 @@ func (t *turn) tell(what string, d *decisionv1.DispatchTreatment, channel string
 }
 
 func (t *turn) note(e *profilev1.TimelineEntry) {
-	e.At, e.Stage = timestamppb.New(t.env.Now), stageName
+	e.At, e.Round, e.Stage = timestamppb.New(t.env.Now), t.env.Round, stageName
 	t.notes = append(t.notes, e)
 }
 

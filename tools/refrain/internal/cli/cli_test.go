@@ -243,10 +243,15 @@ func (clock) GetClock(context.Context, *stagev1.GetClockRequest) (*stagev1.GetCl
 }
 
 func (clock) AdvanceClock(_ context.Context, r *stagev1.AdvanceClockRequest) (*stagev1.AdvanceClockResponse, error) {
-	if r.GetBy() != "P90D" {
-		return nil, status.Error(codes.InvalidArgument, "by: not an ISO 8601 duration")
+	res := &stagev1.AdvanceClockResponse{Until: timestamppb.New(noon), Now: timestamppb.New(noon), Settled: true}
+	switch r.GetBy() {
+	case "P90D", "PT0S":
+		return res, nil
+	case "P91D":
+		res.Settled, res.Open = false, []string{"dispatch, partition 3: 1 calls are under way"}
+		return res, nil
 	}
-	return &stagev1.AdvanceClockResponse{Until: timestamppb.New(noon)}, nil
+	return nil, status.Error(codes.InvalidArgument, "by: not an ISO 8601 duration")
 }
 
 func (clock) SwitchToWall(context.Context, *stagev1.SwitchToWallRequest) (*stagev1.SwitchToWallResponse, error) {
@@ -339,6 +344,7 @@ func TestExitCodes(t *testing.T) {
 		{"dlq redrive x3 -o json", 0, `"status": "applied"`, ""},
 		{"clock", 2, "", "want get, advance, wall or mend"},
 		{"clock advance 90d", 2, "", "not an ISO 8601 duration"},
+		{"clock advance P91D --settle 0s", 2, "", "did not settle within 0s, the clock is at 2026-03-01T12:00:00Z: dispatch, partition 3: 1 calls are under way"},
 		{"validate", 2, "", "want one directory"},
 		{"validate testdata/nowhere", 2, "", "cannot be read"},
 		{"get gadgets", 2, "", "is no kind"},

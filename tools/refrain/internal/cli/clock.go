@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -15,7 +16,8 @@ func (a *app) clockCommand() *cobra.Command {
 		Use:   "clock",
 		Short: "Look at the replay clock, advance it, or end it; mend chains that are ahead of the time",
 		Long: `A mesh started with --clock replay lives in the time of its events: one instant after another is
-released to all stages, and after the last event it stands still until it is advanced.`,
+released to all stages, and after the last event it stands still until it is advanced. Events of the newest instant wait
+for that, too, since more of them may come: 'refrain publish' advances the clock to the newest event at its end.`,
 		Example: `  refrain clock get
   refrain clock advance P90D
   refrain clock wall
@@ -38,6 +40,9 @@ func (a *app) clockGet() *cobra.Command {
 				t.row("now", when(res.GetNow()))
 				t.row("until", when(res.GetUntil()))
 				t.row("settled", yes(res.GetSettled()))
+				for _, open := range res.GetOpen() {
+					t.row("open", open)
+				}
 				return res, err
 			})
 		},
@@ -45,20 +50,29 @@ func (a *app) clockGet() *cobra.Command {
 }
 
 func (a *app) clockAdvance() *cobra.Command {
-	return &cobra.Command{
-		Use:     "advance PERIOD",
-		Short:   "Let the clock run on past the last event",
-		Long:    `advance lets the replay clock run on by an ISO 8601 duration. It does not wait; 'clock get' says when all is settled.`,
-		Example: `  refrain clock advance P90D`,
-		Args:    args(1, 1, "an ISO 8601 duration such as P90D"),
+	settle := time.Duration(0)
+	cmd := &cobra.Command{
+		Use:   "advance PERIOD",
+		Short: "Let the clock run on past the last event, and wait until all is settled",
+		Long: `advance lets the replay clock run on by an ISO 8601 duration, from the greatest of the clock, the newest event and the
+last advance, and waits until every wait and every call up to then has ended and led to what follows from it. PT0S
+applies the newest events. If that takes longer than --settle allows, the exit code is 2 and the error says what is open;
+the mesh goes on.`,
+		Example: `  refrain clock advance P90D
+  refrain clock advance PT0S`,
+		Args: args(1, 1, "an ISO 8601 duration such as P90D"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			return a.clock(cmd.Context(), func(ctx context.Context, c stagev1.ClockServiceClient, t *table) (proto.Message, error) {
-				res, err := c.AdvanceClock(ctx, &stagev1.AdvanceClockRequest{By: given[0]})
-				t.linef("the clock may go on until %s", when(res.GetUntil()))
-				return res, err
-			})
+			res, err := a.advance(cmd.Context(), given[0], settle)
+			if err != nil {
+				return err
+			}
+			var t table
+			t.linef("all is settled up to %s", when(res.GetUntil()))
+			return a.print(plain(res), t)
 		},
 	}
+	settleFlag(cmd, &settle)
+	return cmd
 }
 
 func (a *app) clockWall() *cobra.Command {

@@ -57,6 +57,7 @@ With --live the events happen now, in the same order, at --rate events a second.
 	f := cmd.Flags()
 	f.StringVar(&imp.writeKey, "write-key", a.Getenv("REFRAIN_WRITE_KEY"), "write key, if ingest asks for one (REFRAIN_WRITE_KEY)")
 	f.DurationVar(&imp.patience, "patience", time.Minute, "how long to wait for an ingest that is busy or absent")
+	imp.replayFlags(cmd)
 	f.BoolVar(&imp.live, "live", false, "let the events happen now")
 	f.Float64Var(&imp.rate, "rate", 0, "with --live: events a second; 0 is as fast as ingest takes them")
 	return cmd

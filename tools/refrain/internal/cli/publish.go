@@ -25,6 +25,8 @@ type published struct {
 	Remarks []*remarks `json:"remarks"`
 	// MoreRemarks is how many there are beyond those listed.
 	MoreRemarks int `json:"more_remarks,omitempty"`
+	// AppliedUntil is the instant up to which all is applied and settled, on the replay clock.
+	AppliedUntil string `json:"applied_until,omitempty"`
 }
 
 type refused struct {
@@ -49,7 +51,11 @@ the names of refrain.event.v1: {"type": "order_placed", "identifiers": [{"kind":
 An event without an id gets one from its line (in an array its number) and content, so that publishing a file again has
 no further effect. A busy or absent ingest is waited for, and the standard error says so and how far it is. Events that
 are refused are listed in their order; the rest is stored. So are remarks on what was stored: a field that was set aside
-or had no effect, an event that repeats the id of another.`,
+or had no effect, an event that repeats the id of another.
+
+A mesh on the replay clock holds events of the newest instant back, since more of them may come. At the end of the file
+none does: publish advances the clock to the newest event and waits until all is settled. With --hold it does not, for a
+file that goes on with the same instant.`,
 		Example: `  refrain publish events.ndjson
   echo '{"type":"track","userId":"ann","event":"order_placed","properties":{"total":42}}' | refrain publish -`,
 		Args: args(1, 1, "one file, or - for the standard input"),
@@ -65,6 +71,7 @@ or had no effect, an event that repeats the id of another.`,
 	}
 	cmd.Flags().StringVar(&p.writeKey, "write-key", a.Getenv("REFRAIN_WRITE_KEY"), "write key, if ingest asks for one (REFRAIN_WRITE_KEY)")
 	cmd.Flags().DurationVar(&p.patience, "patience", time.Minute, "how long to wait for an ingest that is busy or absent")
+	p.replayFlags(cmd)
 	return cmd
 }
 
@@ -88,6 +95,9 @@ func (p *publisher) report(err error) error {
 	slices.SortStableFunc(out.Refused, func(x, y refused) int { return cmp.Compare(x.Line+x.Event, y.Line+y.Event) })
 	t := table{head: []string{strings.ToUpper(noun), "FIELD", "WHY", "DEAD LETTER"}}
 	t.linef("%s accepted, %d refused, of %s", count(out.Accepted, "event"), len(out.Refused), count(out.Events, noun))
+	if out.AppliedUntil != "" {
+		t.linef("all is settled up to %s", out.AppliedUntil)
+	}
 	for _, r := range out.Remarks {
 		t.linef("remark on %s: %s", r.where(noun), clean(r.text()))
 	}
@@ -142,7 +152,28 @@ func (p *publisher) run(ctx context.Context, in io.Reader) error {
 		err = sent
 	}
 	p.progress(true)
+	if err == nil {
+		err = p.settleAll(ctx)
+	}
 	return err
+}
+
+func (p *publisher) replayFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&p.hold, "hold", false, "on the replay clock: do not advance it to the newest event, since the next file goes on with that instant")
+	settleFlag(cmd, &p.settle)
+}
+
+// settleAll lets the newest events be applied, where nothing but the end of the file says that no more of them come.
+func (p *publisher) settleAll(ctx context.Context) error {
+	if p.clock != "replay" || p.hold {
+		return nil
+	}
+	res, err := p.app.advance(ctx, "PT0S", p.settle)
+	if err != nil {
+		return fmt.Errorf("the events are stored, but not all that follows from them is known to have happened: %w", err)
+	}
+	p.result.AppliedUntil = when(res.GetUntil())
+	return nil
 }
 
 // take puts an event into the batch, and sends the batch before if it is full.

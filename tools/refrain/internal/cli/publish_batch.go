@@ -17,6 +17,9 @@ type publisher struct {
 	patience time.Duration
 	atOnce   int  // the most events in a batch; 0 means as many as one takes
 	array    bool // events have numbers instead of lines
+	hold     bool
+	settle   time.Duration
+	clock    string // what ingest says about it
 	result   published
 	ids      repeats
 	shown    time.Time
@@ -47,6 +50,7 @@ func (p *publisher) send(ctx context.Context, b *batch) error {
 		return fmt.Errorf("%w; --http or REFRAIN_HTTP says where ingest is; nothing is known of numbers %d to %d, publish them again", err, b.lines[0], b.lines[len(b.lines)-1])
 	}
 	p.note(b, got)
+	p.clock = got.Clock
 	*b = batch{}
 	p.progress(false)
 	return nil

@@ -19,6 +19,7 @@ type ingest struct {
 	events []map[string]any
 	busy   int
 	key    string
+	clock  string
 }
 
 func (s *ingest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -49,7 +50,7 @@ func (s *ingest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.events = append(s.events, e)
 	}
-	if err := json.NewEncoder(w).Encode(map[string]any{"success": true, "refused": refused, "remarks": remarks}); err != nil {
+	if err := json.NewEncoder(w).Encode(map[string]any{"success": true, "refused": refused, "remarks": remarks, "clock": s.clock}); err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 	}
 }
@@ -238,4 +239,23 @@ func TestPublishShowsThatItWaits(t *testing.T) {
 	b.now = func() time.Time { passed++; return noon.Add(time.Duration(passed) * 3 * time.Second) }
 	b.stdin = event
 	b.run(t, "publish", "-").want(t, 0, "1 event accepted", "waiting 200ms")
+}
+
+// On the replay clock publishing ends when the newest event and all that follows from it has happened.
+func TestPublishEndsWithTheClockAtTheNewestEvent(t *testing.T) {
+	const event = `{"type":"track","userId":"a","event":"x"}`
+	b := door(t, &ingest{clock: "replay"})
+	b.dial, b.env["REFRAIN_GRPC"], b.stdin = serve(t, withClock), address, event
+	b.run(t, "publish", "-").want(t, 0, "1 event accepted, 0 refused, of 1 line\nall is settled up to 2026-03-01T12:00:00Z", "")
+	if r := b.run(t, "publish", "-", "--hold"); r.code != 0 || strings.Contains(r.out, "settled") {
+		t.Errorf("got %+v; want that --hold leaves the clock alone", r)
+	}
+	b.dial = serve(t) // no clock is served
+	b.run(t, "publish", "-").want(t, 2, "1 event accepted", "the events are stored, but not all that follows from them")
+
+	b = door(t, &ingest{})
+	b.stdin = event
+	if r := b.run(t, "publish", "-"); r.code != 0 || strings.Contains(r.out, "settled") {
+		t.Errorf("got %+v; want that the machine's clock needs nothing", r)
+	}
 }

@@ -2707,7 +2707,10 @@ type TimelineEntry struct {
 	// With a wait: when it ends.
 	Until *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=until,proto3" json:"until,omitempty"`
 	// With a wait of whole days: the IANA zone in which they were counted. Empty for an exact wait.
-	Zone          string `protobuf:"bytes,10,opt,name=zone,proto3" json:"zone,omitempty"`
+	Zone string `protobuf:"bytes,10,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Under the replay clock, where many things happen at one instant: how often the stages had had their turn in it, from
+	// 1. Lines of one instant are in the order of rounds, and within a round in that of the stages. 0 otherwise.
+	Round         uint32 `protobuf:"varint,11,opt,name=round,proto3" json:"round,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2810,6 +2813,13 @@ func (x *TimelineEntry) GetZone() string {
 		return x.Zone
 	}
 	return ""
+}
+
+func (x *TimelineEntry) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
 }
 
 var File_refrain_profile_v1_profile_proto protoreflect.FileDescriptor
@@ -3034,7 +3044,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x06member\x18\x03 \x01(\fR\x06member\x122\n" +
 	"\x06traits\x18\x04 \x03(\v2\x1a.refrain.event.v1.PropertyR\x06traits\x12\x14\n" +
 	"\x05cause\x18\x05 \x01(\tR\x05cause\x12*\n" +
-	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xe1\x02\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xf7\x02\n" +
 	"\rTimelineEntry\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x12\n" +
@@ -3047,7 +3057,8 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"occurredAt\x120\n" +
 	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
 	"\x04zone\x18\n" +
-	" \x01(\tR\x04zone*i\n" +
+	" \x01(\tR\x04zone\x12\x14\n" +
+	"\x05round\x18\v \x01(\rR\x05round*i\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCLASS_CUSTOMER\x10\x01\x12\x0f\n" +

@@ -1053,6 +1053,7 @@ func (m *TimelineEntry) CloneVT() *TimelineEntry {
 	r.OccurredAt = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.OccurredAt).CloneVT())
 	r.Until = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.Until).CloneVT())
 	r.Zone = m.Zone
+	r.Round = m.Round
 	if rhs := m.Reasons; rhs != nil {
 		tmpContainer := make([]*v11.Reason, len(rhs))
 		for k, v := range rhs {
@@ -2691,6 +2692,9 @@ func (this *TimelineEntry) EqualVT(that *TimelineEntry) bool {
 		return false
 	}
 	if this.Zone != that.Zone {
+		return false
+	}
+	if this.Round != that.Round {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -5364,6 +5368,11 @@ func (m *TimelineEntry) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Round != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Round))
+		i--
+		dAtA[i] = 0x58
+	}
 	if len(m.Zone) > 0 {
 		i -= len(m.Zone)
 		copy(dAtA[i:], m.Zone)
@@ -6651,6 +6660,9 @@ func (m *TimelineEntry) SizeVT() (n int) {
 	l = len(m.Zone)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Round != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Round))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -13538,6 +13550,25 @@ func (m *TimelineEntry) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Zone = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 11:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Round", wireType)
+			}
+			m.Round = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Round |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

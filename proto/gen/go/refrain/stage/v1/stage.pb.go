@@ -10,8 +10,10 @@
 package stagev1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1921,12 +1923,17 @@ type GetClockResponse struct {
 	Mode ClockMode `protobuf:"varint,1,opt,name=mode,proto3,enum=refrain.stage.v1.ClockMode" json:"mode,omitempty"`
 	// The instant that is being (or was last) released.
 	Now *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=now,proto3" json:"now,omitempty"`
-	// How far the clock may go without another event or command.
+	// Up to where there may be something to do: the greatest time of an event that has arrived, or the instant to which the
+	// clock was advanced.
 	Until *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
-	// Nothing is left to do up to "until": no lag, no timer due, no call in flight.
+	// All that was published is applied, and nothing is left to do up to "until": no lag, no timer due, no call in flight.
 	Settled bool `protobuf:"varint,4,opt,name=settled,proto3" json:"settled,omitempty"`
 	// How many instants were released since the start.
-	Instants      uint64 `protobuf:"varint,5,opt,name=instants,proto3" json:"instants,omitempty"`
+	Instants uint64 `protobuf:"varint,5,opt,name=instants,proto3" json:"instants,omitempty"`
+	// The newest instant, if nothing but an advance is missing to release it: more events of it may come.
+	Held *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=held,proto3" json:"held,omitempty"`
+	// What is not settled, in words. Empty if settled.
+	Open          []string `protobuf:"bytes,7,rep,name=open,proto3" json:"open,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1996,11 +2003,29 @@ func (x *GetClockResponse) GetInstants() uint64 {
 	return 0
 }
 
+func (x *GetClockResponse) GetHeld() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *GetClockResponse) GetOpen() []string {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
 // AdvanceClockRequest lets the replay clock run on past the last event.
 type AdvanceClockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ISO 8601 duration from the greatest of the clock and the last event's time, such as P90D.
-	By            string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	// ISO 8601 duration from the greatest of the clock, the last event's time and the instant to which it was advanced before,
+	// such as P90D. PT0S lets the newest event be applied, which waits until then.
+	By string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	// How long to wait until all is settled, in real time: 5 s by default, at most 10 min. The answer comes earlier when all is
+	// settled; if not, it says what is not.
+	Wait          *durationpb.Duration `protobuf:"bytes,2,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2042,11 +2067,24 @@ func (x *AdvanceClockRequest) GetBy() string {
 	return ""
 }
 
-// AdvanceClockResponse says how far the clock may now go. It does not wait.
+func (x *AdvanceClockRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// AdvanceClockResponse says how far the clock may now go, and whether it has come so far.
 type AdvanceClockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new bound.
-	Until         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=until,proto3" json:"until,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=until,proto3" json:"until,omitempty"`
+	// Everything up to the bound has happened, with all that follows from it.
+	Settled bool `protobuf:"varint,2,opt,name=settled,proto3" json:"settled,omitempty"`
+	// The instant that is being (or was last) released.
+	Now *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=now,proto3" json:"now,omitempty"`
+	// What is not settled, in words. Empty if settled.
+	Open          []string `protobuf:"bytes,4,rep,name=open,proto3" json:"open,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2084,6 +2122,27 @@ func (*AdvanceClockResponse) Descriptor() ([]byte, []int) {
 func (x *AdvanceClockResponse) GetUntil() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Until
+	}
+	return nil
+}
+
+func (x *AdvanceClockResponse) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+func (x *AdvanceClockResponse) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *AdvanceClockResponse) GetOpen() []string {
+	if x != nil {
+		return x.Open
 	}
 	return nil
 }
@@ -2185,7 +2244,7 @@ var File_refrain_stage_v1_stage_proto protoreflect.FileDescriptor
 
 const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x05\n" +
+	"\x1crefrain/stage/v1/stage.proto\x12\x10refrain.stage.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x05\n" +
 	"\x06Record\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -2317,17 +2376,24 @@ const file_refrain_stage_v1_stage_proto_rawDesc = "" +
 	"\taddressed\x18\r \x01(\v2\x1b.refrain.stage.v1.AddressedR\taddressed\x12\x1f\n" +
 	"\vchain_after\x18\x0e \x01(\x04R\n" +
 	"chainAfter\"\x11\n" +
-	"\x0fGetClockRequest\"\xd9\x01\n" +
+	"\x0fGetClockRequest\"\x9d\x02\n" +
 	"\x10GetClockResponse\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.refrain.stage.v1.ClockModeR\x04mode\x12,\n" +
 	"\x03now\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x120\n" +
 	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
 	"\asettled\x18\x04 \x01(\bR\asettled\x12\x1a\n" +
-	"\binstants\x18\x05 \x01(\x04R\binstants\"%\n" +
+	"\binstants\x18\x05 \x01(\x04R\binstants\x12.\n" +
+	"\x04held\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04held\x12\x12\n" +
+	"\x04open\x18\a \x03(\tR\x04open\"c\n" +
 	"\x13AdvanceClockRequest\x12\x0e\n" +
-	"\x02by\x18\x01 \x01(\tR\x02by\"H\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12<\n" +
+	"\x04wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\xd8\x042\x00R\x04wait\"\xa4\x01\n" +
 	"\x14AdvanceClockResponse\x120\n" +
-	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x15\n" +
+	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\asettled\x18\x02 \x01(\bR\asettled\x12,\n" +
+	"\x03now\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x12\n" +
+	"\x04open\x18\x04 \x03(\tR\x04open\"\x15\n" +
 	"\x13SwitchToWallRequest\"Z\n" +
 	"\x14SwitchToWallResponse\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
@@ -2402,6 +2468,7 @@ var file_refrain_stage_v1_stage_proto_goTypes = []any{
 	(*SwitchToWallRequest)(nil),   // 26: refrain.stage.v1.SwitchToWallRequest
 	(*SwitchToWallResponse)(nil),  // 27: refrain.stage.v1.SwitchToWallResponse
 	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
 }
 var file_refrain_stage_v1_stage_proto_depIdxs = []int32{
 	28, // 0: refrain.stage.v1.Record.now:type_name -> google.protobuf.Timestamp
@@ -2436,19 +2503,22 @@ var file_refrain_stage_v1_stage_proto_depIdxs = []int32{
 	2,  // 29: refrain.stage.v1.GetClockResponse.mode:type_name -> refrain.stage.v1.ClockMode
 	28, // 30: refrain.stage.v1.GetClockResponse.now:type_name -> google.protobuf.Timestamp
 	28, // 31: refrain.stage.v1.GetClockResponse.until:type_name -> google.protobuf.Timestamp
-	28, // 32: refrain.stage.v1.AdvanceClockResponse.until:type_name -> google.protobuf.Timestamp
-	28, // 33: refrain.stage.v1.SwitchToWallResponse.at:type_name -> google.protobuf.Timestamp
-	22, // 34: refrain.stage.v1.ClockService.GetClock:input_type -> refrain.stage.v1.GetClockRequest
-	24, // 35: refrain.stage.v1.ClockService.AdvanceClock:input_type -> refrain.stage.v1.AdvanceClockRequest
-	26, // 36: refrain.stage.v1.ClockService.SwitchToWall:input_type -> refrain.stage.v1.SwitchToWallRequest
-	23, // 37: refrain.stage.v1.ClockService.GetClock:output_type -> refrain.stage.v1.GetClockResponse
-	25, // 38: refrain.stage.v1.ClockService.AdvanceClock:output_type -> refrain.stage.v1.AdvanceClockResponse
-	27, // 39: refrain.stage.v1.ClockService.SwitchToWall:output_type -> refrain.stage.v1.SwitchToWallResponse
-	37, // [37:40] is the sub-list for method output_type
-	34, // [34:37] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	28, // 32: refrain.stage.v1.GetClockResponse.held:type_name -> google.protobuf.Timestamp
+	29, // 33: refrain.stage.v1.AdvanceClockRequest.wait:type_name -> google.protobuf.Duration
+	28, // 34: refrain.stage.v1.AdvanceClockResponse.until:type_name -> google.protobuf.Timestamp
+	28, // 35: refrain.stage.v1.AdvanceClockResponse.now:type_name -> google.protobuf.Timestamp
+	28, // 36: refrain.stage.v1.SwitchToWallResponse.at:type_name -> google.protobuf.Timestamp
+	22, // 37: refrain.stage.v1.ClockService.GetClock:input_type -> refrain.stage.v1.GetClockRequest
+	24, // 38: refrain.stage.v1.ClockService.AdvanceClock:input_type -> refrain.stage.v1.AdvanceClockRequest
+	26, // 39: refrain.stage.v1.ClockService.SwitchToWall:input_type -> refrain.stage.v1.SwitchToWallRequest
+	23, // 40: refrain.stage.v1.ClockService.GetClock:output_type -> refrain.stage.v1.GetClockResponse
+	25, // 41: refrain.stage.v1.ClockService.AdvanceClock:output_type -> refrain.stage.v1.AdvanceClockResponse
+	27, // 42: refrain.stage.v1.ClockService.SwitchToWall:output_type -> refrain.stage.v1.SwitchToWallResponse
+	40, // [40:43] is the sub-list for method output_type
+	37, // [37:40] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_refrain_stage_v1_stage_proto_init() }

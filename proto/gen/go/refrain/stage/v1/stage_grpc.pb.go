@@ -35,7 +35,7 @@ const (
 type ClockServiceClient interface {
 	// GetClock says where the clock stands.
 	GetClock(ctx context.Context, in *GetClockRequest, opts ...grpc.CallOption) (*GetClockResponse, error)
-	// AdvanceClock raises the bound up to which instants are released.
+	// AdvanceClock raises the bound up to which instants are released, and waits until all is settled.
 	AdvanceClock(ctx context.Context, in *AdvanceClockRequest, opts ...grpc.CallOption) (*AdvanceClockResponse, error)
 	// SwitchToWall ends the replay, one way, and records it.
 	SwitchToWall(ctx context.Context, in *SwitchToWallRequest, opts ...grpc.CallOption) (*SwitchToWallResponse, error)
@@ -87,7 +87,7 @@ func (c *clockServiceClient) SwitchToWall(ctx context.Context, in *SwitchToWallR
 type ClockServiceServer interface {
 	// GetClock says where the clock stands.
 	GetClock(context.Context, *GetClockRequest) (*GetClockResponse, error)
-	// AdvanceClock raises the bound up to which instants are released.
+	// AdvanceClock raises the bound up to which instants are released, and waits until all is settled.
 	AdvanceClock(context.Context, *AdvanceClockRequest) (*AdvanceClockResponse, error)
 	// SwitchToWall ends the replay, one way, and records it.
 	SwitchToWall(context.Context, *SwitchToWallRequest) (*SwitchToWallResponse, error)
