@@ -1,4 +1,4 @@
-// Package failpoint names the places of production code at which a process may die. A place costs nothing
+// Package failpoint names the places of production code at which a process may die, or pure code may panic. A place costs nothing
 // while nobody listens. The simulator crashes processes there; so can a real process, told by its settings.
 package failpoint
 
@@ -10,5 +10,13 @@ type Points func(name string)
 func (p Points) At(name string) {
 	if p != nil {
 		p(name)
+	}
+}
+
+// In passes a place at which pure code is about to run, and says for whom: "<place> <stage>/<row>". It may panic, as
+// that code might.
+func (p Points) In(name, stage, row string) {
+	if p != nil {
+		p(name + " " + stage + "/" + row)
 	}
 }

@@ -2,6 +2,8 @@ package simulate
 
 import (
 	"cmp"
+	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -208,6 +210,23 @@ func (a *active) covers(w *World, p *Process, class schedule.Class, on string) b
 		return class == schedule.Log && w.log.StreamOf(on) == a.prefix
 	default:
 		return a.class == class && strings.HasPrefix(on, a.prefix)
+	}
+}
+
+// panics does, if a fault says so for a row of a stage.
+func (f *faults) panics(p *Process, row string) {
+	if len(f.active) == 0 {
+		return
+	}
+	stage, key, _ := strings.Cut(row, "/")
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(key))
+	eighth := fmt.Sprintf("%s/%d", stage, hash.Sum32()%8)
+	for _, a := range f.active {
+		if a.What == schedule.Panic && a.until > f.world.now && a.covers(f.world, p, schedule.Fold, eighth) {
+			f.took(schedule.Panic, schedule.Fold)
+			panic("planted")
+		}
 	}
 }
 

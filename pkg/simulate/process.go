@@ -3,6 +3,7 @@ package simulate
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -80,6 +81,10 @@ func (p *Process) Dial(target string) grpc.ClientConnInterface {
 }
 
 func (p *Process) pass(name string) {
+	if _, row, ok := strings.Cut(name, " "); ok {
+		p.world.faults.panics(p, row)
+		return
+	}
 	p.enter()
 	n := p.node
 	n.points[name]++

@@ -9,13 +9,12 @@ import (
 )
 
 // What is kept for its age alone is kept whole while a stream is less full than EasyUntil, and not at all from
-// PressedFrom on; between them, in proportion. Both are below where ingest takes nothing more.
+// PressedFrom on; between them, in proportion. From PressedFrom on the newest snapshot alone has to do. Both are
+// below where ingest opens a lane again: with nothing taken there are no newer snapshots, and what waits for one
+// would stay full for good.
 const (
 	EasyUntil   = 0.4
 	PressedFrom = 0.6
-	// ScarceFrom is how full a stream is when the newest snapshot alone has to do: a stream that takes nothing
-	// more brings no newer one either, and would stay full for good.
-	ScarceFrom = 0.8
 )
 
 // used is how full the stream of a subject is, from 0 to 1; 0 if it has no bound.

@@ -43,7 +43,7 @@ func (t *trimmer) chain(ctx context.Context, partition int) error {
 }
 
 // kept is the snapshot from which states can always be made again: the one at the margin, since newer ones may be
-// damaged. Where a stream is nearly full it is the newest, if all of it can be read. Nil: there is none.
+// damaged. In a stream that is pressed it is the newest, if all of it can be read. Nil: there is none.
 func (t *trimmer) kept(ctx context.Context, partition int, share float64) (*stagev1.SnapshotListing, error) {
 	chain := log.Subject(t.spec.Chain, partition)
 	listed, err := t.library.List(ctx, chain)
@@ -54,7 +54,7 @@ func (t *trimmer) kept(ctx context.Context, partition int, share float64) (*stag
 	if len(listed) >= t.settings.Margin {
 		margin = listed[t.settings.Margin-1]
 	}
-	if share < ScarceFrom {
+	if share < PressedFrom {
 		return margin, nil
 	}
 	s, err := t.library.Open(ctx, chain, listed[0])

@@ -190,7 +190,7 @@ func TestUnderPressureTheHistoryGivesWay(t *testing.T) {
 	for _, step := range []struct {
 		share float64
 		want  int // of at
-	}{{0, 0}, {EasyUntil, 0}, {0.45, 3}, {0.55, 8}, {PressedFrom, 9}, {0.79, 9}} {
+	}{{0, 0}, {EasyUntil, 0}, {0.45, 3}, {0.55, 8}, {0.59, 9}} {
 		full.share = step.share
 		if err := w.keeper.trim.chain(t.Context(), 0); err != nil {
 			t.Fatal(err)
@@ -210,7 +210,7 @@ func TestUnderPressureTheHistoryGivesWay(t *testing.T) {
 // Under pressure an event goes only when a verified snapshot covers it.
 func TestUnderPressureAnEventGoesOnceSnapshotsCoverIt(t *testing.T) {
 	w := newWorld(t, Settings{Inputs: 10 * time.Hour})
-	w.keeper.trim.broker = &filled{Broker: w.log, share: 0.7}
+	w.keeper.trim.broker = &filled{Broker: w.log, share: 0.59}
 	for range 6 {
 		if _, err := w.log.Publish(t.Context(), "evt.live.0", []byte("e")); err != nil {
 			t.Fatal(err)
@@ -311,8 +311,8 @@ func TestAFullStreamDoesNotWaitForANewerSnapshot(t *testing.T) {
 		harm  func(*world, *stagev1.SnapshotListing)
 		room  bool
 	}{
-		"nearly full":                  {share: 0.79},
-		"full":                         {share: ScarceFrom, room: true},
+		"not pressed":                  {share: 0.59},
+		"full":                         {share: PressedFrom, room: true},
 		"full, and it is damaged":      {share: 1, harm: func(w *world, l *stagev1.SnapshotListing) { w.log.Corrupt(l.GetObject()) }},
 		"full, and readers are behind": {share: 1, harm: func(w *world, _ *stagev1.SnapshotListing) { w.cover("act.0", "prf", 1) }},
 	} {

@@ -250,6 +250,7 @@ func (p *partition) consult(in *Input, rows *overlay, env Env) (out Outcome, err
 	if in.poisoned = in.isParked(rows.late[in.Key]); in.poisoned {
 		return Outcome{}, fault.New(fault.Internal, "it waits for its dead letter to come back")
 	}
+	p.ports.Points.In("stage.folding", p.cfg.Spec.Name, in.Key)
 	if a := in.unsent; a != nil {
 		return Outcome{Addressed: []Addressed{{Stage: a.GetStage(), Partition: int(a.GetPartition()), Payload: a.GetPayload(), From: a.GetFrom()}}}, nil
 	}

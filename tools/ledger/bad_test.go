@@ -681,6 +681,12 @@ func badEnds() []bad {
 		{name: "a wake-up is due", want: SettledDue, during: func(w *world) {
 			w.decide(decision, 1, is{key: bob, state: []byte("journey"), wake: w.now.Add(time.Second)})
 		}},
+		{name: "a wait is over", want: SettledWaits, says: "waits in step calm", during: func(w *world) {
+			w.decide(decision, 1, is{key: bob, state: []byte("journey"), facts: []encoder{
+				stepped("e1", "calm", w.now.Add(time.Second)), stepped("e2", "calm", w.now.Add(time.Second)), stepped("e3", "calm", w.now.Add(time.Second)),
+				stepped("e2", "hello", time.Time{}), left("e3"), stepped("e4", "calm", w.now.Add(100*24*time.Hour)),
+			}})
+		}},
 	}
 }
 

@@ -241,6 +241,10 @@ func (x *reading) states(s statement) {
 func (x *reading) decisionFact(fact []byte) {
 	for w := (wire{rest: fact}); w.next(); {
 		switch w.num {
+		case 2:
+			x.stepped(w.data)
+		case 3:
+			delete(x.waits, string(field(w.data, 1)))
 		case 4:
 			x.proposed(field(w.data, 1))
 		case 5:

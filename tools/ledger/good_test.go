@@ -90,6 +90,20 @@ func made(id, action string, labels ...*decisionv1.Label) *decisionv1.Fact {
 	return &decisionv1.Fact{Fact: &decisionv1.Fact_ProposalMade{ProposalMade: &decisionv1.ProposalMade{Proposal: about(id, action, labels...)}}}
 }
 
+// stepped lets an enrollment come to a step, which waits until then; the zero time: it does not wait.
+func stepped(enrollment, step string, until time.Time) *decisionv1.Fact {
+	entered := &decisionv1.StepEntered{Enrollment: enrollment, Step: step}
+	if !until.IsZero() {
+		entered.Until = timestamppb.New(until)
+	}
+	return &decisionv1.Fact{Fact: &decisionv1.Fact_StepEntered{StepEntered: entered}}
+}
+
+// left ends an enrollment.
+func left(enrollment string) *decisionv1.Fact {
+	return &decisionv1.Fact{Fact: &decisionv1.Fact_EnrollmentEnded{EnrollmentEnded: &decisionv1.EnrollmentEnded{Enrollment: enrollment}}}
+}
+
 func about(id, action string, labels ...*decisionv1.Label) *decisionv1.Proposal {
 	return &decisionv1.Proposal{Id: id, Action: action, Purpose: "marketing", Labels: labels}
 }

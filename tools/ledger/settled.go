@@ -17,6 +17,7 @@ func (c *checker) checkSettled() {
 		c.skipf("whether everything is covered, delivered and done: the mesh is not said to be settled")
 		return
 	}
+	c.checkWaits()
 	for p := range c.h.Partitions {
 		for stage := range stages {
 			c.checkCovered(&c.chains[p][stage])

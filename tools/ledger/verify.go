@@ -52,6 +52,7 @@ type checker struct {
 	boxes     map[string]*box
 	letters   map[string]deadLetter
 	proposals proposals
+	waits     waits
 	customers map[string]*customer
 	contacts  []*contact
 
@@ -64,7 +65,7 @@ func newChecker(h *History) *checker {
 	c := &checker{
 		h: h, out: &Report{}, specs: log.Stages(), chains: make([][stages]chain, h.Partitions), whole: true,
 		decoder: decoder{interned: map[string]string{}}, events: newEvents(), lanes: map[string]*lane{}, boxes: map[string]*box{},
-		letters: map[string]deadLetter{}, proposals: proposals{byID: map[string]*proposal{}}, customers: map[string]*customer{},
+		letters: map[string]deadLetter{}, proposals: proposals{byID: map[string]*proposal{}}, waits: waits{}, customers: map[string]*customer{},
 		reservations: map[string]*reservation{}, inboxes: map[string][]*contact{}, zones: cmp.Or(h.Zones, &Zones{}),
 	}
 	for n, spec := range c.specs {

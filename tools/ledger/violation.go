@@ -139,6 +139,8 @@ const (
 	SettledOpen Rule = "settled.open"
 	// SettledDue: a wake-up is due.
 	SettledDue Rule = "settled.due"
+	// SettledWaits: a wait of a journey is over and has not led on.
+	SettledWaits Rule = "settled.waits"
 )
 
 // Rules lists all rules.
@@ -148,7 +150,7 @@ func Rules() []Rule {
 		ChainSender, ChainRevision, ChainGap, ChainRedrive, ChainSize, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
 		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventAhead, EventClosed, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
-		SendExpired, ContactCap, ContactAddress, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue,
+		SendExpired, ContactCap, ContactAddress, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue, SettledWaits,
 	}
 }
 

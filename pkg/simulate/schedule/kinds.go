@@ -54,6 +54,9 @@ const (
 	Wiped Kind = "wiped"
 )
 
+// Panic makes the pure code of a stage panic for some rows, for the time For, in every process.
+const Panic Kind = "panic"
+
 // The faults beyond the model: the world may not get them right, it must notice them.
 const (
 	// Suffix takes the last Count acknowledged messages of a stream away.
@@ -87,6 +90,8 @@ const (
 	State Class = "state"
 	// RPC is a call: "rpc:decision-0/refrain.x.v1.Service/Method", a prefix of target and method.
 	RPC Class = "rpc"
+	// Fold is pure code that runs: "fold:decision/3" is a stage, and the rows of one eighth of the keys.
+	Fold Class = "fold"
 	// Outside is what the wiring calls through Process.Outside: "out:smtp", a prefix of its name.
 	Outside Class = "out"
 )
@@ -134,6 +139,7 @@ func Specs() []Spec {
 		{Kind: Partial, Classes: []Class{State}, Counts: true},
 		{Kind: Forgets, Classes: []Class{State}, Counts: true},
 		{Kind: Wiped, Classes: []Class{State}},
+		{Kind: Panic, Classes: []Class{Fold}, For: true, Lasts: true},
 		{Kind: Suffix, Classes: []Class{Stream}, Counts: true, Beyond: true},
 		{Kind: Recreated, Classes: []Class{Stream}, Beyond: true},
 		{Kind: Ahead, Classes: []Class{State}, Counts: true, Beyond: true},

@@ -95,7 +95,7 @@ func TestWrongText(t *testing.T) {
 func testProfile() Profile {
 	return Profile{Least: 2, Most: 9, Steps: 1000, Span: time.Minute, AtPoints: 30, Targets: Targets{
 		Nodes: []string{"a", "b"}, Points: []string{"p", "q"},
-		Places: map[Class][]string{Log: {"prf."}, Stream: {"S"}, Feed: {"evt."}, KV: {"k"}, State: {"0", "1"}, RPC: {"a"}},
+		Places: map[Class][]string{Log: {"prf."}, Stream: {"S"}, Feed: {"evt."}, KV: {"k"}, State: {"0", "1"}, RPC: {"a"}, Fold: {"decision/3"}},
 	}}
 }
 

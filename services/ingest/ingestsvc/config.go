@@ -9,6 +9,7 @@ import (
 
 	"refrain.dev/pkg/config"
 	"refrain.dev/pkg/event"
+	"refrain.dev/pkg/snapshot"
 )
 
 // Config is what an operator sets.
@@ -87,6 +88,10 @@ func (c Config) Validate() error {
 // leastMemory is room for a few requests of the greatest size.
 const leastMemory = 8 << 20
 
+// leastFullAt is the least share of a stream at which a lane may be closed. It opens again a little below that, and
+// streams are only trimmed so far with certainty: with less it could stay closed for good.
+const leastFullAt = snapshot.PressedFrom + reopens
+
 func (c Config) validateLimits() []error {
 	var errs []error
 	check := func(ok bool, text string) {
@@ -95,7 +100,7 @@ func (c Config) validateLimits() []error {
 		}
 	}
 	check(c.FullAt > 0 && c.FullAt <= 0.95, "full_at: want more than 0 and at most 0.95")
-	check(c.BulkFullAt > 0 && c.BulkFullAt <= c.FullAt, "bulk_full_at: want more than 0 and at most full_at")
+	check(c.BulkFullAt >= leastFullAt && c.BulkFullAt <= c.FullAt, "bulk_full_at: want at least 0.65, and at most full_at")
 	check(c.CustomerRate >= 0, "customer_rate: must not be negative")
 	check(c.CustomerRate == 0 || c.CustomerBurst > 0, "customer_burst: must be positive")
 	check(c.Memory >= leastMemory, "memory: want at least 8MiB")

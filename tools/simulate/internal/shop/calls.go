@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 
 	"refrain.dev/pkg/log"
+	"refrain.dev/pkg/simulate/schedule"
 	"refrain.dev/pkg/source"
 )
 
@@ -45,7 +47,7 @@ func (c *client) reserve(ctx context.Context, a arguments) error {
 		return err
 	})
 	if err != nil || res.GetKind() != contactv1.VerdictKind_VERDICT_KIND_APPROVED {
-		return surprising(err)
+		return c.surprising(err)
 	}
 	c.world.Reach("reserved")
 	c.reserved = append(c.reserved, id)
@@ -61,7 +63,7 @@ func (c *client) reserve(ctx context.Context, a arguments) error {
 			return err
 		})
 	}
-	return surprising(err)
+	return c.surprising(err)
 }
 
 func (c *client) contact(try int) contactv1.ContactServiceClient {
@@ -70,7 +72,7 @@ func (c *client) contact(try int) contactv1.ContactServiceClient {
 
 // ask is what a channel app asks: it must always be answered, if anybody is there.
 func (c *client) ask(ctx context.Context, a arguments) error {
-	return surprising(c.retried(ctx, func(ctx context.Context, try int) error {
+	return c.surprising(c.retried(ctx, func(ctx context.Context, try int) error {
 		res, err := decisionv1.NewDecisionServiceClient(c.p.Dial(replica("decision", (c.number+try)%replicas))).
 			NextBestActions(ctx, &decisionv1.NextBestActionsRequest{
 				Identifier: user(a.number("customer")), Placement: "banner", Reserve: a["reserve"] == "true",
@@ -108,8 +110,13 @@ func (c *client) redrive(ctx context.Context) error {
 }
 
 // surprising keeps the errors that no fault explains.
-func surprising(err error) error {
+func (c *client) surprising(err error) error {
 	switch status.Code(err) {
+	case codes.Internal:
+		if slices.ContainsFunc(c.schedule.Faults, func(f schedule.Fault) bool { return f.What == schedule.Panic }) {
+			return nil // it asked about the customer for whom the fold panics
+		}
+		return err
 	case codes.OK, codes.NotFound, codes.FailedPrecondition, codes.Aborted:
 		return nil
 	default:

@@ -67,6 +67,9 @@ func (m *mesh) checkTrimmed(known *ledger.History) {
 	trimmed.Log, trimmed.Ends, trimmed.States, trimmed.Trimmed = h.Log, h.Ends, h.States, true
 	if len(h.Log[log.Subject("prf", 0)]) < len(known.Log[log.Subject("prf", 0)]) {
 		m.world.Reach("trimmed")
+		if small(m.seed) {
+			m.world.Reach("trimmed under pressure")
+		}
 	}
 	for _, v := range ledger.Verify(&trimmed).Violations {
 		m.world.Violate(string(v.Rule), "as trimmed: "+v.String())

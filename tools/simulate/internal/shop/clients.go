@@ -114,7 +114,7 @@ func (c *client) do(ctx context.Context, o schedule.Operation) error {
 	case "garbage":
 		return c.garbage(ctx, args.number("partition"))
 	case "redrive":
-		return surprising(c.redrive(ctx))
+		return c.surprising(c.redrive(ctx))
 	case "apply":
 		return c.apply(ctx, args.number("revision"))
 	}

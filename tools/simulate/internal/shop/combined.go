@@ -29,6 +29,8 @@ func combined(seed uint64) schedule.Schedule {
 		return takenAddress(rng)
 	case 10, 26:
 		return clocksSet(rng)
+	case 2, 9, 17, 18, 25:
+		return panicking(rng)
 	}
 	switch seed % 8 {
 	case 5:
@@ -279,6 +281,28 @@ func takenAddress(rng *rand.Rand) schedule.Schedule {
 	}
 	for n := range 3 + rng.IntN(3) {
 		do(taken+between(rng, 0, 8*time.Second), "order customer=%d order=%d lane=live late=0s", who, 8100+n)
+	}
+	return s
+}
+
+// panicking makes the fold of a stage panic for some customers, while orders come and their timers fire: what is given
+// up is sent back, during that and after it.
+func panicking(rng *rand.Rand) schedule.Schedule {
+	at := between(rng, 4*time.Second, 15*time.Second)
+	service := names()[1+rng.IntN(len(names())-1)]
+	s := schedule.Schedule{}
+	for range 2 {
+		s.Faults = append(s.Faults, schedule.Fault{
+			When: schedule.When{At: at}, What: schedule.Panic, On: fmt.Sprintf("fold:%s/%d", service, rng.IntN(8)), For: between(rng, 3*time.Second, 20*time.Second),
+		})
+	}
+	for c := range customers {
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: at - between(rng, -2*time.Second, 2500*time.Millisecond), Client: c % clients, Do: fmt.Sprintf("order customer=%d order=%d lane=live late=0s", c, 7000+c),
+		})
+	}
+	for c := range clients {
+		s.Operations = append(s.Operations, schedule.Operation{At: at + between(rng, 5*time.Second, 40*time.Second), Client: c, Do: "redrive"})
 	}
 	return s
 }

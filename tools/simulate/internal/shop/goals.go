@@ -10,7 +10,7 @@ func Goals() []string {
 		"fault.crash", "fault.stop", "fault.pause", "fault.clock-step", "clock set by days", "fault.clock-drift",
 		"fault.lost.log", "fault.applied.log", "fault.late.log", "fault.pending.log", "fault.full.log",
 		"fault.applied.state", "fault.partial.state", "fault.forgets.state", "fault.wiped.state", "fault.double.log",
-		"fault.applied.out", "fault.late.out", "fault.lost.out", "fault.held.feed", "fault.lost.rpc", "fault.applied.rpc",
+		"fault.applied.out", "fault.late.out", "fault.lost.out", "fault.held.feed", "fault.lost.rpc", "fault.applied.rpc", "fault.panic.fold",
 		"landed late.log",
 	}
 	for n := honest; n <= afterthoughts; n++ {
@@ -30,7 +30,9 @@ func situations() []string {
 	return []string{
 		"take-over between INTENT and OUTCOME", "handed over", "taken over after an unclean end", "looked up: there",
 		"looked up: not there", "garbage", "deferred, then approved", "deferred, then suppressed",
-		"contacts moved with an address", "trimmed", "catalog removed",
+		"given up in decision: timer", "given up in suppression: timer", "given up in dispatch: timer",
+		"given up in profile: evt.live", "given up in decision: prf", "given up in suppression: act", "given up in dispatch: vdc",
+		"contacts moved with an address", "trimmed", "trimmed under pressure", "catalog removed",
 		refusedFor(reasonv1.Code_CODE_ADDRESS_UNSETTLED),
 		"redriven profile", "redriven decision", "redriven suppression", "redriven dispatch",
 		refusedFor(reasonv1.Code_CODE_CAP_REACHED), refusedFor(reasonv1.Code_CODE_MIN_GAP), refusedFor(reasonv1.Code_CODE_QUIET_HOURS),

@@ -102,7 +102,7 @@ func (m *mesh) provision() error {
 	copy(secret, "a secret of the simulated mesh")
 	gen, err := log.Provision(context.Background(), site, log.Generation{
 		Number: 1, Partitions: partitions, Streams: 1, Replicas: 1, Secret: secret,
-	}, log.ProvisionConfig{Owner: "simulator"})
+	}, log.ProvisionConfig{Owner: "simulator", MaxBytes: m.streamSize()})
 	if err != nil {
 		return fmt.Errorf("provision: %w", err)
 	}
@@ -113,6 +113,14 @@ func (m *mesh) provision() error {
 		}
 	}
 	return source.Activate(context.Background(), source.StoreOf(site), site, partitions, m.catalogs[0].revision, m.world.Now())
+}
+
+// streamSize is how much fits into a stream; 0 is the standard.
+func (m *mesh) streamSize() int64 {
+	if small(m.seed) {
+		return 96 << 10
+	}
+	return 0
 }
 
 // scenario lets the clients work, ends the faults, waits for quiet and checks.

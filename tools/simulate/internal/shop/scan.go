@@ -37,6 +37,7 @@ func (m *mesh) scan(h *ledger.History) {
 			}
 		})
 		m.scanSends(h, p)
+		m.scanDeadLetters(h, p)
 	}
 	for _, id := range m.reserved {
 		if !made[id] {
@@ -95,6 +96,18 @@ func (m *mesh) scanSends(h *ledger.History, partition int) {
 			}
 		}
 	})
+}
+
+// scanDeadLetters notes which inputs of which stages a panic made them give up.
+func (m *mesh) scanDeadLetters(h *ledger.History, partition int) {
+	for _, spec := range log.Stages() {
+		for _, msg := range h.Log[log.Subject(log.DeadLetters(spec.Name), partition)] {
+			letter := &stagev1.DeadLetter{}
+			if letter.UnmarshalVT(msg.Data) == nil && strings.Contains(letter.GetWhy(), "planted") {
+				m.world.Reach("given up in " + spec.Name + ": " + letter.GetInput())
+			}
+		}
+	}
 }
 
 // records goes through a chain.

@@ -85,18 +85,22 @@ func (m *mesh) build(p *simulate.Process, service string, deps run.Deps) (run.Co
 		return ingestsvc.New(p.Context(), cfg, deps)
 	case "profile":
 		cfg := profilesvc.Default()
+		cfg.Batch = m.batch(cfg.Batch)
 		cfg.Catalogs = m.cache
 		return profilesvc.New(p.Context(), cfg, deps)
 	case "decision":
 		cfg := decisionsvc.Default()
+		cfg.Batch = m.batch(cfg.Batch)
 		cfg.Catalogs, cfg.Suppression = m.cache, replica("suppression", 0)
 		return decisionsvc.New(p.Context(), cfg, deps)
 	case "suppression":
 		cfg := suppressionsvc.Default()
+		cfg.Batch = m.batch(cfg.Batch)
 		cfg.Catalogs, cfg.Lease = m.cache, config.Duration(20*time.Second)
 		return suppressionsvc.New(p.Context(), cfg, deps)
 	case "dispatch":
 		cfg := dispatchsvc.Default()
+		cfg.Batch = m.batch(cfg.Batch)
 		cfg.Catalogs, cfg.Adapters = m.cache, m.desk.adapters(p)
 		return dispatchsvc.New(p.Context(), cfg, deps)
 	}
@@ -126,7 +130,18 @@ func store(p *simulate.Process) source.Store { return source.Store{KV: p.KV(), O
 func (m *mesh) keeps() bool { return m.seed%3 == 1 }
 func (m *mesh) trims() bool { return trims(m.seed) }
 
-func trims(seed uint64) bool { return seed%9 == 1 }
+func trims(seed uint64) bool { return seed%9 == 1 || small(seed) }
+
+// small says whether streams are so small in a run that it fills them: then what is old makes room for what comes.
+func small(seed uint64) bool { return seed%9 == 7 }
+
+// batch is how many inputs a record takes: few where streams are small, or a record would be a quarter of a stream.
+func (m *mesh) batch(standard int) int {
+	if small(m.seed) {
+		return 3
+	}
+	return standard
+}
 
 // retention is what an hour and 72 hours are in a run of a minute.
 func (m *mesh) retention() snapshot.Settings {
@@ -134,7 +149,10 @@ func (m *mesh) retention() snapshot.Settings {
 		Every: 6 * time.Second, Records: 25, Audit: 4 * time.Second, Look: 10 * time.Second, Grace: 30 * time.Second, Part: 2 << 10,
 		Unused: 8 * time.Second,
 	}
-	if m.trims() {
+	switch {
+	case small(m.seed):
+		s.History, s.Inputs = time.Hour, time.Hour
+	case m.trims():
 		s.History, s.Inputs = time.Second, 12*time.Second
 	}
 	return s
