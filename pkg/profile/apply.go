@@ -24,7 +24,7 @@ func Apply(r *Rules, p *profilev1.Profile, e *eventv1.Event, m Moment) (Change, 
 	line := d.timeline(e, m.Now)
 	d.setAside(e)
 	e = d.typed(e)
-	d.link(e)
+	d.link(e, m.Now)
 	d.endpoints(e)
 	d.takenAway(e)
 	d.zone(e)

@@ -70,6 +70,16 @@ func Open(h identity.Hasher, l *profilev1.Letter) (Mail, error) {
 		to(k.Closed.GetTenant(), k.Closed.GetTo())
 	case *profilev1.Letter_Granted:
 		to(k.Granted.GetTenant(), k.Granted.GetTo())
+	case *profilev1.Letter_AliasAsked:
+		if len(k.AliasAsked.GetProfileId()) != identity.IDSize {
+			return Mail{}, fault.New(fault.Invalid, "open letter: an alias of nobody")
+		}
+		about(k.AliasAsked.GetTenant(), k.AliasAsked.GetPrevious())
+	case *profilev1.Letter_AliasAnswered:
+		if len(k.AliasAnswered.GetAsked().GetProfileId()) != identity.IDSize {
+			return Mail{}, fault.New(fault.Invalid, "open letter: an alias of nobody")
+		}
+		to(k.AliasAnswered.GetAsked().GetTenant(), k.AliasAnswered.GetTo())
 	default:
 		return Mail{}, fault.New(fault.Invalid, "open letter: it says nothing that this stage knows")
 	}
@@ -98,6 +108,10 @@ func Deliver(r *Rules, l Mail, row *profilev1.IdentifierRow, p *profilev1.Profil
 		return CloseGap(r, p, k.Closed, m)
 	case *profilev1.Letter_Granted:
 		return Grant(r, p, k.Granted, m)
+	case *profilev1.Letter_AliasAsked:
+		return AnswerAlias(r, row, k.AliasAsked), nil
+	case *profilev1.Letter_AliasAnswered:
+		return TakeAnswer(r, p, k.AliasAnswered, m)
 	}
 	return Change{}, fault.New(fault.Invalid, "deliver letter: it says nothing that this stage knows")
 }

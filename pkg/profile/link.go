@@ -3,23 +3,28 @@ package profile
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
+	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
 	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/fault"
 )
 
 // link claims the identifiers of an event that do not resolve to the profile yet. They are the profile's
-// at once; an identifier's home that knows better answers with a conflict. An address is undecided until its home has
+// at once; an identifier's home that knows better answers with a conflict. What an alias says to be a customer's earlier id
+// waits until that id's home has said that no other customer has it (alias.go). An address is undecided until its home has
 // answered: nobody is contacted there as this profile, since another one may be. A device is claimed again at
 // every identify and alias, since the last login owns it.
-func (d *draft) link(e *eventv1.Event) {
+func (d *draft) link(e *eventv1.Event, now time.Time) {
 	byDevice := d.rules.class(e.GetIdentifiers()[0].GetKind()) == event.ClassDevice
+	var asked asking
 	for i, id := range d.named(e) {
 		k, known := d.rules.kinds.Kind(id.GetKind())
 		if !known || k.Class == event.ClassAccount && i > 0 {
@@ -35,8 +40,12 @@ func (d *draft) link(e *eventv1.Event) {
 			}
 			continue
 		}
+		if asked.about(d.rules, e, i, id) {
+			continue
+		}
 		if full := len(d.leaf.GetIdentities()) >= MaxIdentities; full || k.Unique && i > 0 && d.hasKind(id.GetKind()) {
 			d.conflict(&profilev1.IdentityConflict{Kind: id.GetKind(), Claimant: d.p.GetId(), Cause: e.GetId()})
+			d.line(now, "identity_conflict", id.GetKind(), e.GetId()).Reasons = []*reasonv1.Reason{tooMany(id.GetKind(), full)}
 			continue
 		}
 		d.leaf.Identities = append(d.leaf.GetIdentities(), &profilev1.Identity{
@@ -49,6 +58,19 @@ func (d *draft) link(e *eventv1.Event) {
 			d.claim(id, e)
 		}
 	}
+	d.ask(asked, e)
+}
+
+// tooMany says why an identifier is not linked, which the profile has no place for.
+func tooMany(kind string, full bool) *reasonv1.Reason {
+	why := &reasonv1.Reason{
+		Code: reasonv1.Code_CODE_ALIAS_REFUSED, Evidence: []string{"a customer has at most one " + kind},
+		Remedy: "send what follows under the " + kind + " that the customer has",
+	}
+	if full {
+		why.Evidence, why.Remedy = []string{fmt.Sprintf("a customer has at most %d identifiers", MaxIdentities)}, ""
+	}
+	return why
 }
 
 func login(e *eventv1.Event) bool {
@@ -340,7 +362,7 @@ func UpdateAccount(r *Rules, row *profilev1.IdentifierRow, p *profilev1.Profile,
 		d.out.Row.Kind, d.out.Row.ProfileId, d.out.Row.Since = u.GetAccount().GetKind(), id, u.GetAt()
 	}
 	d.seen(u.GetAt())
-	d.link(e)
+	d.link(e, m.Now)
 	d.publish(e, m.Now)
 	if len(d.remarks) > 0 {
 		d.line(m.Now, "values_quarantined", e.GetType(), e.GetId()).Reasons = d.remarks

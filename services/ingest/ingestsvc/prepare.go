@@ -199,6 +199,7 @@ func (d *door) verify(text, tenant string, now time.Time) (token *decisionv1.Tok
 // no other remains.
 func (d *door) normalise(it *item) {
 	e, set := it.event, d.kinds.Kinds(it.event.GetTenant())
+	e.Previous = nil
 	kept := make([]*eventv1.Identifier, 0, len(e.GetIdentifiers()))
 	for i, id := range e.GetIdentifiers() {
 		normal, err := set.Identifier(id.GetKind(), id.GetValue())
@@ -207,6 +208,9 @@ func (d *door) normalise(it *item) {
 			continue
 		}
 		kept = append(kept, normal)
+		if it.field(i) == fieldPrevious {
+			e.Previous = normal
+		}
 	}
 	if len(kept) == 0 {
 		it.problems = append(it.problems, it.unusable...)

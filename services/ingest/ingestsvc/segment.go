@@ -162,13 +162,16 @@ func (it *item) object(name string, v any) map[string]any {
 	return nil
 }
 
+// fieldPrevious is the earlier id of an alias, a device's or a user's: its kind is not said.
+const fieldPrevious = "previousId"
+
 // identities reads whom the item is about.
 func (r segmentReader) identities() {
 	for _, id := range []struct{ field, kind string }{
-		{"userId", event.KindUserID}, {"anonymousId", event.KindAnonymousID}, {"previousId", event.KindAnonymousID},
+		{"userId", event.KindUserID}, {"anonymousId", event.KindAnonymousID}, {fieldPrevious, event.KindAnonymousID},
 	} {
-		if id.field == "previousId" && r.it.event.GetKind() != eventv1.Kind_KIND_ALIAS {
-			continue
+		if id.field == fieldPrevious && (r.it.event.GetKind() != eventv1.Kind_KIND_ALIAS || r.same(fieldPrevious, "anonymousId")) {
+			continue // one that is the device's own id is said to be a device's
 		}
 		r.identity(id.field, id.kind, r.fields[id.field])
 	}
@@ -181,6 +184,13 @@ func (r segmentReader) identities() {
 	if group := r.text("groupId"); group != "" && r.it.event.GetKind() == eventv1.Kind_KIND_GROUP {
 		r.it.event.Account = &eventv1.Identifier{Kind: event.KindAccountID, Value: group}
 	}
+}
+
+// same says whether two fields hold the same text.
+func (r segmentReader) same(a, b string) bool {
+	x, ok := textOf(r.fields[a])
+	y, _ := textOf(r.fields[b])
+	return ok && x == y
 }
 
 // identity reads one identifier, if it is there.

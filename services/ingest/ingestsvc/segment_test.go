@@ -53,6 +53,9 @@ func TestEverySegmentCallBecomesItsEvent(t *testing.T) {
 			&eventv1.Event{Type: "group", Kind: eventv1.Kind_KIND_GROUP, Identifiers: []*eventv1.Identifier{id("user_id", "u1")},
 				Account: id("account_id", "g1"), Traits: []*eventv1.Property{prop("plan", event.Text("pro"))}}},
 		{"alias", `{"userId":"u1","previousId":"a1",`,
+			&eventv1.Event{Type: "alias", Kind: eventv1.Kind_KIND_ALIAS, Previous: id("anonymous_id", "a1"),
+				Identifiers: []*eventv1.Identifier{id("user_id", "u1"), id("anonymous_id", "a1")}}},
+		{"alias", `{"userId":"u1","previousId":"a1","anonymousId":"a1",`, // the browser's library: it is said to be a device's
 			&eventv1.Event{Type: "alias", Kind: eventv1.Kind_KIND_ALIAS, Identifiers: []*eventv1.Identifier{id("user_id", "u1"), id("anonymous_id", "a1")}}},
 	} {
 		t.Run(c.call, func(t *testing.T) {

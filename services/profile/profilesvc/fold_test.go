@@ -269,7 +269,49 @@ func TestAliasOfTwoPersonsIsAConflict(t *testing.T) {
 	m.publish(track("t1", 0, user("old")))
 	m.publish(happened("al", eventv1.Kind_KIND_ALIAS, "alias", 1, user("new"), user("old")))
 	want(t, "old resolves to", m.owner(user("old")).GetId(), m.made(user("old")).GetId())
-	want(t, "facts", m.kinds(m.made(user("new"))), []string{"identifier_linked", "identity_conflict", "event_applied"})
+	want(t, "facts", m.kinds(m.made(user("new"))), []string{"identifier_linked", "event_applied", "identity_conflict"})
+	want(t, "lines of new", m.lines(user("new")), []string{"event_applied", "alias_refused ALIAS_REFUSED"})
+	want(t, "lines of old", m.lines(user("old")), []string{"event_applied", "alias_refused ALIAS_REFUSED"})
+
+	m.publish(happened("al2", eventv1.Kind_KIND_ALIAS, "alias", 2, user("new"), user("unheard")))
+	want(t, "a second user_id, of nobody", m.lines(user("new"))[2:], []string{"event_applied", "identity_conflict ALIAS_REFUSED"})
+	if p := m.owner(user("unheard")); p != nil {
+		t.Errorf("the user_id resolves to %x", p.GetId())
+	}
+}
+
+// previous is an alias as the Segment API has it: the earlier id is a device's or a user's, and nothing says which.
+func previous(id string, minute int, who *eventv1.Identifier, earlier string) *eventv1.Event {
+	e := happened(id, eventv1.Kind_KIND_ALIAS, "alias", minute, who, anon(earlier))
+	e.Previous = anon(earlier)
+	return e
+}
+
+// An earlier id that a customer is known by is no device: the alias is refused, both customers' timelines say so, and no
+// identifier is made up. Before that customer was heard of, it is remembered as a device, and says that this is a guess.
+func TestAnEarlierIDIsWhatIsKnownOfIt(t *testing.T) {
+	m := newMesh(t, 8)
+	m.publish(track("t1", 0, user("old")), previous("al", 1, user("new"), "old"))
+	want(t, "lines of new", m.lines(user("new")), []string{"event_applied", "alias_refused ALIAS_REFUSED"})
+	want(t, "lines of old", m.lines(user("old")), []string{"event_applied", "alias_refused ALIAS_REFUSED"})
+	want(t, "identities of new", len(m.made(user("new")).GetLeaves()[0].GetIdentities()), 1)
+	if p := m.owner(anon("old")); p != nil {
+		t.Errorf("a device was made up, it resolves to %x", p.GetId())
+	}
+	m.publish(track("t2", 2, user("old")))
+	want(t, "old goes on", m.applied(m.made(user("old"))), []string{"t1", "t2"})
+
+	m.publish(track("a1", 3, anon("d")), previous("al2", 4, user("new"), "d"), track("a2", 5, anon("d")))
+	want(t, "a device's past is linked", m.made(anon("d")).GetLinkedTo(), m.made(user("new")).GetId())
+	want(t, "and what it does is the customer's", m.applied(m.made(user("new"))), []string{"al", "al2", "a2"})
+
+	m.publish(previous("al3", 6, user("new"), "unheard"))
+	identities := m.made(user("new")).GetLeaves()[0].GetIdentities()
+	want(t, "one that nobody has is remembered", identities[len(identities)-1].GetIdentifier().GetValue(), "unheard")
+	want(t, "as a guess", identities[len(identities)-1].GetAssumed(), true)
+
+	m.publish(previous("al4", 7, user("new"), "new"))
+	want(t, "an alias of itself says nothing", m.lines(user("new"))[len(m.lines(user("new")))-1:], []string{"event_applied"})
 }
 
 func TestOutcomesReachTheProfileDirectlyAlsoWhenItIsClosed(t *testing.T) {

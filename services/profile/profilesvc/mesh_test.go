@@ -247,7 +247,7 @@ func letterTime(m *mesh, a stage.Addressed) time.Time {
 	if e := l.GetForwarded().GetEvent(); e != nil {
 		return m.clock(e)
 	}
-	for _, at := range []*timestamppb.Timestamp{l.GetClaim().GetAt(), l.GetAccount().GetAt(), l.GetLinked().GetAt()} {
+	for _, at := range []*timestamppb.Timestamp{l.GetClaim().GetAt(), l.GetAccount().GetAt(), l.GetLinked().GetAt(), l.GetAliasAsked().GetAt(), l.GetAliasAnswered().GetAsked().GetAt()} {
 		if at != nil {
 			return at.AsTime()
 		}
@@ -294,6 +294,25 @@ func (m *mesh) applied(p *profilev1.Profile) []string {
 		if e := f.GetEventApplied(); e != nil {
 			out = append(out, e.GetEvent().GetId())
 		}
+	}
+	return out
+}
+
+// lines tells the timeline of the profile that an identifier made, with the codes of its reasons.
+func (m *mesh) lines(id *eventv1.Identifier) []string {
+	m.t.Helper()
+	home := m.hasher.Home(tenant, id)
+	var out []string
+	for _, raw := range m.lists[home][timelineOf(identity.CustomerKey(tenant, m.hasher.ID(tenant, id)))] {
+		e := &profilev1.TimelineEntry{}
+		if err := e.UnmarshalVT(raw); err != nil {
+			m.t.Fatal(err)
+		}
+		text := e.GetWhat()
+		for _, r := range e.GetReasons() {
+			text += " " + strings.TrimPrefix(r.GetCode().String(), "CODE_")
+		}
+		out = append(out, text)
 	}
 	return out
 }

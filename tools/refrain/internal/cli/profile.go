@@ -44,7 +44,11 @@ func profileTable(res *profilev1.GetProfileResponse) table {
 	t.linef("profile %s, %s of %s, partition %d", hex.EncodeToString(p.GetId()), short(p.GetClass()), p.GetTenant(), res.GetPartition())
 	for _, l := range p.GetLeaves() {
 		for _, i := range l.GetIdentities() {
-			t.row("identifier", i.GetIdentifier().GetKind(), i.GetIdentifier().GetValue(), when(i.GetSince()))
+			value := i.GetIdentifier().GetValue()
+			if i.GetAssumed() {
+				value += " (assumed: an alias named it, and nobody was known by it)"
+			}
+			t.row("identifier", i.GetIdentifier().GetKind(), value, when(i.GetSince()))
 		}
 		for _, x := range l.GetTraits() {
 			text := valueText(x.GetValue())

@@ -42,7 +42,7 @@ const (
 	Kind_KIND_SCREEN Kind = 4
 	// A person belongs to an account, with the account's traits.
 	Kind_KIND_GROUP Kind = 5
-	// Two identifiers are the same person.
+	// Two identifiers are the same person. Two customers that are both known stay two: then it is refused (ALIAS_REFUSED).
 	Kind_KIND_ALIAS Kind = 6
 	// consent_given or consent_withdrawn; travels in the control lane.
 	Kind_KIND_CONSENT Kind = 7
@@ -280,7 +280,10 @@ type Event struct {
 	// read, or a zone that it assumed. Filled by ingest.
 	Remarks []*Remark `protobuf:"bytes,15,rep,name=remarks,proto3" json:"remarks,omitempty"`
 	// When it happened as the publisher says it. Unset: that is what counts.
-	ClaimedAt     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
+	ClaimedAt *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
+	// With KIND_ALIAS: that of the identifiers of which the publisher did not say the kind, such as the previousId of the
+	// Segment API. It is an anonymous_id unless a customer is known who has it as user_id. Filled by ingest.
+	Previous      *Identifier `protobuf:"bytes,17,opt,name=previous,proto3" json:"previous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -423,6 +426,13 @@ func (x *Event) GetRemarks() []*Remark {
 func (x *Event) GetClaimedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ClaimedAt
+	}
+	return nil
+}
+
+func (x *Event) GetPrevious() *Identifier {
+	if x != nil {
+		return x.Previous
 	}
 	return nil
 }
@@ -1163,7 +1173,7 @@ var File_refrain_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1crefrain/event/v1/event.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x06\n" +
+	"\x1crefrain/event/v1/event.proto\x12\x10refrain.event.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\a\n" +
 	"\x05Event\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x02id\x127\n" +
@@ -1189,7 +1199,8 @@ const file_refrain_event_v1_event_proto_rawDesc = "" +
 	"\areceipt\x18\x0e \x01(\fR\areceipt\x122\n" +
 	"\aremarks\x18\x0f \x03(\v2\x18.refrain.event.v1.RemarkR\aremarks\x129\n" +
 	"\n" +
-	"claimed_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\"0\n" +
+	"claimed_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\x128\n" +
+	"\bprevious\x18\x11 \x01(\v2\x1c.refrain.event.v1.IdentifierR\bprevious\"0\n" +
 	"\x06Remark\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"q\n" +
@@ -1325,19 +1336,20 @@ var file_refrain_event_v1_event_proto_depIdxs = []int32{
 	12, // 9: refrain.event.v1.Event.outcome:type_name -> refrain.event.v1.Outcome
 	4,  // 10: refrain.event.v1.Event.remarks:type_name -> refrain.event.v1.Remark
 	13, // 11: refrain.event.v1.Event.claimed_at:type_name -> google.protobuf.Timestamp
-	7,  // 12: refrain.event.v1.Property.value:type_name -> refrain.event.v1.Value
-	8,  // 13: refrain.event.v1.Value.list:type_name -> refrain.event.v1.List
-	9,  // 14: refrain.event.v1.Value.object:type_name -> refrain.event.v1.Object
-	7,  // 15: refrain.event.v1.List.values:type_name -> refrain.event.v1.Value
-	6,  // 16: refrain.event.v1.Object.properties:type_name -> refrain.event.v1.Property
-	1,  // 17: refrain.event.v1.Consent.state:type_name -> refrain.event.v1.ConsentState
-	13, // 18: refrain.event.v1.Consent.expires_at:type_name -> google.protobuf.Timestamp
-	2,  // 19: refrain.event.v1.Outcome.kind:type_name -> refrain.event.v1.OutcomeKind
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	5,  // 12: refrain.event.v1.Event.previous:type_name -> refrain.event.v1.Identifier
+	7,  // 13: refrain.event.v1.Property.value:type_name -> refrain.event.v1.Value
+	8,  // 14: refrain.event.v1.Value.list:type_name -> refrain.event.v1.List
+	9,  // 15: refrain.event.v1.Value.object:type_name -> refrain.event.v1.Object
+	7,  // 16: refrain.event.v1.List.values:type_name -> refrain.event.v1.Value
+	6,  // 17: refrain.event.v1.Object.properties:type_name -> refrain.event.v1.Property
+	1,  // 18: refrain.event.v1.Consent.state:type_name -> refrain.event.v1.ConsentState
+	13, // 19: refrain.event.v1.Consent.expires_at:type_name -> google.protobuf.Timestamp
+	2,  // 20: refrain.event.v1.Outcome.kind:type_name -> refrain.event.v1.OutcomeKind
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_refrain_event_v1_event_proto_init() }

@@ -39,6 +39,7 @@ func (m *Event) CloneVT() *Event {
 	r.Consent = m.Consent.CloneVT()
 	r.Outcome = m.Outcome.CloneVT()
 	r.ClaimedAt = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.ClaimedAt).CloneVT())
+	r.Previous = m.Previous.CloneVT()
 	if rhs := m.Identifiers; rhs != nil {
 		tmpContainer := make([]*Identifier, len(rhs))
 		for k, v := range rhs {
@@ -438,6 +439,9 @@ func (this *Event) EqualVT(that *Event) bool {
 		}
 	}
 	if !(*timestamppb1.Timestamp)(this.ClaimedAt).EqualVT((*timestamppb1.Timestamp)(that.ClaimedAt)) {
+		return false
+	}
+	if !this.Previous.EqualVT(that.Previous) {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -872,6 +876,18 @@ func (m *Event) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Previous != nil {
+		size, err := m.Previous.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x8a
 	}
 	if m.ClaimedAt != nil {
 		size, err := (*timestamppb1.Timestamp)(m.ClaimedAt).MarshalToSizedBufferVT(dAtA[:i])
@@ -1745,6 +1761,10 @@ func (m *Event) SizeVT() (n int) {
 		l = (*timestamppb1.Timestamp)(m.ClaimedAt).SizeVT()
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Previous != nil {
+		l = m.Previous.SizeVT()
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2594,6 +2614,42 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 				m.ClaimedAt = &timestamppb.Timestamp{}
 			}
 			if err := (*timestamppb1.Timestamp)(m.ClaimedAt).UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 17:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Previous", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Previous == nil {
+				m.Previous = &Identifier{}
+			}
+			if err := m.Previous.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
 			iNdEx = postIndex

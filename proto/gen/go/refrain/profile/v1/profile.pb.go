@@ -513,7 +513,9 @@ type Identity struct {
 	Cause string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
 	// It is an address that was claimed at its home, which has not answered yet: until then no contact is made there
 	// as this profile.
-	Undecided     bool `protobuf:"varint,4,opt,name=undecided,proto3" json:"undecided,omitempty"`
+	Undecided bool `protobuf:"varint,4,opt,name=undecided,proto3" json:"undecided,omitempty"`
+	// It was named by an alias that did not say its kind, and is taken for a device since no customer had it as user_id.
+	Assumed       bool `protobuf:"varint,5,opt,name=assumed,proto3" json:"assumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -572,6 +574,13 @@ func (x *Identity) GetCause() string {
 func (x *Identity) GetUndecided() bool {
 	if x != nil {
 		return x.Undecided
+	}
+	return false
+}
+
+func (x *Identity) GetAssumed() bool {
+	if x != nil {
+		return x.Assumed
 	}
 	return false
 }
@@ -2064,6 +2073,8 @@ type Letter struct {
 	//	*Letter_Gap
 	//	*Letter_Closed
 	//	*Letter_Granted
+	//	*Letter_AliasAsked
+	//	*Letter_AliasAnswered
 	Letter        isLetter_Letter `protobuf_oneof:"letter"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2178,6 +2189,24 @@ func (x *Letter) GetGranted() *IdentifierGranted {
 	return nil
 }
 
+func (x *Letter) GetAliasAsked() *AliasAsked {
+	if x != nil {
+		if x, ok := x.Letter.(*Letter_AliasAsked); ok {
+			return x.AliasAsked
+		}
+	}
+	return nil
+}
+
+func (x *Letter) GetAliasAnswered() *AliasAnswered {
+	if x != nil {
+		if x, ok := x.Letter.(*Letter_AliasAnswered); ok {
+			return x.AliasAnswered
+		}
+	}
+	return nil
+}
+
 type isLetter_Letter interface {
 	isLetter_Letter()
 }
@@ -2222,6 +2251,16 @@ type Letter_Granted struct {
 	Granted *IdentifierGranted `protobuf:"bytes,8,opt,name=granted,proto3,oneof"`
 }
 
+type Letter_AliasAsked struct {
+	// Does a customer have this user_id? Asked by an alias, at its home.
+	AliasAsked *AliasAsked `protobuf:"bytes,9,opt,name=alias_asked,json=aliasAsked,proto3,oneof"`
+}
+
+type Letter_AliasAnswered struct {
+	// The answer, to the one who asked and, if the alias is refused, to the customer who has it.
+	AliasAnswered *AliasAnswered `protobuf:"bytes,10,opt,name=alias_answered,json=aliasAnswered,proto3,oneof"`
+}
+
 func (*Letter_Forwarded) isLetter_Letter() {}
 
 func (*Letter_Claim) isLetter_Letter() {}
@@ -2238,6 +2277,165 @@ func (*Letter_Closed) isLetter_Letter() {}
 
 func (*Letter_Granted) isLetter_Letter() {}
 
+func (*Letter_AliasAsked) isLetter_Letter() {}
+
+func (*Letter_AliasAnswered) isLetter_Letter() {}
+
+// AliasAsked asks the home of a user_id whether a customer has it, before an alias links what may be it.
+type AliasAsked struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The user_id.
+	Previous *v1.Identifier `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
+	// The profile that the alias is about.
+	ProfileId []byte `protobuf:"bytes,3,opt,name=profile_id,json=profileId,proto3" json:"profile_id,omitempty"`
+	// What is to be linked to it if nobody else has the user_id.
+	Links []*v1.Identifier `protobuf:"bytes,4,rep,name=links,proto3" json:"links,omitempty"`
+	// The event.
+	Cause string `protobuf:"bytes,5,opt,name=cause,proto3" json:"cause,omitempty"`
+	// The event's time.
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AliasAsked) Reset() {
+	*x = AliasAsked{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AliasAsked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AliasAsked) ProtoMessage() {}
+
+func (x *AliasAsked) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AliasAsked.ProtoReflect.Descriptor instead.
+func (*AliasAsked) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AliasAsked) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *AliasAsked) GetPrevious() *v1.Identifier {
+	if x != nil {
+		return x.Previous
+	}
+	return nil
+}
+
+func (x *AliasAsked) GetProfileId() []byte {
+	if x != nil {
+		return x.ProfileId
+	}
+	return nil
+}
+
+func (x *AliasAsked) GetLinks() []*v1.Identifier {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *AliasAsked) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *AliasAsked) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// AliasAnswered says whether an alias is of two customers who are both known.
+type AliasAnswered struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The question.
+	Asked *AliasAsked `protobuf:"bytes,1,opt,name=asked,proto3" json:"asked,omitempty"`
+	// The profile to which it is addressed.
+	To []byte `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The customer who has the user_id: the alias is refused. Unset: nobody else has it.
+	Owner         []byte `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AliasAnswered) Reset() {
+	*x = AliasAnswered{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AliasAnswered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AliasAnswered) ProtoMessage() {}
+
+func (x *AliasAnswered) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AliasAnswered.ProtoReflect.Descriptor instead.
+func (*AliasAnswered) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AliasAnswered) GetAsked() *AliasAsked {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+func (x *AliasAnswered) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *AliasAnswered) GetOwner() []byte {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 // IdentifierGranted tells a profile that an address it claimed is its own.
 type IdentifierGranted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2253,7 +2451,7 @@ type IdentifierGranted struct {
 
 func (x *IdentifierGranted) Reset() {
 	*x = IdentifierGranted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2463,7 @@ func (x *IdentifierGranted) String() string {
 func (*IdentifierGranted) ProtoMessage() {}
 
 func (x *IdentifierGranted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2476,7 @@ func (x *IdentifierGranted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierGranted.ProtoReflect.Descriptor instead.
 func (*IdentifierGranted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *IdentifierGranted) GetTenant() string {
@@ -2319,7 +2517,7 @@ type GapNoted struct {
 
 func (x *GapNoted) Reset() {
 	*x = GapNoted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2529,7 @@ func (x *GapNoted) String() string {
 func (*GapNoted) ProtoMessage() {}
 
 func (x *GapNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2542,7 @@ func (x *GapNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapNoted.ProtoReflect.Descriptor instead.
 func (*GapNoted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GapNoted) GetTenant() string {
@@ -2390,7 +2588,7 @@ type GapClosed struct {
 
 func (x *GapClosed) Reset() {
 	*x = GapClosed{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2600,7 @@ func (x *GapClosed) String() string {
 func (*GapClosed) ProtoMessage() {}
 
 func (x *GapClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2613,7 @@ func (x *GapClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapClosed.ProtoReflect.Descriptor instead.
 func (*GapClosed) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GapClosed) GetTenant() string {
@@ -2456,7 +2654,7 @@ type ForwardedEvent struct {
 
 func (x *ForwardedEvent) Reset() {
 	*x = ForwardedEvent{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2666,7 @@ func (x *ForwardedEvent) String() string {
 func (*ForwardedEvent) ProtoMessage() {}
 
 func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2679,7 @@ func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedEvent.ProtoReflect.Descriptor instead.
 func (*ForwardedEvent) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ForwardedEvent) GetProfileId() []byte {
@@ -2531,7 +2729,7 @@ type ClaimIdentifier struct {
 
 func (x *ClaimIdentifier) Reset() {
 	*x = ClaimIdentifier{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2741,7 @@ func (x *ClaimIdentifier) String() string {
 func (*ClaimIdentifier) ProtoMessage() {}
 
 func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2754,7 @@ func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimIdentifier.ProtoReflect.Descriptor instead.
 func (*ClaimIdentifier) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ClaimIdentifier) GetIdentifier() *v1.Identifier {
@@ -2615,7 +2813,7 @@ type AccountUpdate struct {
 
 func (x *AccountUpdate) Reset() {
 	*x = AccountUpdate{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2627,7 +2825,7 @@ func (x *AccountUpdate) String() string {
 func (*AccountUpdate) ProtoMessage() {}
 
 func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2640,7 +2838,7 @@ func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUpdate.ProtoReflect.Descriptor instead.
 func (*AccountUpdate) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{29}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AccountUpdate) GetTenant() string {
@@ -2717,7 +2915,7 @@ type TimelineEntry struct {
 
 func (x *TimelineEntry) Reset() {
 	*x = TimelineEntry{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2729,7 +2927,7 @@ func (x *TimelineEntry) String() string {
 func (*TimelineEntry) ProtoMessage() {}
 
 func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +2940,7 @@ func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEntry.ProtoReflect.Descriptor instead.
 func (*TimelineEntry) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{30}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TimelineEntry) GetAt() *timestamppb.Timestamp {
@@ -2867,14 +3065,15 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x03raw\x18\x03 \x01(\v2\x17.refrain.event.v1.ValueR\x03raw\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x123\n" +
 	"\alast_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06lastAt\x12\x14\n" +
-	"\x05cause\x18\x06 \x01(\tR\x05cause\"\xae\x01\n" +
+	"\x05cause\x18\x06 \x01(\tR\x05cause\"\xc8\x01\n" +
 	"\bIdentity\x12<\n" +
 	"\n" +
 	"identifier\x18\x01 \x01(\v2\x1c.refrain.event.v1.IdentifierR\n" +
 	"identifier\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
 	"\x05cause\x18\x03 \x01(\tR\x05cause\x12\x1c\n" +
-	"\tundecided\x18\x04 \x01(\bR\tundecided\"\x92\x02\n" +
+	"\tundecided\x18\x04 \x01(\bR\tundecided\x12\x18\n" +
+	"\aassumed\x18\x05 \x01(\bR\aassumed\"\x92\x02\n" +
 	"\x05Trait\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.refrain.event.v1.ValueR\x05value\x12;\n" +
@@ -2996,7 +3195,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\fBasisChanged\"<\n" +
 	"\x10IdentifierLinked\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause\"\xfa\x03\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\"\x89\x05\n" +
 	"\x06Letter\x12B\n" +
 	"\tforwarded\x18\x01 \x01(\v2\".refrain.profile.v1.ForwardedEventH\x00R\tforwarded\x12;\n" +
 	"\x05claim\x18\x02 \x01(\v2#.refrain.profile.v1.ClaimIdentifierH\x00R\x05claim\x124\n" +
@@ -3005,8 +3204,25 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\aaccount\x18\x05 \x01(\v2!.refrain.profile.v1.AccountUpdateH\x00R\aaccount\x120\n" +
 	"\x03gap\x18\x06 \x01(\v2\x1c.refrain.profile.v1.GapNotedH\x00R\x03gap\x127\n" +
 	"\x06closed\x18\a \x01(\v2\x1d.refrain.profile.v1.GapClosedH\x00R\x06closed\x12A\n" +
-	"\agranted\x18\b \x01(\v2%.refrain.profile.v1.IdentifierGrantedH\x00R\agrantedB\b\n" +
-	"\x06letter\"[\n" +
+	"\agranted\x18\b \x01(\v2%.refrain.profile.v1.IdentifierGrantedH\x00R\agranted\x12A\n" +
+	"\valias_asked\x18\t \x01(\v2\x1e.refrain.profile.v1.AliasAskedH\x00R\n" +
+	"aliasAsked\x12J\n" +
+	"\x0ealias_answered\x18\n" +
+	" \x01(\v2!.refrain.profile.v1.AliasAnsweredH\x00R\raliasAnsweredB\b\n" +
+	"\x06letter\"\xf3\x01\n" +
+	"\n" +
+	"AliasAsked\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x128\n" +
+	"\bprevious\x18\x02 \x01(\v2\x1c.refrain.event.v1.IdentifierR\bprevious\x12\x1d\n" +
+	"\n" +
+	"profile_id\x18\x03 \x01(\fR\tprofileId\x122\n" +
+	"\x05links\x18\x04 \x03(\v2\x1c.refrain.event.v1.IdentifierR\x05links\x12\x14\n" +
+	"\x05cause\x18\x05 \x01(\tR\x05cause\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"k\n" +
+	"\rAliasAnswered\x124\n" +
+	"\x05asked\x18\x01 \x01(\v2\x1e.refrain.profile.v1.AliasAskedR\x05asked\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\fR\x02to\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\fR\x05owner\"[\n" +
 	"\x11IdentifierGranted\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1e\n" +
@@ -3080,7 +3296,7 @@ func file_refrain_profile_v1_profile_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_profile_v1_profile_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(Class)(0),                    // 0: refrain.profile.v1.Class
 	(*Profile)(nil),               // 1: refrain.profile.v1.Profile
@@ -3107,21 +3323,23 @@ var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(*BasisChanged)(nil),          // 22: refrain.profile.v1.BasisChanged
 	(*IdentifierLinked)(nil),      // 23: refrain.profile.v1.IdentifierLinked
 	(*Letter)(nil),                // 24: refrain.profile.v1.Letter
-	(*IdentifierGranted)(nil),     // 25: refrain.profile.v1.IdentifierGranted
-	(*GapNoted)(nil),              // 26: refrain.profile.v1.GapNoted
-	(*GapClosed)(nil),             // 27: refrain.profile.v1.GapClosed
-	(*ForwardedEvent)(nil),        // 28: refrain.profile.v1.ForwardedEvent
-	(*ClaimIdentifier)(nil),       // 29: refrain.profile.v1.ClaimIdentifier
-	(*AccountUpdate)(nil),         // 30: refrain.profile.v1.AccountUpdate
-	(*TimelineEntry)(nil),         // 31: refrain.profile.v1.TimelineEntry
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*v1.Value)(nil),              // 33: refrain.event.v1.Value
-	(*v1.Identifier)(nil),         // 34: refrain.event.v1.Identifier
-	(*v1.Consent)(nil),            // 35: refrain.event.v1.Consent
-	(*v11.Reason)(nil),            // 36: refrain.reason.v1.Reason
-	(*v1.Event)(nil),              // 37: refrain.event.v1.Event
-	(*v1.Outcome)(nil),            // 38: refrain.event.v1.Outcome
-	(*v1.Property)(nil),           // 39: refrain.event.v1.Property
+	(*AliasAsked)(nil),            // 25: refrain.profile.v1.AliasAsked
+	(*AliasAnswered)(nil),         // 26: refrain.profile.v1.AliasAnswered
+	(*IdentifierGranted)(nil),     // 27: refrain.profile.v1.IdentifierGranted
+	(*GapNoted)(nil),              // 28: refrain.profile.v1.GapNoted
+	(*GapClosed)(nil),             // 29: refrain.profile.v1.GapClosed
+	(*ForwardedEvent)(nil),        // 30: refrain.profile.v1.ForwardedEvent
+	(*ClaimIdentifier)(nil),       // 31: refrain.profile.v1.ClaimIdentifier
+	(*AccountUpdate)(nil),         // 32: refrain.profile.v1.AccountUpdate
+	(*TimelineEntry)(nil),         // 33: refrain.profile.v1.TimelineEntry
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*v1.Value)(nil),              // 35: refrain.event.v1.Value
+	(*v1.Identifier)(nil),         // 36: refrain.event.v1.Identifier
+	(*v1.Consent)(nil),            // 37: refrain.event.v1.Consent
+	(*v11.Reason)(nil),            // 38: refrain.reason.v1.Reason
+	(*v1.Event)(nil),              // 39: refrain.event.v1.Event
+	(*v1.Outcome)(nil),            // 40: refrain.event.v1.Outcome
+	(*v1.Property)(nil),           // 41: refrain.event.v1.Property
 }
 var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	0,  // 0: refrain.profile.v1.Profile.class:type_name -> refrain.profile.v1.Class
@@ -3130,8 +3348,8 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	13, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
 	2,  // 4: refrain.profile.v1.Profile.heard:type_name -> refrain.profile.v1.Word
 	2,  // 5: refrain.profile.v1.Profile.told:type_name -> refrain.profile.v1.Word
-	32, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
-	32, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
+	34, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
+	34, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
 	5,  // 8: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
 	6,  // 9: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
 	7,  // 10: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
@@ -3139,31 +3357,31 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	10, // 12: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
 	11, // 13: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
 	4,  // 14: refrain.profile.v1.Leaf.quarantine:type_name -> refrain.profile.v1.Quarantined
-	33, // 15: refrain.profile.v1.Quarantined.raw:type_name -> refrain.event.v1.Value
-	32, // 16: refrain.profile.v1.Quarantined.last_at:type_name -> google.protobuf.Timestamp
-	34, // 17: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
-	32, // 18: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
-	33, // 19: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
-	32, // 20: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
-	32, // 21: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
-	35, // 22: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
-	32, // 23: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
+	35, // 15: refrain.profile.v1.Quarantined.raw:type_name -> refrain.event.v1.Value
+	34, // 16: refrain.profile.v1.Quarantined.last_at:type_name -> google.protobuf.Timestamp
+	36, // 17: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
+	34, // 18: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
+	35, // 19: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
+	34, // 20: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
+	34, // 21: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
+	37, // 22: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
+	34, // 23: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
 	8,  // 24: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
-	32, // 25: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
+	34, // 25: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
 	7,  // 26: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
-	32, // 27: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
-	32, // 28: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
-	32, // 29: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	36, // 30: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
-	32, // 31: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
-	32, // 32: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
-	32, // 33: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
-	32, // 34: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
-	32, // 35: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
+	34, // 27: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
+	34, // 28: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
+	34, // 29: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	38, // 30: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
+	34, // 31: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
+	34, // 32: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
+	34, // 33: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
+	34, // 34: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
+	34, // 35: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
 	7,  // 36: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
 	9,  // 37: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
 	2,  // 38: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
-	32, // 39: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
+	34, // 39: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
 	2,  // 40: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
 	16, // 41: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
 	17, // 42: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
@@ -3173,38 +3391,44 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	21, // 46: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
 	22, // 47: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
 	23, // 48: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
-	37, // 49: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
+	39, // 49: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
 	7,  // 50: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
 	12, // 51: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
-	38, // 52: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
-	32, // 53: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
-	28, // 54: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
-	29, // 55: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
+	40, // 52: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
+	34, // 53: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
+	30, // 54: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
+	31, // 55: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
 	12, // 56: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
 	20, // 57: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
-	30, // 58: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
-	26, // 59: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
-	27, // 60: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
-	25, // 61: refrain.profile.v1.Letter.granted:type_name -> refrain.profile.v1.IdentifierGranted
-	13, // 62: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
-	2,  // 63: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
-	37, // 64: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
-	2,  // 65: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
-	8,  // 66: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
-	34, // 67: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
-	32, // 68: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
-	34, // 69: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
-	39, // 70: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
-	32, // 71: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
-	32, // 72: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
-	36, // 73: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
-	32, // 74: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	32, // 75: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	32, // 58: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
+	28, // 59: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
+	29, // 60: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
+	27, // 61: refrain.profile.v1.Letter.granted:type_name -> refrain.profile.v1.IdentifierGranted
+	25, // 62: refrain.profile.v1.Letter.alias_asked:type_name -> refrain.profile.v1.AliasAsked
+	26, // 63: refrain.profile.v1.Letter.alias_answered:type_name -> refrain.profile.v1.AliasAnswered
+	36, // 64: refrain.profile.v1.AliasAsked.previous:type_name -> refrain.event.v1.Identifier
+	36, // 65: refrain.profile.v1.AliasAsked.links:type_name -> refrain.event.v1.Identifier
+	34, // 66: refrain.profile.v1.AliasAsked.at:type_name -> google.protobuf.Timestamp
+	25, // 67: refrain.profile.v1.AliasAnswered.asked:type_name -> refrain.profile.v1.AliasAsked
+	13, // 68: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
+	2,  // 69: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
+	39, // 70: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
+	2,  // 71: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
+	8,  // 72: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
+	36, // 73: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
+	34, // 74: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
+	36, // 75: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
+	41, // 76: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
+	34, // 77: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
+	34, // 78: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
+	38, // 79: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
+	34, // 80: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	34, // 81: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }
@@ -3231,6 +3455,8 @@ func file_refrain_profile_v1_profile_proto_init() {
 		(*Letter_Gap)(nil),
 		(*Letter_Closed)(nil),
 		(*Letter_Granted)(nil),
+		(*Letter_AliasAsked)(nil),
+		(*Letter_AliasAnswered)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3238,7 +3464,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_profile_v1_profile_proto_rawDesc), len(file_refrain_profile_v1_profile_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

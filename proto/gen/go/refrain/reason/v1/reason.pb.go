@@ -169,6 +169,8 @@ const (
 	Code_CODE_SUPERSEDED Code = 112
 	// The proposal's validity ended before a placement took it.
 	Code_CODE_PROPOSAL_EXPIRED Code = 113
+	// Two identifiers were said to be one person's and stay two: a customer is known by each, or has another one of the kind.
+	Code_CODE_ALIAS_REFUSED Code = 114
 	// The customer is in the journey already.
 	Code_CODE_ALREADY_ENROLLED Code = 120
 	// The journey's re-entry rule does not allow another entry, or not yet.
@@ -250,6 +252,7 @@ var (
 		111: "CODE_IDENTITY_LINKED",
 		112: "CODE_SUPERSEDED",
 		113: "CODE_PROPOSAL_EXPIRED",
+		114: "CODE_ALIAS_REFUSED",
 		120: "CODE_ALREADY_ENROLLED",
 		121: "CODE_REENTRY",
 		122: "CODE_ENROLLMENT_LIMIT",
@@ -324,6 +327,7 @@ var (
 		"CODE_IDENTITY_LINKED":        111,
 		"CODE_SUPERSEDED":             112,
 		"CODE_PROPOSAL_EXPIRED":       113,
+		"CODE_ALIAS_REFUSED":          114,
 		"CODE_ALREADY_ENROLLED":       120,
 		"CODE_REENTRY":                121,
 		"CODE_ENROLLMENT_LIMIT":       122,
@@ -463,7 +467,7 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x120\n" +
 	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
 	"\bevidence\x18\x05 \x03(\tR\bevidence\x12\x16\n" +
-	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\xc4\r\n" +
+	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\xdc\r\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CODE_NO_ENDPOINT\x10\x01\x12\x19\n" +
@@ -533,7 +537,8 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\x0eCODE_WITHDRAWN\x10n\x12\x18\n" +
 	"\x14CODE_IDENTITY_LINKED\x10o\x12\x13\n" +
 	"\x0fCODE_SUPERSEDED\x10p\x12\x19\n" +
-	"\x15CODE_PROPOSAL_EXPIRED\x10q\x12\x19\n" +
+	"\x15CODE_PROPOSAL_EXPIRED\x10q\x12\x16\n" +
+	"\x12CODE_ALIAS_REFUSED\x10r\x12\x19\n" +
 	"\x15CODE_ALREADY_ENROLLED\x10x\x12\x10\n" +
 	"\fCODE_REENTRY\x10y\x12\x19\n" +
 	"\x15CODE_ENROLLMENT_LIMIT\x10z\x12\x18\n" +
