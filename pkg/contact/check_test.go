@@ -110,6 +110,13 @@ func TestGates(t *testing.T) {
 			s.Basis.Closed = &reasonv1.Reason{Code: reasonv1.Code_CODE_GAP}
 		}, "SUPPRESSED GAP"},
 		{"no endpoint", func(s *contactv1.State, _ *Contact) { s.Basis.Endpoints = nil }, "SUPPRESSED NO_ENDPOINT"},
+		{"an address of another customer", func(s *contactv1.State, _ *Contact) {
+			s.Basis.Endpoints = nil
+			s.Basis.Missing = []*decisionv1.AddressMissing{
+				{Kind: "phone", Reason: &reasonv1.Reason{Code: reasonv1.Code_CODE_ADDRESS_CONFLICT}},
+				{Kind: "email", Reason: &reasonv1.Reason{Code: reasonv1.Code_CODE_ADDRESS_CONFLICT}},
+			}
+		}, "SUPPRESSED ADDRESS_CONFLICT"},
 		{"the channel needs no endpoint", func(s *contactv1.State, c *Contact) {
 			s.Basis.Endpoints, c.Treatments[0].Reach.Endpoint = nil, ""
 		}, "APPROVED"},

@@ -36,6 +36,13 @@ func (k *check) endpoint(t Treatment) *reasonv1.Reason {
 	if t.toTeam() || r.Endpoint == "" || len(k.endpoints(t)) > 0 {
 		return nil
 	}
+	for _, m := range k.state.GetBasis().GetMissing() {
+		if m.GetKind() == r.Endpoint && !r.Trait {
+			no := m.GetReason().CloneVT()
+			no.Revision = k.env.Revision
+			return no
+		}
+	}
 	return k.reason(reasonv1.Code_CODE_NO_ENDPOINT, "send an identify with the customer's "+r.Endpoint, "no "+r.Endpoint+" for channel "+t.Channel)
 }
 

@@ -74,8 +74,8 @@ func MissLetter(r *Rules, l Mail, p *profilev1.Profile, deadLetter string) Chang
 		return missWord(r, p, given{deadLetter, k.Linked.GetWord(), true})
 	case *profilev1.Letter_Gap:
 		return missWord(r, p, given{deadLetter, k.Gap.GetWord(), k.Gap.GetGap().GetClosesContact()})
-	case *profilev1.Letter_Conflict: // it may have taken away an address that is another customer's
-		return Miss(r, p, deadLetter, true)
+	case *profilev1.Letter_Conflict: // to the claimant, it may have taken away an address that is another customer's
+		return Miss(r, p, deadLetter, len(k.Conflict.GetTo()) == 0)
 	case *profilev1.Letter_Account, *profilev1.Letter_Granted, // an address stays undecided
 		*profilev1.Letter_AliasAnswered: // a device stays unlinked
 		return Miss(r, p, deadLetter, false)

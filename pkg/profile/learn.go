@@ -141,6 +141,7 @@ func (d *draft) takenAway(e *eventv1.Event) {
 	for _, k := range d.rules.endpoint {
 		i := slices.IndexFunc(e.GetTraits(), func(p *eventv1.Property) bool { return p.GetName() == k.Name })
 		if i >= 0 && isEmpty(event.Property(e.GetTraits(), k.Name)) {
+			d.unnamed(k.Name)
 			d.endpoint(k.Channel, nil, e)
 		}
 	}

@@ -62,6 +62,9 @@ func Open(h identity.Hasher, l *profilev1.Letter) (Mail, error) {
 	case *profilev1.Letter_Conflict:
 		conflict := k.Conflict.CloneVT()
 		to(conflict.GetTenant(), conflict.GetClaimant())
+		if len(conflict.GetTo()) > 0 {
+			to(conflict.GetTenant(), conflict.GetTo())
+		}
 		conflict.Tenant = ""
 		m.Letter = &profilev1.Letter{Letter: &profilev1.Letter_Conflict{Conflict: conflict}}
 	case *profilev1.Letter_Gap:

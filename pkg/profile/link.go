@@ -127,11 +127,14 @@ func Claim(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *pr
 	case class == event.ClassDevice && !c.GetAt().AsTime().Before(row.GetSince().AsTime()):
 		return Change{Row: moved(row, c)}
 	}
-	return Change{Letters: []Posted{answer(r, c, &profilev1.Letter{Letter: &profilev1.Letter_Conflict{
-		Conflict: &profilev1.IdentityConflict{
-			Kind: c.GetIdentifier().GetKind(), Owner: owner, Claimant: c.GetProfileId(), Cause: c.GetCause(), Identifier: home,
-		},
-	}})}}
+	conflict := &profilev1.IdentityConflict{
+		Kind: c.GetIdentifier().GetKind(), Owner: owner, Claimant: c.GetProfileId(), Cause: c.GetCause(), Identifier: home, At: c.GetAt(),
+	}
+	out := Change{Letters: []Posted{answer(r, c, &profilev1.Letter{Letter: &profilev1.Letter_Conflict{Conflict: conflict}})}}
+	if class == event.ClassEndpoint || class == event.ClassPerson {
+		out.Letters = append(out.Letters, tellOwner(r, c.GetTenant(), conflict, owner))
+	}
+	return out
 }
 
 // granted answers a claim on an address at which nobody was contacted before.
@@ -267,6 +270,9 @@ func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Momen
 	if m.DeadLetter != "" && !hasGap(p, m.DeadLetter) {
 		return Change{}, nil
 	}
+	if len(c.GetTo()) > 0 {
+		return contested(r, p, c, m), nil
+	}
 	if adopted(p, c.GetOwner()) {
 		d := r.open(p)
 		d.redriven(m.DeadLetter)
@@ -277,14 +283,18 @@ func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Momen
 	}
 	d := r.open(p)
 	d.redriven(m.DeadLetter)
+	line := d.line(m.Now, "identity_conflict", c.GetKind(), c.GetCause())
 	if i := d.lost(c); i >= 0 {
-		d.unreach(d.leaf.GetIdentities()[i].GetIdentifier().GetValue())
+		id := d.leaf.GetIdentities()[i].GetIdentifier()
+		line.Reasons = d.note(&profilev1.AddressConflict{
+			Kind: c.GetKind(), Masked: Mask(id), Other: c.GetOwner(), Since: c.GetAt(), Cause: c.GetCause(), Identifier: c.GetIdentifier(),
+		})
+		d.unreach(id.GetValue())
 		d.leaf.Identities = slices.Delete(d.leaf.GetIdentities(), i, i+1)
 	}
 	fact := c.CloneVT()
-	fact.Identifier = nil
+	fact.Identifier, fact.At = nil, nil
 	d.conflict(fact)
-	d.line(m.Now, "identity_conflict", c.GetKind(), c.GetCause())
 	return d.close(), nil
 }
 
@@ -307,6 +317,7 @@ func (d *draft) decided(identifier []byte) bool {
 	for _, i := range d.leaf.GetIdentities() {
 		if i.GetUndecided() && same(d.rules.hasher.ID(d.p.GetTenant(), i.GetIdentifier()), identifier) {
 			i.Undecided, d.basis = false, true
+			d.won(identifier)
 			return true
 		}
 	}

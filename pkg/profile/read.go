@@ -122,6 +122,7 @@ func Closed(p *profilev1.Profile) *reasonv1.Reason {
 func Basis(p *profilev1.Profile, addresses []string) *decisionv1.ContactBasis {
 	b := &decisionv1.ContactBasis{
 		Consents: Consents(p), Endpoints: Endpoints(p), Zone: Zone(p), Closed: Closed(p), LinkedTo: p.GetLinkedTo(),
+		Missing: missing(p),
 	}
 	for i, ep := range b.GetEndpoints() {
 		if undecided(p, ep.GetAddress()) {

@@ -201,6 +201,58 @@ func TestAnAddressOfAnotherPersonIsAConflict(t *testing.T) {
 	want(t, "where u1 and u2 are reached", []int{len(profile.Endpoints(u1)), len(profile.Endpoints(u2))}, []int{1, 0})
 }
 
+// A shared address is a conflict on both customers' views, with the other one and since when, once each; why the second one is
+// not contacted names it. It ends with an address of the customer's own, or when the address is named no more.
+func TestASharedAddressIsSeenOnBothSides(t *testing.T) {
+	m := newMesh(t, 32)
+	m.publish(
+		identify("i1", 0, user("u1"), email("ann@x.example")),
+		identify("i2", 1, user("u2"), email("ann@x.example")),
+		identify("i3", 2, user("u2"), email("ann@x.example")), // named again
+	)
+	u1, u2 := m.made(user("u1")), m.made(user("u2"))
+	home, since := m.hasher.ID(tenant, email("ann@x.example")), timestamppb.New(start.Add(time.Minute))
+	first := &profilev1.AddressConflict{
+		Kind: "email", Masked: "a…@x.example", Other: u2.GetId(), Owned: true, Since: since, Cause: "i2", Identifier: home,
+	}
+	second := first.CloneVT()
+	second.Other, second.Owned = u1.GetId(), false
+	want(t, "conflicts of the owner", u1.GetConflicts(), []*profilev1.AddressConflict{first})
+	want(t, "conflicts of the other", u2.GetConflicts(), []*profilev1.AddressConflict{second})
+	want(t, "lines of the owner", m.lines(user("u1")), []string{"event_applied", "identity_conflict ADDRESS_CONFLICT"})
+	want(t, "lines of the other", m.lines(user("u2")), []string{
+		"event_applied", "identity_conflict ADDRESS_CONFLICT", "event_applied", "identity_conflict ADDRESS_CONFLICT",
+	})
+	missing := profile.Basis(u2, nil).GetMissing()
+	want(t, "kinds that are missing", len(missing), 1)
+	want(t, "reason", missing[0].GetReason(), &reasonv1.Reason{
+		Code: reasonv1.Code_CODE_ADDRESS_CONFLICT,
+		Evidence: []string{"the customer's email is that of profile " + hexOf(u1.GetId()) + ", who named it before; named by both since " +
+			start.Add(time.Minute).Format(time.RFC3339)},
+		Remedy: "send an identify with an address of this customer's own",
+	})
+	want(t, "what the owner lacks", len(profile.Basis(u1, nil).GetMissing()), 0)
+
+	gone := identify("i4", 3, user("u2"))
+	gone.Traits = []*eventv1.Property{{Name: "email", Value: nil}}
+	m.publish(gone)
+	want(t, "after it was taken away", len(m.made(user("u2")).GetConflicts()), 0)
+	want(t, "the owner remembers", len(m.made(user("u1")).GetConflicts()), 1)
+}
+
+// However many customers name an address, its owner's state and timeline stay small.
+func TestAnAddressThatManyNameIsNotedOfAFew(t *testing.T) {
+	m := newMesh(t, 8)
+	m.publish(identify("i", 0, user("owner"), email("all@x.example")))
+	for n := range 3 * profile.MaxConflicts {
+		m.publish(identify(fmt.Sprint("i", n), n+1, user(fmt.Sprint("u", n)), email("all@x.example")))
+	}
+	owner := m.made(user("owner"))
+	want(t, "conflicts", len(owner.GetConflicts()), profile.MaxConflicts)
+	want(t, "that there are more", owner.GetMoreConflicts(), true)
+	want(t, "lines", len(m.lines(user("owner"))), 1+profile.MaxConflicts)
+}
+
 // Without a person the weaker identifier claims no stronger address, or two could close each other.
 func TestAPhoneAloneClaimsNoAddressInTheTraits(t *testing.T) {
 	m := newMesh(t, 32)
@@ -604,10 +656,12 @@ func TestEveryLetterSaysFromWhichRowItIs(t *testing.T) {
 	}
 	home := m.hasher.Home(tenant, email("a@b.example"))
 	out, err := m.fold.Decide(in, view{m, home, n}, stage.Env{Now: start, Partition: home})
-	if err != nil || len(out.Cells) != 0 || len(out.Addressed) != 1 {
-		t.Fatalf("claim on somebody else's address: %+v, %v; want one answer and no cell", out, err)
+	if err != nil || len(out.Cells) != 0 || len(out.Addressed) != 2 {
+		t.Fatalf("claim on somebody else's address: %+v, %v; want an answer, a word to the owner and no cell", out, err)
 	}
-	want(t, "row of the answer", out.Addressed[0].From, identity.IdentifierKey(tenant, m.hasher.ID(tenant, email("a@b.example"))))
+	for _, a := range out.Addressed {
+		want(t, "row of the answer", a.From, identity.IdentifierKey(tenant, m.hasher.ID(tenant, email("a@b.example"))))
+	}
 }
 
 // miss gives an event up at its home.

@@ -75,6 +75,16 @@ func profileTable(res *profilev1.GetProfileResponse) table {
 			t.row("zone", z.GetProvenance(), z.GetName(), when(z.GetObservedAt()))
 		}
 	}
+	for _, c := range p.GetConflicts() {
+		text := "is that of profile " + hex.EncodeToString(c.GetOther())
+		if c.GetOwned() {
+			text = "is this customer's; profile " + hex.EncodeToString(c.GetOther()) + " names it too"
+		}
+		t.row("conflict", c.GetKind()+" "+c.GetMasked(), text, when(c.GetSince()))
+	}
+	if p.GetMoreConflicts() {
+		t.row("conflict", "", "more customers name an address of this one", "")
+	}
 	for _, g := range p.GetGaps() {
 		t.row("gap", g.GetDeadLetter(), "an input was given up", "")
 	}

@@ -2101,7 +2101,9 @@ type ContactBasis struct {
 	LinkedTo []byte `protobuf:"bytes,5,opt,name=linked_to,json=linkedTo,proto3" json:"linked_to,omitempty"`
 	// The profiles that were closed for this one: until their contact ledgers have come, no contact is made at an
 	// address.
-	Awaits        [][]byte `protobuf:"bytes,6,rep,name=awaits,proto3" json:"awaits,omitempty"`
+	Awaits [][]byte `protobuf:"bytes,6,rep,name=awaits,proto3" json:"awaits,omitempty"`
+	// Why the customer has no address of a kind, where there is more to say than that none was published.
+	Missing       []*AddressMissing `protobuf:"bytes,7,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2178,6 +2180,68 @@ func (x *ContactBasis) GetAwaits() [][]byte {
 	return nil
 }
 
+func (x *ContactBasis) GetMissing() []*AddressMissing {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// AddressMissing says why a customer has no address of a kind.
+type AddressMissing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The identifier kind, such as email.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Why.
+	Reason        *v11.Reason `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddressMissing) Reset() {
+	*x = AddressMissing{}
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddressMissing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddressMissing) ProtoMessage() {}
+
+func (x *AddressMissing) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddressMissing.ProtoReflect.Descriptor instead.
+func (*AddressMissing) Descriptor() ([]byte, []int) {
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AddressMissing) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AddressMissing) GetReason() *v11.Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return nil
+}
+
 // EntryRefused says that a journey was not entered although its event came.
 type EntryRefused struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2195,7 +2259,7 @@ type EntryRefused struct {
 
 func (x *EntryRefused) Reset() {
 	*x = EntryRefused{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[22]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2207,7 +2271,7 @@ func (x *EntryRefused) String() string {
 func (*EntryRefused) ProtoMessage() {}
 
 func (x *EntryRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[22]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2220,7 +2284,7 @@ func (x *EntryRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryRefused.ProtoReflect.Descriptor instead.
 func (*EntryRefused) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{22}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EntryRefused) GetJourney() string {
@@ -2268,7 +2332,7 @@ type EntryPostponed struct {
 
 func (x *EntryPostponed) Reset() {
 	*x = EntryPostponed{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2344,7 @@ func (x *EntryPostponed) String() string {
 func (*EntryPostponed) ProtoMessage() {}
 
 func (x *EntryPostponed) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[23]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2357,7 @@ func (x *EntryPostponed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryPostponed.ProtoReflect.Descriptor instead.
 func (*EntryPostponed) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{23}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EntryPostponed) GetJourney() string {
@@ -2345,7 +2409,7 @@ type DecisionLogged struct {
 
 func (x *DecisionLogged) Reset() {
 	*x = DecisionLogged{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[24]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2421,7 @@ func (x *DecisionLogged) String() string {
 func (*DecisionLogged) ProtoMessage() {}
 
 func (x *DecisionLogged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[24]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2434,7 @@ func (x *DecisionLogged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionLogged.ProtoReflect.Descriptor instead.
 func (*DecisionLogged) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{24}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DecisionLogged) GetTenant() string {
@@ -2459,7 +2523,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[25]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2535,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_decision_v1_decision_proto_msgTypes[25]
+	mi := &file_refrain_decision_v1_decision_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2548,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{25}
+	return file_refrain_decision_v1_decision_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Token) GetTenant() string {
@@ -2779,14 +2843,18 @@ const file_refrain_decision_v1_decision_proto_rawDesc = "" +
 	"enrollment\x12\x18\n" +
 	"\achannel\x18\x06 \x01(\tR\achannel\"G\n" +
 	"\fBasisUpdated\x127\n" +
-	"\x05basis\x18\x01 \x01(\v2!.refrain.decision.v1.ContactBasisR\x05basis\"\x9f\x02\n" +
+	"\x05basis\x18\x01 \x01(\v2!.refrain.decision.v1.ContactBasisR\x05basis\"\xde\x02\n" +
 	"\fContactBasis\x12=\n" +
 	"\bconsents\x18\x01 \x03(\v2!.refrain.profile.v1.ConsentRecordR\bconsents\x12:\n" +
 	"\tendpoints\x18\x02 \x03(\v2\x1c.refrain.profile.v1.EndpointR\tendpoints\x12,\n" +
 	"\x04zone\x18\x03 \x01(\v2\x18.refrain.profile.v1.ZoneR\x04zone\x121\n" +
 	"\x06closed\x18\x04 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06closed\x12\x1b\n" +
 	"\tlinked_to\x18\x05 \x01(\fR\blinkedTo\x12\x16\n" +
-	"\x06awaits\x18\x06 \x03(\fR\x06awaits\"\x83\x01\n" +
+	"\x06awaits\x18\x06 \x03(\fR\x06awaits\x12=\n" +
+	"\amissing\x18\a \x03(\v2#.refrain.decision.v1.AddressMissingR\amissing\"W\n" +
+	"\x0eAddressMissing\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x121\n" +
+	"\x06reason\x18\x02 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06reason\"\x83\x01\n" +
 	"\fEntryRefused\x12\x18\n" +
 	"\ajourney\x18\x01 \x01(\tR\ajourney\x121\n" +
 	"\x06reason\x18\x02 \x01(\v2\x19.refrain.reason.v1.ReasonR\x06reason\x12\x10\n" +
@@ -2857,7 +2925,7 @@ func file_refrain_decision_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_decision_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_refrain_decision_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_refrain_decision_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_refrain_decision_v1_decision_proto_goTypes = []any{
 	(ProposalStatus)(0),           // 0: refrain.decision.v1.ProposalStatus
 	(Resolution)(0),               // 1: refrain.decision.v1.Resolution
@@ -2883,16 +2951,17 @@ var file_refrain_decision_v1_decision_proto_goTypes = []any{
 	(*ProposalResolved)(nil),      // 21: refrain.decision.v1.ProposalResolved
 	(*BasisUpdated)(nil),          // 22: refrain.decision.v1.BasisUpdated
 	(*ContactBasis)(nil),          // 23: refrain.decision.v1.ContactBasis
-	(*EntryRefused)(nil),          // 24: refrain.decision.v1.EntryRefused
-	(*EntryPostponed)(nil),        // 25: refrain.decision.v1.EntryPostponed
-	(*DecisionLogged)(nil),        // 26: refrain.decision.v1.DecisionLogged
-	(*Token)(nil),                 // 27: refrain.decision.v1.Token
-	(*v1.Property)(nil),           // 28: refrain.event.v1.Property
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*v11.Reason)(nil),            // 30: refrain.reason.v1.Reason
-	(*v12.ConsentRecord)(nil),     // 31: refrain.profile.v1.ConsentRecord
-	(*v12.Endpoint)(nil),          // 32: refrain.profile.v1.Endpoint
-	(*v12.Zone)(nil),              // 33: refrain.profile.v1.Zone
+	(*AddressMissing)(nil),        // 24: refrain.decision.v1.AddressMissing
+	(*EntryRefused)(nil),          // 25: refrain.decision.v1.EntryRefused
+	(*EntryPostponed)(nil),        // 26: refrain.decision.v1.EntryPostponed
+	(*DecisionLogged)(nil),        // 27: refrain.decision.v1.DecisionLogged
+	(*Token)(nil),                 // 28: refrain.decision.v1.Token
+	(*v1.Property)(nil),           // 29: refrain.event.v1.Property
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*v11.Reason)(nil),            // 31: refrain.reason.v1.Reason
+	(*v12.ConsentRecord)(nil),     // 32: refrain.profile.v1.ConsentRecord
+	(*v12.Endpoint)(nil),          // 33: refrain.profile.v1.Endpoint
+	(*v12.Zone)(nil),              // 34: refrain.profile.v1.Zone
 }
 var file_refrain_decision_v1_decision_proto_depIdxs = []int32{
 	4,  // 0: refrain.decision.v1.State.enrollments:type_name -> refrain.decision.v1.Enrollment
@@ -2900,22 +2969,22 @@ var file_refrain_decision_v1_decision_proto_depIdxs = []int32{
 	8,  // 2: refrain.decision.v1.State.placements:type_name -> refrain.decision.v1.PlacementState
 	9,  // 3: refrain.decision.v1.State.entries:type_name -> refrain.decision.v1.EntryMemory
 	3,  // 4: refrain.decision.v1.State.waiting:type_name -> refrain.decision.v1.WaitingEntry
-	28, // 5: refrain.decision.v1.WaitingEntry.properties:type_name -> refrain.event.v1.Property
-	29, // 6: refrain.decision.v1.WaitingEntry.since:type_name -> google.protobuf.Timestamp
-	29, // 7: refrain.decision.v1.WaitingEntry.until:type_name -> google.protobuf.Timestamp
-	29, // 8: refrain.decision.v1.Enrollment.entered_at:type_name -> google.protobuf.Timestamp
-	29, // 9: refrain.decision.v1.Enrollment.wake_at:type_name -> google.protobuf.Timestamp
-	28, // 10: refrain.decision.v1.Enrollment.event:type_name -> refrain.event.v1.Property
+	29, // 5: refrain.decision.v1.WaitingEntry.properties:type_name -> refrain.event.v1.Property
+	30, // 6: refrain.decision.v1.WaitingEntry.since:type_name -> google.protobuf.Timestamp
+	30, // 7: refrain.decision.v1.WaitingEntry.until:type_name -> google.protobuf.Timestamp
+	30, // 8: refrain.decision.v1.Enrollment.entered_at:type_name -> google.protobuf.Timestamp
+	30, // 9: refrain.decision.v1.Enrollment.wake_at:type_name -> google.protobuf.Timestamp
+	29, // 10: refrain.decision.v1.Enrollment.event:type_name -> refrain.event.v1.Property
 	6,  // 11: refrain.decision.v1.Proposal.labels:type_name -> refrain.decision.v1.Label
-	29, // 12: refrain.decision.v1.Proposal.valid_from:type_name -> google.protobuf.Timestamp
-	29, // 13: refrain.decision.v1.Proposal.valid_until:type_name -> google.protobuf.Timestamp
+	30, // 12: refrain.decision.v1.Proposal.valid_from:type_name -> google.protobuf.Timestamp
+	30, // 13: refrain.decision.v1.Proposal.valid_until:type_name -> google.protobuf.Timestamp
 	7,  // 14: refrain.decision.v1.Proposal.cause:type_name -> refrain.decision.v1.Cause
 	0,  // 15: refrain.decision.v1.Proposal.status:type_name -> refrain.decision.v1.ProposalStatus
-	29, // 16: refrain.decision.v1.Proposal.made_at:type_name -> google.protobuf.Timestamp
-	28, // 17: refrain.decision.v1.Proposal.context:type_name -> refrain.event.v1.Property
-	29, // 18: refrain.decision.v1.Proposal.superseded_at:type_name -> google.protobuf.Timestamp
-	29, // 19: refrain.decision.v1.PlacementState.closes_at:type_name -> google.protobuf.Timestamp
-	29, // 20: refrain.decision.v1.EntryMemory.at:type_name -> google.protobuf.Timestamp
+	30, // 16: refrain.decision.v1.Proposal.made_at:type_name -> google.protobuf.Timestamp
+	29, // 17: refrain.decision.v1.Proposal.context:type_name -> refrain.event.v1.Property
+	30, // 18: refrain.decision.v1.Proposal.superseded_at:type_name -> google.protobuf.Timestamp
+	30, // 19: refrain.decision.v1.PlacementState.closes_at:type_name -> google.protobuf.Timestamp
+	30, // 20: refrain.decision.v1.EntryMemory.at:type_name -> google.protobuf.Timestamp
 	11, // 21: refrain.decision.v1.Fact.enrollment_started:type_name -> refrain.decision.v1.EnrollmentStarted
 	12, // 22: refrain.decision.v1.Fact.step_entered:type_name -> refrain.decision.v1.StepEntered
 	13, // 23: refrain.decision.v1.Fact.enrollment_ended:type_name -> refrain.decision.v1.EnrollmentEnded
@@ -2925,33 +2994,35 @@ var file_refrain_decision_v1_decision_proto_depIdxs = []int32{
 	20, // 27: refrain.decision.v1.Fact.withdraw_proposal:type_name -> refrain.decision.v1.WithdrawProposal
 	21, // 28: refrain.decision.v1.Fact.proposal_resolved:type_name -> refrain.decision.v1.ProposalResolved
 	22, // 29: refrain.decision.v1.Fact.basis_updated:type_name -> refrain.decision.v1.BasisUpdated
-	24, // 30: refrain.decision.v1.Fact.entry_refused:type_name -> refrain.decision.v1.EntryRefused
-	25, // 31: refrain.decision.v1.Fact.entry_postponed:type_name -> refrain.decision.v1.EntryPostponed
-	29, // 32: refrain.decision.v1.StepEntered.until:type_name -> google.protobuf.Timestamp
+	25, // 30: refrain.decision.v1.Fact.entry_refused:type_name -> refrain.decision.v1.EntryRefused
+	26, // 31: refrain.decision.v1.Fact.entry_postponed:type_name -> refrain.decision.v1.EntryPostponed
+	30, // 32: refrain.decision.v1.StepEntered.until:type_name -> google.protobuf.Timestamp
 	5,  // 33: refrain.decision.v1.ProposalMade.proposal:type_name -> refrain.decision.v1.Proposal
 	16, // 34: refrain.decision.v1.DecisionMade.candidates:type_name -> refrain.decision.v1.Candidate
 	17, // 35: refrain.decision.v1.Candidate.score:type_name -> refrain.decision.v1.Score
-	30, // 36: refrain.decision.v1.Candidate.reasons:type_name -> refrain.reason.v1.Reason
+	31, // 36: refrain.decision.v1.Candidate.reasons:type_name -> refrain.reason.v1.Reason
 	5,  // 37: refrain.decision.v1.DispatchTreatment.proposal:type_name -> refrain.decision.v1.Proposal
 	19, // 38: refrain.decision.v1.DispatchTreatment.treatments:type_name -> refrain.decision.v1.TreatmentRef
-	30, // 39: refrain.decision.v1.WithdrawProposal.reason:type_name -> refrain.reason.v1.Reason
+	31, // 39: refrain.decision.v1.WithdrawProposal.reason:type_name -> refrain.reason.v1.Reason
 	1,  // 40: refrain.decision.v1.ProposalResolved.resolution:type_name -> refrain.decision.v1.Resolution
-	30, // 41: refrain.decision.v1.ProposalResolved.reasons:type_name -> refrain.reason.v1.Reason
+	31, // 41: refrain.decision.v1.ProposalResolved.reasons:type_name -> refrain.reason.v1.Reason
 	23, // 42: refrain.decision.v1.BasisUpdated.basis:type_name -> refrain.decision.v1.ContactBasis
-	31, // 43: refrain.decision.v1.ContactBasis.consents:type_name -> refrain.profile.v1.ConsentRecord
-	32, // 44: refrain.decision.v1.ContactBasis.endpoints:type_name -> refrain.profile.v1.Endpoint
-	33, // 45: refrain.decision.v1.ContactBasis.zone:type_name -> refrain.profile.v1.Zone
-	30, // 46: refrain.decision.v1.ContactBasis.closed:type_name -> refrain.reason.v1.Reason
-	30, // 47: refrain.decision.v1.EntryRefused.reason:type_name -> refrain.reason.v1.Reason
-	30, // 48: refrain.decision.v1.EntryPostponed.reason:type_name -> refrain.reason.v1.Reason
-	15, // 49: refrain.decision.v1.DecisionLogged.decision:type_name -> refrain.decision.v1.DecisionMade
-	29, // 50: refrain.decision.v1.DecisionLogged.at:type_name -> google.protobuf.Timestamp
-	29, // 51: refrain.decision.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	32, // 43: refrain.decision.v1.ContactBasis.consents:type_name -> refrain.profile.v1.ConsentRecord
+	33, // 44: refrain.decision.v1.ContactBasis.endpoints:type_name -> refrain.profile.v1.Endpoint
+	34, // 45: refrain.decision.v1.ContactBasis.zone:type_name -> refrain.profile.v1.Zone
+	31, // 46: refrain.decision.v1.ContactBasis.closed:type_name -> refrain.reason.v1.Reason
+	24, // 47: refrain.decision.v1.ContactBasis.missing:type_name -> refrain.decision.v1.AddressMissing
+	31, // 48: refrain.decision.v1.AddressMissing.reason:type_name -> refrain.reason.v1.Reason
+	31, // 49: refrain.decision.v1.EntryRefused.reason:type_name -> refrain.reason.v1.Reason
+	31, // 50: refrain.decision.v1.EntryPostponed.reason:type_name -> refrain.reason.v1.Reason
+	15, // 51: refrain.decision.v1.DecisionLogged.decision:type_name -> refrain.decision.v1.DecisionMade
+	30, // 52: refrain.decision.v1.DecisionLogged.at:type_name -> google.protobuf.Timestamp
+	30, // 53: refrain.decision.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_refrain_decision_v1_decision_proto_init() }
@@ -2978,7 +3049,7 @@ func file_refrain_decision_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_decision_v1_decision_proto_rawDesc), len(file_refrain_decision_v1_decision_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

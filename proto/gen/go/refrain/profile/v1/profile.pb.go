@@ -111,7 +111,11 @@ type Profile struct {
 	// What was said about permission elsewhere and has arrived here: per place the newest.
 	Heard []*Word `protobuf:"bytes,9,rep,name=heard,proto3" json:"heard,omitempty"`
 	// Once it is closed: what it has passed on to the profile it is linked to.
-	Told          []*Word `protobuf:"bytes,10,rep,name=told,proto3" json:"told,omitempty"`
+	Told []*Word `protobuf:"bytes,10,rep,name=told,proto3" json:"told,omitempty"`
+	// Addresses that this customer and another one name as their own, in the order noted; at most 16.
+	Conflicts []*AddressConflict `protobuf:"bytes,11,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
+	// There are more customers who name an address of this one than conflicts lists.
+	MoreConflicts bool `protobuf:"varint,12,opt,name=more_conflicts,json=moreConflicts,proto3" json:"more_conflicts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +220,121 @@ func (x *Profile) GetTold() []*Word {
 	return nil
 }
 
+func (x *Profile) GetConflicts() []*AddressConflict {
+	if x != nil {
+		return x.Conflicts
+	}
+	return nil
+}
+
+func (x *Profile) GetMoreConflicts() bool {
+	if x != nil {
+		return x.MoreConflicts
+	}
+	return false
+}
+
+// AddressConflict says that two customers name one address. It stays with the one who named it first, and the other one is
+// not contacted there.
+type AddressConflict struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The identifier kind, such as email.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The address, masked, such as a…@shop.example.
+	Masked string `protobuf:"bytes,2,opt,name=masked,proto3" json:"masked,omitempty"`
+	// The other customer's profile.
+	Other []byte `protobuf:"bytes,3,opt,name=other,proto3" json:"other,omitempty"`
+	// The address is this customer's, and the other one named it too. Otherwise it is the other one's.
+	Owned bool `protobuf:"varint,4,opt,name=owned,proto3" json:"owned,omitempty"`
+	// Since when, by the time of the event that named it as the second one.
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// That event.
+	Cause string `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
+	// The hash of the address.
+	Identifier    []byte `protobuf:"bytes,7,opt,name=identifier,proto3" json:"identifier,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddressConflict) Reset() {
+	*x = AddressConflict{}
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddressConflict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddressConflict) ProtoMessage() {}
+
+func (x *AddressConflict) ProtoReflect() protoreflect.Message {
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddressConflict.ProtoReflect.Descriptor instead.
+func (*AddressConflict) Descriptor() ([]byte, []int) {
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AddressConflict) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AddressConflict) GetMasked() string {
+	if x != nil {
+		return x.Masked
+	}
+	return ""
+}
+
+func (x *AddressConflict) GetOther() []byte {
+	if x != nil {
+		return x.Other
+	}
+	return nil
+}
+
+func (x *AddressConflict) GetOwned() bool {
+	if x != nil {
+		return x.Owned
+	}
+	return false
+}
+
+func (x *AddressConflict) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AddressConflict) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *AddressConflict) GetIdentifier() []byte {
+	if x != nil {
+		return x.Identifier
+	}
+	return nil
+}
+
 // Word counts what was said about permission (consent either way, complaints) under an identifier or to a
 // closed profile and is for another profile, which may live in another partition. The teller keeps the number it
 // has reached, the hearer the greatest it has heard: while they differ, something is on its way.
@@ -234,7 +353,7 @@ type Word struct {
 
 func (x *Word) Reset() {
 	*x = Word{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[1]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -246,7 +365,7 @@ func (x *Word) String() string {
 func (*Word) ProtoMessage() {}
 
 func (x *Word) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[1]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -259,7 +378,7 @@ func (x *Word) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Word.ProtoReflect.Descriptor instead.
 func (*Word) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{1}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Word) GetOf() []byte {
@@ -312,7 +431,7 @@ type Leaf struct {
 
 func (x *Leaf) Reset() {
 	*x = Leaf{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[2]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -324,7 +443,7 @@ func (x *Leaf) String() string {
 func (*Leaf) ProtoMessage() {}
 
 func (x *Leaf) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[2]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -337,7 +456,7 @@ func (x *Leaf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leaf.ProtoReflect.Descriptor instead.
 func (*Leaf) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{2}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Leaf) GetProfileId() []byte {
@@ -432,7 +551,7 @@ type Quarantined struct {
 
 func (x *Quarantined) Reset() {
 	*x = Quarantined{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +563,7 @@ func (x *Quarantined) String() string {
 func (*Quarantined) ProtoMessage() {}
 
 func (x *Quarantined) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[3]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +576,7 @@ func (x *Quarantined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantined.ProtoReflect.Descriptor instead.
 func (*Quarantined) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{3}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Quarantined) GetName() string {
@@ -522,7 +641,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +653,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[4]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +666,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{4}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Identity) GetIdentifier() *v1.Identifier {
@@ -608,7 +727,7 @@ type Trait struct {
 
 func (x *Trait) Reset() {
 	*x = Trait{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +739,7 @@ func (x *Trait) String() string {
 func (*Trait) ProtoMessage() {}
 
 func (x *Trait) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[5]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +752,7 @@ func (x *Trait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trait.ProtoReflect.Descriptor instead.
 func (*Trait) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{5}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Trait) GetName() string {
@@ -714,7 +833,7 @@ type ConsentRecord struct {
 
 func (x *ConsentRecord) Reset() {
 	*x = ConsentRecord{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +845,7 @@ func (x *ConsentRecord) String() string {
 func (*ConsentRecord) ProtoMessage() {}
 
 func (x *ConsentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[6]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +858,7 @@ func (x *ConsentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsentRecord.ProtoReflect.Descriptor instead.
 func (*ConsentRecord) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{6}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ConsentRecord) GetConsent() *v1.Consent {
@@ -817,7 +936,7 @@ type Arrived struct {
 
 func (x *Arrived) Reset() {
 	*x = Arrived{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +948,7 @@ func (x *Arrived) String() string {
 func (*Arrived) ProtoMessage() {}
 
 func (x *Arrived) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[7]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +961,7 @@ func (x *Arrived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arrived.ProtoReflect.Descriptor instead.
 func (*Arrived) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{7}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Arrived) GetReceivedAt() *timestamppb.Timestamp {
@@ -906,7 +1025,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1037,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[8]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1050,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{8}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Endpoint) GetChannel() string {
@@ -1007,7 +1126,7 @@ type Zone struct {
 
 func (x *Zone) Reset() {
 	*x = Zone{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1138,7 @@ func (x *Zone) String() string {
 func (*Zone) ProtoMessage() {}
 
 func (x *Zone) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[9]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1151,7 @@ func (x *Zone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Zone.ProtoReflect.Descriptor instead.
 func (*Zone) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{9}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Zone) GetName() string {
@@ -1078,7 +1197,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1209,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[10]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1222,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{10}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Relation) GetRole() string {
@@ -1157,7 +1276,7 @@ type Linked struct {
 
 func (x *Linked) Reset() {
 	*x = Linked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1288,7 @@ func (x *Linked) String() string {
 func (*Linked) ProtoMessage() {}
 
 func (x *Linked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[11]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1301,7 @@ func (x *Linked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Linked.ProtoReflect.Descriptor instead.
 func (*Linked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{11}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Linked) GetProfileId() []byte {
@@ -1268,7 +1387,7 @@ type ProfileGap struct {
 
 func (x *ProfileGap) Reset() {
 	*x = ProfileGap{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1399,7 @@ func (x *ProfileGap) String() string {
 func (*ProfileGap) ProtoMessage() {}
 
 func (x *ProfileGap) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[12]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1412,7 @@ func (x *ProfileGap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileGap.ProtoReflect.Descriptor instead.
 func (*ProfileGap) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{12}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProfileGap) GetDeadLetter() string {
@@ -1331,7 +1450,7 @@ type IdentifierRow struct {
 
 func (x *IdentifierRow) Reset() {
 	*x = IdentifierRow{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1462,7 @@ func (x *IdentifierRow) String() string {
 func (*IdentifierRow) ProtoMessage() {}
 
 func (x *IdentifierRow) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[13]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1475,7 @@ func (x *IdentifierRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierRow.ProtoReflect.Descriptor instead.
 func (*IdentifierRow) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{13}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *IdentifierRow) GetKind() string {
@@ -1424,7 +1543,7 @@ type Fact struct {
 
 func (x *Fact) Reset() {
 	*x = Fact{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1555,7 @@ func (x *Fact) String() string {
 func (*Fact) ProtoMessage() {}
 
 func (x *Fact) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[14]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1568,7 @@ func (x *Fact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fact.ProtoReflect.Descriptor instead.
 func (*Fact) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{14}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Fact) GetFact() isFact_Fact {
@@ -1606,7 +1725,7 @@ type EventApplied struct {
 
 func (x *EventApplied) Reset() {
 	*x = EventApplied{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1737,7 @@ func (x *EventApplied) String() string {
 func (*EventApplied) ProtoMessage() {}
 
 func (x *EventApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[15]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1750,7 @@ func (x *EventApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventApplied.ProtoReflect.Descriptor instead.
 func (*EventApplied) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{15}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EventApplied) GetEvent() *v1.Event {
@@ -1666,7 +1785,7 @@ type ConsentChanged struct {
 
 func (x *ConsentChanged) Reset() {
 	*x = ConsentChanged{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1797,7 @@ func (x *ConsentChanged) String() string {
 func (*ConsentChanged) ProtoMessage() {}
 
 func (x *ConsentChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[16]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1810,7 @@ func (x *ConsentChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsentChanged.ProtoReflect.Descriptor instead.
 func (*ConsentChanged) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{16}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConsentChanged) GetRecord() *ConsentRecord {
@@ -1718,7 +1837,7 @@ type IdentityLinked struct {
 
 func (x *IdentityLinked) Reset() {
 	*x = IdentityLinked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1849,7 @@ func (x *IdentityLinked) String() string {
 func (*IdentityLinked) ProtoMessage() {}
 
 func (x *IdentityLinked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[17]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1862,7 @@ func (x *IdentityLinked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityLinked.ProtoReflect.Descriptor instead.
 func (*IdentityLinked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{17}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *IdentityLinked) GetProfileId() []byte {
@@ -1785,7 +1904,7 @@ type IdentityAdopted struct {
 
 func (x *IdentityAdopted) Reset() {
 	*x = IdentityAdopted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1916,7 @@ func (x *IdentityAdopted) String() string {
 func (*IdentityAdopted) ProtoMessage() {}
 
 func (x *IdentityAdopted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[18]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1929,7 @@ func (x *IdentityAdopted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityAdopted.ProtoReflect.Descriptor instead.
 func (*IdentityAdopted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{18}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *IdentityAdopted) GetLinked() *Linked {
@@ -1834,14 +1953,19 @@ type IdentityConflict struct {
 	// In a letter, which is addressed to the claimant: the tenant. Unset in facts.
 	Tenant string `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// In a letter: the hash of the identifier. Unset in facts.
-	Identifier    []byte `protobuf:"bytes,6,opt,name=identifier,proto3" json:"identifier,omitempty"`
+	Identifier []byte `protobuf:"bytes,6,opt,name=identifier,proto3" json:"identifier,omitempty"`
+	// In a letter that tells the owner: the owner's profile, to which it is addressed. Unset in facts, and in a letter to the
+	// claimant.
+	To []byte `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"`
+	// In a letter: the time of the event that claimed it. Unset in facts.
+	At            *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *IdentityConflict) Reset() {
 	*x = IdentityConflict{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1977,7 @@ func (x *IdentityConflict) String() string {
 func (*IdentityConflict) ProtoMessage() {}
 
 func (x *IdentityConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[19]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1990,7 @@ func (x *IdentityConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityConflict.ProtoReflect.Descriptor instead.
 func (*IdentityConflict) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{19}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *IdentityConflict) GetKind() string {
@@ -1911,6 +2035,20 @@ func (x *IdentityConflict) GetIdentifier() []byte {
 	return nil
 }
 
+func (x *IdentityConflict) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *IdentityConflict) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // OutcomeRecorded says what became of something.
 type OutcomeRecorded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1924,7 +2062,7 @@ type OutcomeRecorded struct {
 
 func (x *OutcomeRecorded) Reset() {
 	*x = OutcomeRecorded{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2074,7 @@ func (x *OutcomeRecorded) String() string {
 func (*OutcomeRecorded) ProtoMessage() {}
 
 func (x *OutcomeRecorded) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[20]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2087,7 @@ func (x *OutcomeRecorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeRecorded.ProtoReflect.Descriptor instead.
 func (*OutcomeRecorded) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{20}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OutcomeRecorded) GetOutcome() *v1.Outcome {
@@ -1975,7 +2113,7 @@ type BasisChanged struct {
 
 func (x *BasisChanged) Reset() {
 	*x = BasisChanged{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2125,7 @@ func (x *BasisChanged) String() string {
 func (*BasisChanged) ProtoMessage() {}
 
 func (x *BasisChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[21]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2138,7 @@ func (x *BasisChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasisChanged.ProtoReflect.Descriptor instead.
 func (*BasisChanged) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{21}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
 }
 
 // IdentifierLinked says that an identifier resolves to the profile from now on.
@@ -2016,7 +2154,7 @@ type IdentifierLinked struct {
 
 func (x *IdentifierLinked) Reset() {
 	*x = IdentifierLinked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2166,7 @@ func (x *IdentifierLinked) String() string {
 func (*IdentifierLinked) ProtoMessage() {}
 
 func (x *IdentifierLinked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[22]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2179,7 @@ func (x *IdentifierLinked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierLinked.ProtoReflect.Descriptor instead.
 func (*IdentifierLinked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{22}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *IdentifierLinked) GetKind() string {
@@ -2082,7 +2220,7 @@ type Letter struct {
 
 func (x *Letter) Reset() {
 	*x = Letter{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2232,7 @@ func (x *Letter) String() string {
 func (*Letter) ProtoMessage() {}
 
 func (x *Letter) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[23]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2245,7 @@ func (x *Letter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Letter.ProtoReflect.Descriptor instead.
 func (*Letter) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{23}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Letter) GetLetter() isLetter_Letter {
@@ -2302,7 +2440,7 @@ type AliasAsked struct {
 
 func (x *AliasAsked) Reset() {
 	*x = AliasAsked{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2452,7 @@ func (x *AliasAsked) String() string {
 func (*AliasAsked) ProtoMessage() {}
 
 func (x *AliasAsked) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[24]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2465,7 @@ func (x *AliasAsked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AliasAsked.ProtoReflect.Descriptor instead.
 func (*AliasAsked) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{24}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AliasAsked) GetTenant() string {
@@ -2387,7 +2525,7 @@ type AliasAnswered struct {
 
 func (x *AliasAnswered) Reset() {
 	*x = AliasAnswered{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2537,7 @@ func (x *AliasAnswered) String() string {
 func (*AliasAnswered) ProtoMessage() {}
 
 func (x *AliasAnswered) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[25]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2550,7 @@ func (x *AliasAnswered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AliasAnswered.ProtoReflect.Descriptor instead.
 func (*AliasAnswered) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{25}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AliasAnswered) GetAsked() *AliasAsked {
@@ -2451,7 +2589,7 @@ type IdentifierGranted struct {
 
 func (x *IdentifierGranted) Reset() {
 	*x = IdentifierGranted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +2601,7 @@ func (x *IdentifierGranted) String() string {
 func (*IdentifierGranted) ProtoMessage() {}
 
 func (x *IdentifierGranted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[26]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +2614,7 @@ func (x *IdentifierGranted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifierGranted.ProtoReflect.Descriptor instead.
 func (*IdentifierGranted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{26}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *IdentifierGranted) GetTenant() string {
@@ -2517,7 +2655,7 @@ type GapNoted struct {
 
 func (x *GapNoted) Reset() {
 	*x = GapNoted{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2667,7 @@ func (x *GapNoted) String() string {
 func (*GapNoted) ProtoMessage() {}
 
 func (x *GapNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[27]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2680,7 @@ func (x *GapNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapNoted.ProtoReflect.Descriptor instead.
 func (*GapNoted) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{27}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GapNoted) GetTenant() string {
@@ -2588,7 +2726,7 @@ type GapClosed struct {
 
 func (x *GapClosed) Reset() {
 	*x = GapClosed{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +2738,7 @@ func (x *GapClosed) String() string {
 func (*GapClosed) ProtoMessage() {}
 
 func (x *GapClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[28]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +2751,7 @@ func (x *GapClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapClosed.ProtoReflect.Descriptor instead.
 func (*GapClosed) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{28}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GapClosed) GetTenant() string {
@@ -2654,7 +2792,7 @@ type ForwardedEvent struct {
 
 func (x *ForwardedEvent) Reset() {
 	*x = ForwardedEvent{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +2804,7 @@ func (x *ForwardedEvent) String() string {
 func (*ForwardedEvent) ProtoMessage() {}
 
 func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[29]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +2817,7 @@ func (x *ForwardedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedEvent.ProtoReflect.Descriptor instead.
 func (*ForwardedEvent) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{29}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ForwardedEvent) GetProfileId() []byte {
@@ -2729,7 +2867,7 @@ type ClaimIdentifier struct {
 
 func (x *ClaimIdentifier) Reset() {
 	*x = ClaimIdentifier{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2879,7 @@ func (x *ClaimIdentifier) String() string {
 func (*ClaimIdentifier) ProtoMessage() {}
 
 func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[30]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2892,7 @@ func (x *ClaimIdentifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimIdentifier.ProtoReflect.Descriptor instead.
 func (*ClaimIdentifier) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{30}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ClaimIdentifier) GetIdentifier() *v1.Identifier {
@@ -2813,7 +2951,7 @@ type AccountUpdate struct {
 
 func (x *AccountUpdate) Reset() {
 	*x = AccountUpdate{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[31]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +2963,7 @@ func (x *AccountUpdate) String() string {
 func (*AccountUpdate) ProtoMessage() {}
 
 func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[31]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +2976,7 @@ func (x *AccountUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUpdate.ProtoReflect.Descriptor instead.
 func (*AccountUpdate) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{31}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AccountUpdate) GetTenant() string {
@@ -2915,7 +3053,7 @@ type TimelineEntry struct {
 
 func (x *TimelineEntry) Reset() {
 	*x = TimelineEntry{}
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[32]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2927,7 +3065,7 @@ func (x *TimelineEntry) String() string {
 func (*TimelineEntry) ProtoMessage() {}
 
 func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_refrain_profile_v1_profile_proto_msgTypes[32]
+	mi := &file_refrain_profile_v1_profile_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2940,7 +3078,7 @@ func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEntry.ProtoReflect.Descriptor instead.
 func (*TimelineEntry) Descriptor() ([]byte, []int) {
-	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{32}
+	return file_refrain_profile_v1_profile_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TimelineEntry) GetAt() *timestamppb.Timestamp {
@@ -3024,7 +3162,7 @@ var File_refrain_profile_v1_profile_proto protoreflect.FileDescriptor
 
 const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\n" +
-	" refrain/profile/v1/profile.proto\x12\x12refrain.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crefrain/event/v1/event.proto\x1a\x1erefrain/reason/v1/reason.proto\"\x91\x03\n" +
+	" refrain/profile/v1/profile.proto\x12\x12refrain.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crefrain/event/v1/event.proto\x1a\x1erefrain/reason/v1/reason.proto\"\xfb\x03\n" +
 	"\aProfile\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12/\n" +
@@ -3036,7 +3174,19 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x04gaps\x18\b \x03(\v2\x1e.refrain.profile.v1.ProfileGapR\x04gaps\x12.\n" +
 	"\x05heard\x18\t \x03(\v2\x18.refrain.profile.v1.WordR\x05heard\x12,\n" +
 	"\x04told\x18\n" +
-	" \x03(\v2\x18.refrain.profile.v1.WordR\x04told\"F\n" +
+	" \x03(\v2\x18.refrain.profile.v1.WordR\x04told\x12A\n" +
+	"\tconflicts\x18\v \x03(\v2#.refrain.profile.v1.AddressConflictR\tconflicts\x12%\n" +
+	"\x0emore_conflicts\x18\f \x01(\bR\rmoreConflicts\"\xd1\x01\n" +
+	"\x0fAddressConflict\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06masked\x18\x02 \x01(\tR\x06masked\x12\x14\n" +
+	"\x05other\x18\x03 \x01(\fR\x05other\x12\x14\n" +
+	"\x05owned\x18\x04 \x01(\bR\x05owned\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\x05cause\x18\x06 \x01(\tR\x05cause\x12\x1e\n" +
+	"\n" +
+	"identifier\x18\a \x01(\fR\n" +
+	"identifier\"F\n" +
 	"\x04Word\x12\x0e\n" +
 	"\x02of\x18\x01 \x01(\fR\x02of\x12\x16\n" +
 	"\x06closed\x18\x02 \x01(\bR\x06closed\x12\x16\n" +
@@ -3179,7 +3329,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\tpartition\x18\x03 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\"E\n" +
 	"\x0fIdentityAdopted\x122\n" +
-	"\x06linked\x18\x01 \x01(\v2\x1a.refrain.profile.v1.LinkedR\x06linked\"\xa6\x01\n" +
+	"\x06linked\x18\x01 \x01(\v2\x1a.refrain.profile.v1.LinkedR\x06linked\"\xe2\x01\n" +
 	"\x10IdentityConflict\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\fR\x05owner\x12\x1a\n" +
@@ -3188,7 +3338,9 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x06tenant\x18\x05 \x01(\tR\x06tenant\x12\x1e\n" +
 	"\n" +
 	"identifier\x18\x06 \x01(\fR\n" +
-	"identifier\"r\n" +
+	"identifier\x12\x0e\n" +
+	"\x02to\x18\a \x01(\fR\x02to\x12*\n" +
+	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"r\n" +
 	"\x0fOutcomeRecorded\x123\n" +
 	"\aoutcome\x18\x01 \x01(\v2\x19.refrain.event.v1.OutcomeR\aoutcome\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x0e\n" +
@@ -3296,139 +3448,143 @@ func file_refrain_profile_v1_profile_proto_rawDescGZIP() []byte {
 }
 
 var file_refrain_profile_v1_profile_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_refrain_profile_v1_profile_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_refrain_profile_v1_profile_proto_goTypes = []any{
 	(Class)(0),                    // 0: refrain.profile.v1.Class
 	(*Profile)(nil),               // 1: refrain.profile.v1.Profile
-	(*Word)(nil),                  // 2: refrain.profile.v1.Word
-	(*Leaf)(nil),                  // 3: refrain.profile.v1.Leaf
-	(*Quarantined)(nil),           // 4: refrain.profile.v1.Quarantined
-	(*Identity)(nil),              // 5: refrain.profile.v1.Identity
-	(*Trait)(nil),                 // 6: refrain.profile.v1.Trait
-	(*ConsentRecord)(nil),         // 7: refrain.profile.v1.ConsentRecord
-	(*Arrived)(nil),               // 8: refrain.profile.v1.Arrived
-	(*Endpoint)(nil),              // 9: refrain.profile.v1.Endpoint
-	(*Zone)(nil),                  // 10: refrain.profile.v1.Zone
-	(*Relation)(nil),              // 11: refrain.profile.v1.Relation
-	(*Linked)(nil),                // 12: refrain.profile.v1.Linked
-	(*ProfileGap)(nil),            // 13: refrain.profile.v1.ProfileGap
-	(*IdentifierRow)(nil),         // 14: refrain.profile.v1.IdentifierRow
-	(*Fact)(nil),                  // 15: refrain.profile.v1.Fact
-	(*EventApplied)(nil),          // 16: refrain.profile.v1.EventApplied
-	(*ConsentChanged)(nil),        // 17: refrain.profile.v1.ConsentChanged
-	(*IdentityLinked)(nil),        // 18: refrain.profile.v1.IdentityLinked
-	(*IdentityAdopted)(nil),       // 19: refrain.profile.v1.IdentityAdopted
-	(*IdentityConflict)(nil),      // 20: refrain.profile.v1.IdentityConflict
-	(*OutcomeRecorded)(nil),       // 21: refrain.profile.v1.OutcomeRecorded
-	(*BasisChanged)(nil),          // 22: refrain.profile.v1.BasisChanged
-	(*IdentifierLinked)(nil),      // 23: refrain.profile.v1.IdentifierLinked
-	(*Letter)(nil),                // 24: refrain.profile.v1.Letter
-	(*AliasAsked)(nil),            // 25: refrain.profile.v1.AliasAsked
-	(*AliasAnswered)(nil),         // 26: refrain.profile.v1.AliasAnswered
-	(*IdentifierGranted)(nil),     // 27: refrain.profile.v1.IdentifierGranted
-	(*GapNoted)(nil),              // 28: refrain.profile.v1.GapNoted
-	(*GapClosed)(nil),             // 29: refrain.profile.v1.GapClosed
-	(*ForwardedEvent)(nil),        // 30: refrain.profile.v1.ForwardedEvent
-	(*ClaimIdentifier)(nil),       // 31: refrain.profile.v1.ClaimIdentifier
-	(*AccountUpdate)(nil),         // 32: refrain.profile.v1.AccountUpdate
-	(*TimelineEntry)(nil),         // 33: refrain.profile.v1.TimelineEntry
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*v1.Value)(nil),              // 35: refrain.event.v1.Value
-	(*v1.Identifier)(nil),         // 36: refrain.event.v1.Identifier
-	(*v1.Consent)(nil),            // 37: refrain.event.v1.Consent
-	(*v11.Reason)(nil),            // 38: refrain.reason.v1.Reason
-	(*v1.Event)(nil),              // 39: refrain.event.v1.Event
-	(*v1.Outcome)(nil),            // 40: refrain.event.v1.Outcome
-	(*v1.Property)(nil),           // 41: refrain.event.v1.Property
+	(*AddressConflict)(nil),       // 2: refrain.profile.v1.AddressConflict
+	(*Word)(nil),                  // 3: refrain.profile.v1.Word
+	(*Leaf)(nil),                  // 4: refrain.profile.v1.Leaf
+	(*Quarantined)(nil),           // 5: refrain.profile.v1.Quarantined
+	(*Identity)(nil),              // 6: refrain.profile.v1.Identity
+	(*Trait)(nil),                 // 7: refrain.profile.v1.Trait
+	(*ConsentRecord)(nil),         // 8: refrain.profile.v1.ConsentRecord
+	(*Arrived)(nil),               // 9: refrain.profile.v1.Arrived
+	(*Endpoint)(nil),              // 10: refrain.profile.v1.Endpoint
+	(*Zone)(nil),                  // 11: refrain.profile.v1.Zone
+	(*Relation)(nil),              // 12: refrain.profile.v1.Relation
+	(*Linked)(nil),                // 13: refrain.profile.v1.Linked
+	(*ProfileGap)(nil),            // 14: refrain.profile.v1.ProfileGap
+	(*IdentifierRow)(nil),         // 15: refrain.profile.v1.IdentifierRow
+	(*Fact)(nil),                  // 16: refrain.profile.v1.Fact
+	(*EventApplied)(nil),          // 17: refrain.profile.v1.EventApplied
+	(*ConsentChanged)(nil),        // 18: refrain.profile.v1.ConsentChanged
+	(*IdentityLinked)(nil),        // 19: refrain.profile.v1.IdentityLinked
+	(*IdentityAdopted)(nil),       // 20: refrain.profile.v1.IdentityAdopted
+	(*IdentityConflict)(nil),      // 21: refrain.profile.v1.IdentityConflict
+	(*OutcomeRecorded)(nil),       // 22: refrain.profile.v1.OutcomeRecorded
+	(*BasisChanged)(nil),          // 23: refrain.profile.v1.BasisChanged
+	(*IdentifierLinked)(nil),      // 24: refrain.profile.v1.IdentifierLinked
+	(*Letter)(nil),                // 25: refrain.profile.v1.Letter
+	(*AliasAsked)(nil),            // 26: refrain.profile.v1.AliasAsked
+	(*AliasAnswered)(nil),         // 27: refrain.profile.v1.AliasAnswered
+	(*IdentifierGranted)(nil),     // 28: refrain.profile.v1.IdentifierGranted
+	(*GapNoted)(nil),              // 29: refrain.profile.v1.GapNoted
+	(*GapClosed)(nil),             // 30: refrain.profile.v1.GapClosed
+	(*ForwardedEvent)(nil),        // 31: refrain.profile.v1.ForwardedEvent
+	(*ClaimIdentifier)(nil),       // 32: refrain.profile.v1.ClaimIdentifier
+	(*AccountUpdate)(nil),         // 33: refrain.profile.v1.AccountUpdate
+	(*TimelineEntry)(nil),         // 34: refrain.profile.v1.TimelineEntry
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*v1.Value)(nil),              // 36: refrain.event.v1.Value
+	(*v1.Identifier)(nil),         // 37: refrain.event.v1.Identifier
+	(*v1.Consent)(nil),            // 38: refrain.event.v1.Consent
+	(*v11.Reason)(nil),            // 39: refrain.reason.v1.Reason
+	(*v1.Event)(nil),              // 40: refrain.event.v1.Event
+	(*v1.Outcome)(nil),            // 41: refrain.event.v1.Outcome
+	(*v1.Property)(nil),           // 42: refrain.event.v1.Property
 }
 var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	0,  // 0: refrain.profile.v1.Profile.class:type_name -> refrain.profile.v1.Class
-	3,  // 1: refrain.profile.v1.Profile.leaves:type_name -> refrain.profile.v1.Leaf
-	12, // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
-	13, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
-	2,  // 4: refrain.profile.v1.Profile.heard:type_name -> refrain.profile.v1.Word
-	2,  // 5: refrain.profile.v1.Profile.told:type_name -> refrain.profile.v1.Word
-	34, // 6: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
-	34, // 7: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
-	5,  // 8: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
-	6,  // 9: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
-	7,  // 10: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
-	9,  // 11: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
-	10, // 12: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
-	11, // 13: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
-	4,  // 14: refrain.profile.v1.Leaf.quarantine:type_name -> refrain.profile.v1.Quarantined
-	35, // 15: refrain.profile.v1.Quarantined.raw:type_name -> refrain.event.v1.Value
-	34, // 16: refrain.profile.v1.Quarantined.last_at:type_name -> google.protobuf.Timestamp
-	36, // 17: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
-	34, // 18: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
-	35, // 19: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
-	34, // 20: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
-	34, // 21: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
-	37, // 22: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
-	34, // 23: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
-	8,  // 24: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
-	34, // 25: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
-	7,  // 26: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
-	34, // 27: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
-	34, // 28: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
-	34, // 29: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	38, // 30: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
-	34, // 31: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
-	34, // 32: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
-	34, // 33: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
-	34, // 34: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
-	34, // 35: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
-	7,  // 36: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
-	9,  // 37: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
-	2,  // 38: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
-	34, // 39: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
-	2,  // 40: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
-	16, // 41: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
-	17, // 42: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
-	18, // 43: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
-	19, // 44: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
-	20, // 45: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
-	21, // 46: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
-	22, // 47: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
-	23, // 48: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
-	39, // 49: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
-	7,  // 50: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
-	12, // 51: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
-	40, // 52: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
-	34, // 53: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
-	30, // 54: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
-	31, // 55: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
-	12, // 56: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
-	20, // 57: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
-	32, // 58: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
-	28, // 59: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
-	29, // 60: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
-	27, // 61: refrain.profile.v1.Letter.granted:type_name -> refrain.profile.v1.IdentifierGranted
-	25, // 62: refrain.profile.v1.Letter.alias_asked:type_name -> refrain.profile.v1.AliasAsked
-	26, // 63: refrain.profile.v1.Letter.alias_answered:type_name -> refrain.profile.v1.AliasAnswered
-	36, // 64: refrain.profile.v1.AliasAsked.previous:type_name -> refrain.event.v1.Identifier
-	36, // 65: refrain.profile.v1.AliasAsked.links:type_name -> refrain.event.v1.Identifier
-	34, // 66: refrain.profile.v1.AliasAsked.at:type_name -> google.protobuf.Timestamp
-	25, // 67: refrain.profile.v1.AliasAnswered.asked:type_name -> refrain.profile.v1.AliasAsked
-	13, // 68: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
-	2,  // 69: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
-	39, // 70: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
-	2,  // 71: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
-	8,  // 72: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
-	36, // 73: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
-	34, // 74: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
-	36, // 75: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
-	41, // 76: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
-	34, // 77: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
-	34, // 78: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
-	38, // 79: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
-	34, // 80: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	34, // 81: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
-	82, // [82:82] is the sub-list for method output_type
-	82, // [82:82] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	4,  // 1: refrain.profile.v1.Profile.leaves:type_name -> refrain.profile.v1.Leaf
+	13, // 2: refrain.profile.v1.Profile.linked:type_name -> refrain.profile.v1.Linked
+	14, // 3: refrain.profile.v1.Profile.gaps:type_name -> refrain.profile.v1.ProfileGap
+	3,  // 4: refrain.profile.v1.Profile.heard:type_name -> refrain.profile.v1.Word
+	3,  // 5: refrain.profile.v1.Profile.told:type_name -> refrain.profile.v1.Word
+	2,  // 6: refrain.profile.v1.Profile.conflicts:type_name -> refrain.profile.v1.AddressConflict
+	35, // 7: refrain.profile.v1.AddressConflict.since:type_name -> google.protobuf.Timestamp
+	35, // 8: refrain.profile.v1.Leaf.first_seen:type_name -> google.protobuf.Timestamp
+	35, // 9: refrain.profile.v1.Leaf.last_seen:type_name -> google.protobuf.Timestamp
+	6,  // 10: refrain.profile.v1.Leaf.identities:type_name -> refrain.profile.v1.Identity
+	7,  // 11: refrain.profile.v1.Leaf.traits:type_name -> refrain.profile.v1.Trait
+	8,  // 12: refrain.profile.v1.Leaf.consents:type_name -> refrain.profile.v1.ConsentRecord
+	10, // 13: refrain.profile.v1.Leaf.endpoints:type_name -> refrain.profile.v1.Endpoint
+	11, // 14: refrain.profile.v1.Leaf.zone:type_name -> refrain.profile.v1.Zone
+	12, // 15: refrain.profile.v1.Leaf.relations:type_name -> refrain.profile.v1.Relation
+	5,  // 16: refrain.profile.v1.Leaf.quarantine:type_name -> refrain.profile.v1.Quarantined
+	36, // 17: refrain.profile.v1.Quarantined.raw:type_name -> refrain.event.v1.Value
+	35, // 18: refrain.profile.v1.Quarantined.last_at:type_name -> google.protobuf.Timestamp
+	37, // 19: refrain.profile.v1.Identity.identifier:type_name -> refrain.event.v1.Identifier
+	35, // 20: refrain.profile.v1.Identity.since:type_name -> google.protobuf.Timestamp
+	36, // 21: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
+	35, // 22: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
+	35, // 23: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
+	38, // 24: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
+	35, // 25: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
+	9,  // 26: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
+	35, // 27: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
+	8,  // 28: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
+	35, // 29: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
+	35, // 30: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
+	35, // 31: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	39, // 32: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
+	35, // 33: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
+	35, // 34: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
+	35, // 35: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
+	35, // 36: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
+	35, // 37: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
+	8,  // 38: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
+	10, // 39: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
+	3,  // 40: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
+	35, // 41: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
+	3,  // 42: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
+	17, // 43: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
+	18, // 44: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
+	19, // 45: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
+	20, // 46: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
+	21, // 47: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
+	22, // 48: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
+	23, // 49: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
+	24, // 50: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
+	40, // 51: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
+	8,  // 52: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
+	13, // 53: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
+	35, // 54: refrain.profile.v1.IdentityConflict.at:type_name -> google.protobuf.Timestamp
+	41, // 55: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
+	35, // 56: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
+	31, // 57: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
+	32, // 58: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
+	13, // 59: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
+	21, // 60: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
+	33, // 61: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
+	29, // 62: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
+	30, // 63: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
+	28, // 64: refrain.profile.v1.Letter.granted:type_name -> refrain.profile.v1.IdentifierGranted
+	26, // 65: refrain.profile.v1.Letter.alias_asked:type_name -> refrain.profile.v1.AliasAsked
+	27, // 66: refrain.profile.v1.Letter.alias_answered:type_name -> refrain.profile.v1.AliasAnswered
+	37, // 67: refrain.profile.v1.AliasAsked.previous:type_name -> refrain.event.v1.Identifier
+	37, // 68: refrain.profile.v1.AliasAsked.links:type_name -> refrain.event.v1.Identifier
+	35, // 69: refrain.profile.v1.AliasAsked.at:type_name -> google.protobuf.Timestamp
+	26, // 70: refrain.profile.v1.AliasAnswered.asked:type_name -> refrain.profile.v1.AliasAsked
+	14, // 71: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
+	3,  // 72: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
+	40, // 73: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
+	3,  // 74: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
+	9,  // 75: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
+	37, // 76: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
+	35, // 77: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
+	37, // 78: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
+	42, // 79: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
+	35, // 80: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
+	35, // 81: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
+	39, // 82: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
+	35, // 83: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	35, // 84: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
+	85, // [85:85] is the sub-list for method output_type
+	85, // [85:85] is the sub-list for method input_type
+	85, // [85:85] is the sub-list for extension type_name
+	85, // [85:85] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }
@@ -3436,7 +3592,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 	if File_refrain_profile_v1_profile_proto != nil {
 		return
 	}
-	file_refrain_profile_v1_profile_proto_msgTypes[14].OneofWrappers = []any{
+	file_refrain_profile_v1_profile_proto_msgTypes[15].OneofWrappers = []any{
 		(*Fact_EventApplied)(nil),
 		(*Fact_ConsentChanged)(nil),
 		(*Fact_IdentityLinked)(nil),
@@ -3446,7 +3602,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 		(*Fact_BasisChanged)(nil),
 		(*Fact_IdentifierLinked)(nil),
 	}
-	file_refrain_profile_v1_profile_proto_msgTypes[23].OneofWrappers = []any{
+	file_refrain_profile_v1_profile_proto_msgTypes[24].OneofWrappers = []any{
 		(*Letter_Forwarded)(nil),
 		(*Letter_Claim)(nil),
 		(*Letter_Linked)(nil),
@@ -3464,7 +3620,7 @@ func file_refrain_profile_v1_profile_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_refrain_profile_v1_profile_proto_rawDesc), len(file_refrain_profile_v1_profile_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,6 +42,8 @@ const (
 	// It is not settled yet who is contacted at the address: its claim is not decided, or what was sent there before has
 	// not come yet.
 	Code_CODE_ADDRESS_UNSETTLED Code = 4
+	// The customer's address is another customer's, who named it before.
+	Code_CODE_ADDRESS_CONFLICT Code = 5
 	// The endpoint bounced for good and is on the do-not-contact list.
 	Code_CODE_SUPPRESSED_HARD_BOUNCE Code = 10
 	// The customer complained; the endpoint is on the do-not-contact list.
@@ -189,6 +191,7 @@ var (
 		2:   "CODE_INVALID_ENDPOINT",
 		3:   "CODE_TOKEN_EXPIRED",
 		4:   "CODE_ADDRESS_UNSETTLED",
+		5:   "CODE_ADDRESS_CONFLICT",
 		10:  "CODE_SUPPRESSED_HARD_BOUNCE",
 		11:  "CODE_SUPPRESSED_COMPLAINT",
 		12:  "CODE_SUPPRESSED_MANUAL",
@@ -264,6 +267,7 @@ var (
 		"CODE_INVALID_ENDPOINT":       2,
 		"CODE_TOKEN_EXPIRED":          3,
 		"CODE_ADDRESS_UNSETTLED":      4,
+		"CODE_ADDRESS_CONFLICT":       5,
 		"CODE_SUPPRESSED_HARD_BOUNCE": 10,
 		"CODE_SUPPRESSED_COMPLAINT":   11,
 		"CODE_SUPPRESSED_MANUAL":      12,
@@ -467,13 +471,14 @@ const file_refrain_reason_v1_reason_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x120\n" +
 	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
 	"\bevidence\x18\x05 \x03(\tR\bevidence\x12\x16\n" +
-	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\xdc\r\n" +
+	"\x06remedy\x18\x06 \x01(\tR\x06remedy*\xf7\r\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CODE_NO_ENDPOINT\x10\x01\x12\x19\n" +
 	"\x15CODE_INVALID_ENDPOINT\x10\x02\x12\x16\n" +
 	"\x12CODE_TOKEN_EXPIRED\x10\x03\x12\x1a\n" +
-	"\x16CODE_ADDRESS_UNSETTLED\x10\x04\x12\x1f\n" +
+	"\x16CODE_ADDRESS_UNSETTLED\x10\x04\x12\x19\n" +
+	"\x15CODE_ADDRESS_CONFLICT\x10\x05\x12\x1f\n" +
 	"\x1bCODE_SUPPRESSED_HARD_BOUNCE\x10\n" +
 	"\x12\x1d\n" +
 	"\x19CODE_SUPPRESSED_COMPLAINT\x10\v\x12\x1a\n" +
