@@ -37,6 +37,26 @@ func (g *Group) Go(f func() error) {
 	g.clock.Go(run)
 }
 
+// Enter counts something that is done elsewhere, beyond the limit, until leave is called; that must be once.
+func (g *Group) Enter() (leave func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running++
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.ended()
+	}
+}
+
+func (g *Group) ended() {
+	g.running--
+	if g.running == 0 {
+		close(g.idle)
+		g.idle = make(chan struct{})
+	}
+}
+
 func (g *Group) run(f func() error) {
 	err := f()
 	g.mu.Lock()
@@ -50,11 +70,7 @@ func (g *Group) run(f func() error) {
 		g.clock.Go(next)
 		return
 	}
-	g.running--
-	if g.running == 0 {
-		close(g.idle)
-		g.idle = make(chan struct{})
-	}
+	g.ended()
 }
 
 // Wait returns when nothing runs any more: the first error of a function, or ctx's if it ends before that.

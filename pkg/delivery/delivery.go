@@ -13,10 +13,6 @@ import (
 // KeepClosed is how many closed deliveries a state keeps, the newest ones.
 const KeepClosed = 64
 
-// LookAgain is how long a queued delivery whose pacing was asked for may rest before its state is looked
-// at again; after a takeover it is how long a lost pacing call goes unnoticed at most.
-const LookAgain = 30 * time.Second
-
 // Moment is when, and in which ownership, something is decided.
 type Moment struct {
 	// Now is the stage's time.
@@ -194,7 +190,8 @@ func Due(s *dispatchv1.State, m Moment) Step {
 	return t.step()
 }
 
-// Wake is the earliest instant at which Due may have something to do; zero if nothing is open.
+// Wake is the earliest instant at which Due may have something to do under m; zero if nothing is open. Calls that are
+// lost with their ownership are noticed by asking Due under the next one, at once: nothing wakes for that.
 func Wake(s *dispatchv1.State, m Moment) time.Time {
 	var wake time.Time
 	for _, d := range s.GetDeliveries() {
@@ -214,14 +211,15 @@ func Closed(s dispatchv1.Status) bool {
 func wakeOf(d *dispatchv1.Delivery, m Moment) time.Time {
 	switch d.GetStatus() {
 	case dispatchv1.Status_STATUS_QUEUED:
-		at := rearm(d, m, LookAgain)
-		if d.GetEpoch() == 0 {
-			at = d.GetNotBefore().AsTime()
-		}
-		if end := d.GetNotAfter().AsTime(); end.Before(at) {
+		end := d.GetNotAfter().AsTime()
+		switch at := d.GetNotBefore().AsTime(); {
+		case d.GetEpoch() == m.Epoch: // its pacing was asked for: it waits for that alone
 			return end
+		case d.GetEpoch() != 0: // of an ownership that is over
+			return earlier(m.Now, end)
+		default:
+			return earlier(at, end)
 		}
-		return at
 	case dispatchv1.Status_STATUS_INTENT:
 		at := rearm(d, m, m.Channels(d.GetTreatment().GetChannel()).Watch)
 		if end := d.GetSettledAt().AsTime(); d.GetEpoch() != m.Epoch && end.After(at) {
@@ -231,6 +229,13 @@ func wakeOf(d *dispatchv1.Delivery, m Moment) time.Time {
 	default:
 		return time.Time{}
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // rearm is when a delivery with a call under way is looked at: after a period, again and again while its

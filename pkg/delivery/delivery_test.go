@@ -198,11 +198,11 @@ func TestTransitions(t *testing.T) {
 		},
 		{
 			name: "pacing that was lost with its process is asked for again", inputs: []input{
-				queue("mail", time.Hour, at(0, 1)), due(at(delivery.LookAgain, 2)),
+				queue("mail", time.Hour, at(0, 1)), due(at(1, 2)),
 			}, status: dispatchv1.Status_STATUS_QUEUED, asks: []delivery.AskKind{delivery.AskPace},
 		},
 		{
-			name: "pacing that is under way is waited for", inputs: []input{queue("mail", time.Hour, at(0, 1)), due(at(delivery.LookAgain, 1))},
+			name: "pacing that is under way is waited for", inputs: []input{queue("mail", time.Hour, at(0, 1)), due(at(time.Minute, 1))},
 			status: dispatchv1.Status_STATUS_QUEUED,
 		},
 		{
@@ -257,13 +257,21 @@ func TestClosedDeliveriesAreBounded(t *testing.T) {
 	}
 }
 
-func TestWakeOfALostCallIsInThePast(t *testing.T) {
+// A delivery that waits for its pacing alone is not woken before its approval ends, so that its row is not written
+// while it waits. Under another ownership it is looked at at once.
+func TestAQueuedDeliveryIsNotWokenWhileItWaits(t *testing.T) {
 	s := delivery.Queue(nil, approval("p", "mail", time.Hour), at(0, 1)).State
-	if got, want := delivery.Wake(s, at(time.Minute, 2)), start.Add(delivery.LookAgain); !got.Equal(want) {
+	if got, want := delivery.Wake(s, at(time.Minute, 1)), start.Add(time.Hour); !got.Equal(want) {
+		t.Errorf("wake under the same epoch = %v, want %v", got, want)
+	}
+	if got, want := delivery.Wake(s, at(time.Minute, 2)), start.Add(time.Minute); !got.Equal(want) {
 		t.Errorf("wake under a new epoch = %v, want %v", got, want)
 	}
-	if got, want := delivery.Wake(s, at(time.Minute, 1)), start.Add(time.Minute+delivery.LookAgain); !got.Equal(want) {
-		t.Errorf("wake under the same epoch = %v, want %v", got, want)
+	later := delivery.Result{Attempt: 1, Status: dispatchv1.Status_STATUS_UNSENT, Transient: true}
+	s = delivery.Paced(s, "p", 0, at(0, 1)).State
+	s = delivery.Report(s, "p", later, at(0, 1)).State
+	if got, want := delivery.Wake(s, at(0, 1)), s.GetDeliveries()[0].GetNotBefore().AsTime(); !got.Equal(want) {
+		t.Errorf("wake of one that is to be tried again = %v, want %v", got, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"refrain.dev/pkg/telemetry"
@@ -12,37 +13,47 @@ import (
 // orphanWithin bounds how long it is tried to publish a result that came too late.
 const orphanWithin = time.Minute
 
-// startCalls makes the calls of a stored batch, beside the fold.
+// startCalls begins the calls of a stored batch, beside the fold.
 func (p *partition) startCalls(calls []Call) {
 	for _, c := range calls {
 		p.doors.mu.Lock()
 		p.doors.calls++
 		p.doors.mu.Unlock()
-		p.calling.Go(func() error {
-			result := p.call(c)
-			p.ports.Points.At("stage.called")
-			p.returned(Input{
-				Source: FromCall, Name: callInput, ID: c.ID, Key: c.Key, At: p.reference.Time(), Request: result, Traceparent: c.Traceparent,
+		leave, once := p.calling.Enter(), sync.Once{}
+		c.Wanted = p.doors.open
+		p.call(c, func(result any) {
+			once.Do(func() {
+				defer leave()
+				p.ports.Points.At("stage.called")
+				p.returned(Input{
+					Source: FromCall, Name: callInput, ID: c.ID, Key: c.Key, At: p.reference.Time(), Request: result, Traceparent: c.Traceparent,
+				})
 			})
-			return nil
 		})
 	}
 }
 
-// call makes one call. A panic ends it as if its process had died: without a result, so that the fold's wake-up
-// notices.
-func (p *partition) call(c Call) (result any) {
+// call begins one call. A panic ends it as if its process had died: without a result.
+func (p *partition) call(c Call, done func(any)) {
 	defer func() {
 		if r := recover(); r != nil {
-			result = nil
 			p.ports.Logger.Error("a call panicked", "stage", p.cfg.Spec.Name, "partition", p.number, "call", c.ID,
 				"panic", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
+			done(nil)
 		}
 	}()
-	return p.ports.Caller.Call(telemetry.Parent(p.callCtx(), c.Traceparent), p.number, c)
+	p.ports.Caller.Call(telemetry.Parent(p.callCtx(), c.Traceparent), p.number, c, done)
 }
 
-// returned leaves the result of a call at the door; if the partition was lost meanwhile it is an orphan.
+// open says whether what is left at the doors is still taken.
+func (d *doors) open() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.closed
+}
+
+// returned leaves the result of a call at the door; if the partition was lost meanwhile it is an orphan, which is
+// published beside the caller.
 func (p *partition) returned(in Input) {
 	p.doors.mu.Lock()
 	p.doors.calls--
@@ -52,7 +63,7 @@ func (p *partition) returned(in Input) {
 	}
 	p.doors.mu.Unlock()
 	if closed {
-		p.orphan(in)
+		p.calling.Go(func() error { p.orphan(in); return nil })
 		return
 	}
 	p.doors.signal()

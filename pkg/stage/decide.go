@@ -206,7 +206,7 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 	if to != nil {
 		b.replies = append(b.replies, reply{to: to, reply: out.Reply})
 	}
-	if in.Source == FromTimer && !touches(out, in.Key) {
+	if in.Source == FromTimer && !in.look && !touches(out, in.Key) {
 		b.unknown = append(b.unknown, state.Due{Key: in.Key, At: in.entry})
 	}
 	return nil

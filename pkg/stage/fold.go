@@ -24,7 +24,8 @@ const (
 	FromBox
 	// FromRedrive is a dead letter on its way back; Payload, Key, Facts and State are as they were.
 	FromRedrive
-	// FromTimer says that the row Key has a wake-up that is due.
+	// FromTimer says that the row Key has a wake-up: at At, which is due, or, if At is after Env.Now, of a time before
+	// the partition was taken over, so that calls which were lost with their owner can be asked for again.
 	FromTimer
 	// FromRPC is a request; Request is what the caller passed to Stage.Do.
 	FromRPC
@@ -66,6 +67,7 @@ type Input struct {
 	Redriven string
 
 	entry    time.Time          // of a timer: its place in the index
+	look     bool               // it is a timer that is not due: its row is looked at because of a takeover
 	cell     *stagev1.Cell      // as it stands in the record, for the dead letters
 	unsent   *stagev1.Addressed // it is no input but a fact that was not sent, redriven
 	broken   error              // why it cannot be decided
@@ -143,6 +145,9 @@ type Call struct {
 	Request any
 	// Traceparent is filled by the runtime.
 	Traceparent string
+	// Wanted is filled by the runtime: it says whether this process may still record the result. A call that has not
+	// begun what it is for and only waits need not wait any longer if not.
+	Wanted func() bool
 }
 
 // Outcome is what follows from an input. The zero Outcome means that nothing does.
@@ -183,9 +188,10 @@ type Fold interface {
 
 // Caller makes the calls that a fold asks for.
 type Caller interface {
-	// Call runs until it has a result, however bad, or the context ends because the stage stops; then its
-	// result is dropped.
-	Call(ctx context.Context, partition int, c Call) any
+	// Call begins a call and returns without waiting for anything. done must be told the result, however bad, once,
+	// from anywhere; it does not block. nil is no result: the call was cut off, because the stage stops or the result
+	// is not wanted any more. As many calls may wait as there are rows, so one that waits must cost little.
+	Call(ctx context.Context, partition int, c Call, done func(result any))
 }
 
 // Preparer lets a stage make ready what deciding needs, such as the catalog of a revision, before a

@@ -3,6 +3,8 @@ package stage
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -47,7 +49,7 @@ func (p *partition) gatherShared(ctx context.Context, lim limit, room int) (int,
 	if err != nil {
 		return taken, err
 	}
-	doors := []func() (bool, error){p.takeResult, p.takeRequest}
+	doors := []func() (bool, error){p.takeResult, p.takeRequest, p.takeLook}
 	for _, r := range classes[1] {
 		doors = append(doors, func() (bool, error) { return p.takeOne(r, lim) })
 	}
@@ -86,10 +88,39 @@ func (p *partition) takeResult() (bool, error) { return p.gatherResults(1) > 0, 
 
 func (p *partition) takeRequest() (bool, error) { return p.gatherRequests(1) > 0, nil }
 
+// takeLook takes a row that is to be looked at because of the takeover.
+func (p *partition) takeLook() (bool, error) {
+	if len(p.looks) == 0 {
+		return false, nil
+	}
+	in := timer(p.looks[0])
+	in.look = true
+	p.looks = p.looks[1:]
+	p.pending = append(p.pending, item{input: in})
+	return true, nil
+}
+
+// missCalls lets every row that has a wake-up be looked at once after a takeover: the calls that were under way are
+// lost with their owner, and nothing else would notice before the wake-up. What is due is looked at anyway.
+func (p *partition) missCalls(ctx context.Context) error {
+	p.looks = nil
+	if p.ports.Caller == nil {
+		return nil
+	}
+	dues, err := p.ports.Store.Due(ctx, p.shard, farFuture(), math.MaxInt32)
+	if err != nil {
+		return fmt.Errorf("find what waits for calls: %w", err)
+	}
+	now := latest(p.lastNow, p.reference.Time())
+	p.looks = slices.DeleteFunc(dues, func(d state.Due) bool { return !d.At.After(now) })
+	return nil
+}
+
 // gatherInstant is gather under the replay clock. Within an instant the doors have a strict order, and
 // each is emptied before the next, so that facts do not depend on where batches end or on which call was
 // faster: results that were waiting, log inputs, timers, and then the results of all calls together.
 func (p *partition) gatherInstant(ctx context.Context, lim limit) error {
+	p.looks = nil // begin has looked
 	// Letters of one instant may be more than a batch, and after an error they are all still pending.
 	room := max(0, p.cfg.Batch-len(p.pending))
 	room -= p.gatherRequests(room)

@@ -40,10 +40,11 @@ type partition struct {
 
 	readers []*reader
 	shared  *sharedFeeds
-	pending []item  // gathered and not yet decided
-	meeting meeting // of letters, decided in part
-	round   []Input // results that the replay clock takes together
-	inRound bool    // and has begun to take
+	pending []item      // gathered and not yet decided
+	meeting meeting     // of letters, decided in part
+	looks   []state.Due // rows that are to be looked at after the takeover
+	round   []Input     // results that the replay clock takes together
+	inRound bool        // and has begun to take
 	relay   *relay
 
 	losses int // of an input, in a row: it was opened again

@@ -32,6 +32,9 @@ func (p *partition) takeOver(ctx context.Context) error {
 	if errors.Is(err, state.ErrDamaged) {
 		err = p.remake(ctx, err)
 	}
+	if err == nil {
+		err = p.missCalls(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -245,7 +245,7 @@ func (r *Replay) begin(ctx context.Context) error {
 				}
 				r.tracker.note(rd.subject, msg.Sequence)
 			}
-			if err := p.missCalls(ctx); err != nil {
+			if err := p.missCallsNow(ctx); err != nil {
 				return err
 			}
 		}
@@ -258,10 +258,9 @@ func (r *Replay) begin(ctx context.Context) error {
 	return nil
 }
 
-// missCalls lets every row that has a wake-up be looked at once, when results of calls are due, after an
-// unclean end: the calls that were under way are lost with their process, and no time passes in which
-// that could be noticed.
-func (p *partition) missCalls(ctx context.Context) error {
+// missCallsNow is missCalls under the replay clock, after an unclean end: the rows are looked at when results of calls
+// are due, since no time passes in which that could be noticed.
+func (p *partition) missCallsNow(ctx context.Context) error {
 	if !p.careful.any() || p.ports.Caller == nil {
 		return nil
 	}
@@ -270,7 +269,9 @@ func (p *partition) missCalls(ctx context.Context) error {
 		return fmt.Errorf("find what waits for calls: %w", err)
 	}
 	for _, d := range dues {
-		p.round = append(p.round, *timer(d))
+		in := timer(d)
+		in.look = true
+		p.round = append(p.round, *in)
 	}
 	return nil
 }

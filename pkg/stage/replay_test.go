@@ -140,7 +140,9 @@ func TestRefusedAppendsChangeNothingUnderTheReplayClock(t *testing.T) {
 // stuck is a caller whose calls end when it is told.
 type stuck chan struct{}
 
-func (s stuck) Call(_ context.Context, _ int, c Call) any { <-s; return c.Request }
+func (s stuck) Call(_ context.Context, _ int, c Call, done func(any)) {
+	go func() { <-s; done(c.Request) }()
+}
 
 // The clock is settled when everything that was published is applied and led to what follows from it, the newest instant
 // too, and not before; until then it says what is open.

@@ -2,7 +2,7 @@
 // became of each.
 //
 // The main flow of a delivery: an approval in VERDICTS is queued (fold.go) and room in its channel is
-// waited for (engine.go, pace). When there is room, the INTENT is appended to SENDS; only then the last
+// waited for (engine.go, queue.go). When there is room, the INTENT is appended to SENDS; only then the last
 // check is made on a profile that is provably not older than 5 s (freshness.go, pings.go) and to which no
 // word about permission is on its way (tellers.go), the treatment is rendered (render.go), and the
 // provider is called (package channel). What the call proves is appended as

@@ -27,6 +27,9 @@ import (
 	"refrain.dev/services/dispatch/dispatchsvc/channel"
 )
 
+// helpers is how many calls are prepared at once, and how many look-ups are made.
+const helpers = 16
+
 // tokenLife is how long a delivery's token is good for: unsubscribing must work for 60 days.
 const tokenLife = 62 * 24 * time.Hour
 
@@ -38,6 +41,8 @@ type engine struct {
 	freshness  *freshness
 	space      *space
 	pacing     context.Context //nolint:containedctx // ends when the service begins to stop; calls under way go on
+	workers    *clock.Group    // what comes before a delivery waits or is sent
+	lookers    *clock.Group    // look-ups
 	points     failpoint.Points
 	signer     Signer
 	clock      clock.Clock // stamps and measures; what is judged by the time of day asks freshness
@@ -52,79 +57,109 @@ type engine struct {
 	metrics *metrics
 }
 
-// Call implements stage.Caller.
-func (e *engine) Call(ctx context.Context, partition int, c stage.Call) any {
+// Call implements stage.Caller. What waits for its turn has no goroutine: as many may wait as there are deliveries.
+func (e *engine) Call(ctx context.Context, partition int, c stage.Call, done func(any)) {
 	ctx = telemetry.Parent(ctx, c.Traceparent)
 	switch r := c.Request.(type) {
 	case paceRequest:
-		if r := e.pace(ctx, partition, r.job); r.failure == nil || e.pacing.Err() == nil {
-			return r
-		}
-		return nil // cut off by the end of the service: the next owner paces again
+		e.workers.Go(func() error { e.pace(ctx, turn{partition, r.job, c.Wanted}, done); return nil })
 	case sendRequest:
-		ctx, span := e.tracer.Start(ctx, "dispatch.send", trace.WithSpanKind(trace.SpanKindClient))
-		defer span.End()
-		result := r.result(e.send(ctx, partition, r.job))
-		e.points.At("dispatch.sent")
-		if result.Status != dispatchv1.Status_STATUS_ACCEPTED {
-			span.SetStatus(codes.Error, result.Status.String())
-		}
-		e.metrics.result(ctx, r.treatment.GetChannel(), result)
-		return sendResult{proposal: r.proposal.GetId(), result: result}
+		e.workers.Go(func() error {
+			e.send(ctx, partition, r.job, func(result delivery.Result) {
+				e.points.At("dispatch.sent")
+				e.metrics.result(ctx, r.treatment.GetChannel(), result)
+				done(sendResult{proposal: r.proposal.GetId(), result: r.result(result)})
+			})
+			return nil
+		})
 	case lookRequest:
-		result := r.result(e.lookUp(ctx, r.job))
-		e.points.At("dispatch.looked")
-		return sendResult{proposal: r.proposal.GetId(), result: result}
+		e.lookers.Go(func() error {
+			result := r.result(e.lookUp(ctx, r.job))
+			e.points.At("dispatch.looked")
+			done(sendResult{proposal: r.proposal.GetId(), result: result})
+			return nil
+		})
+	default:
+		done(nil)
+	}
+}
+
+// turn is a delivery that asks for its turn in its channel.
+type turn struct {
+	partition int
+	job       job
+	wanted    func() bool
+}
+
+// pace lets a delivery wait for room in the channel, no longer than the approval lasts. done is told a paceResult, or
+// nil if it was cut off by the end of the service or of the ownership: the next owner paces again.
+func (e *engine) pace(ctx context.Context, t turn, done func(any)) {
+	j := t.job
+	fail := func(r delivery.Result) {
+		r = j.result(r)
+		e.metrics.result(ctx, j.treatment.GetChannel(), r)
+		done(paceResult{proposal: j.proposal.GetId(), attempt: j.attempt, failure: &r})
+	}
+	p, failure := e.found(ctx, j)
+	if failure != nil {
+		fail(*failure)
+		return
+	}
+	stepped := e.stepped()
+	if stepped { // a round of calls waits for no other
+		if failure := e.obstacle(ctx, t.partition, p); failure != nil {
+			fail(*failure)
+			return
+		}
+	}
+	left := max(j.notAfter.Sub(e.clock.Now()), 0)
+	p.queue.enter(e.pacing, &waiter{
+		waits: waits{key: j.slot()}, until: e.clock.Elapsed() + left, wanted: t.wanted, unleased: stepped,
+		log: func(ctx context.Context) error { return e.room(ctx, t.partition) },
+		then: func(err error, why string) {
+			switch {
+			case err == nil:
+				done(paceResult{proposal: j.proposal.GetId(), attempt: j.attempt})
+			case errors.Is(err, errLate):
+				fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, why))
+			default:
+				done(nil)
+			}
+		},
+	})
+}
+
+// obstacle says what keeps every delivery of a channel from being sent.
+func (e *engine) obstacle(ctx context.Context, partition int, p *provider) *delivery.Result {
+	if wait := p.breaker.remaining(); wait > 0 {
+		r := later(reasonv1.Code_CODE_PROVIDER_THROTTLED, leftAlone)
+		r.RetryAfter = wait
+		return &r
+	}
+	if e.room(ctx, partition) != nil {
+		return new(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, logFull))
 	}
 	return nil
 }
 
-// pace waits for room in the channel, no longer than the approval lasts.
-func (e *engine) pace(ctx context.Context, partition int, j job) (paced paceResult) {
-	fail := func(r delivery.Result) paceResult {
-		r = j.result(r)
-		e.metrics.result(ctx, j.treatment.GetChannel(), r)
-		return paceResult{proposal: j.proposal.GetId(), attempt: j.attempt, failure: &r}
-	}
-	defer func() {
-		if r := recover(); r != nil { // such as while an adapter is made
-			e.panicked(ctx, "before a send", j, r)
-			paced = fail(later(reasonv1.Code_CODE_PROVIDER_REJECTED, "a panic; see the log of dispatch"))
-		}
-	}()
-	p, failure := e.provider(ctx, j)
-	if failure != nil {
-		return fail(*failure)
-	}
-	if wait := p.breaker.remaining(); wait > 0 {
-		r := later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "the provider keeps failing and is left alone")
-		r.RetryAfter = wait
-		return fail(r)
-	}
-	ctx, cancel := e.clock.Within(ctx, max(j.notAfter.Sub(e.clock.Now()), 0))
-	defer cancel()
-	if err := e.space.check(ctx, partition); err != nil {
+// room says whether the log has room for the report of a send.
+func (e *engine) room(ctx context.Context, partition int) error {
+	err := e.space.check(ctx, partition)
+	if err != nil {
 		e.logger.WarnContext(ctx, "no intent is declared", slog.Int(telemetry.KeyPartition, partition), slog.Any(telemetry.KeyError, err))
-		return fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the log for the report"))
 	}
-	if err := e.turn(ctx, p, j); err != nil {
-		return fail(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the channel"))
-	}
-	return paceResult{proposal: j.proposal.GetId(), attempt: j.attempt}
+	return err
 }
 
-// turn waits for the channel's rate, then for room in it.
-func (e *engine) turn(ctx context.Context, p *provider, j job) error {
-	stop := e.pacing.Done()
-	if p.pacer != nil {
-		if err := p.pacer.wait(ctx, stop); err != nil {
-			return err
+// found is provider; a panic, such as while an adapter is made, is a failure of the channel.
+func (e *engine) found(ctx context.Context, j job) (p *provider, failure *delivery.Result) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.panicked(ctx, "before a send", j, r)
+			failure = new(later(reasonv1.Code_CODE_PROVIDER_REJECTED, "a panic; see the log of dispatch"))
 		}
-	}
-	if e.stepped() {
-		return nil
-	}
-	return p.slots.take(ctx, j.slot(), stop)
+	}()
+	return e.provider(ctx, j)
 }
 
 // slot names the room that a delivery takes up from its pacing to the end of its call.
@@ -167,17 +202,51 @@ func (e *engine) definitions(ctx context.Context, revision string) (Definitions,
 	return d, nil
 }
 
-// send makes the last check on a fresh view and the call, and says what that proves.
-func (e *engine) send(ctx context.Context, partition int, j job) delivery.Result {
-	p, failure := e.provider(ctx, j)
+// send makes the last check on a fresh view and the call, when there is room, and tells done what that proves. Room is
+// what pacing has leased, as a rule; else it is waited for.
+func (e *engine) send(ctx context.Context, partition int, j job, done func(delivery.Result)) {
+	p, failure := e.found(ctx, j)
 	if failure != nil {
-		return *failure
+		done(*failure)
+		return
 	}
-	release, err := e.room(ctx, p, j)
-	if err != nil {
-		return later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "no room in the channel")
+	begin := func() {
+		e.clock.Go(func() {
+			result := e.sendNow(ctx, partition, p, j)
+			p.slots.drop(j.slot())
+			done(result)
+		})
 	}
-	defer release()
+	if p.slots.holds(j.slot()) {
+		begin()
+		return
+	}
+	until := clock.Forever
+	if !e.stepped() {
+		until = e.clock.Elapsed() + aroundCall
+	}
+	p.queue.enter(e.pacing, &waiter{waits: waits{key: j.slot(), call: true}, until: until, then: func(err error, _ string) {
+		if err != nil {
+			done(later(reasonv1.Code_CODE_PROVIDER_THROTTLED, noRoom))
+			return
+		}
+		begin()
+	}})
+}
+
+// sendNow is a send that has its room.
+func (e *engine) sendNow(ctx context.Context, partition int, p *provider, j job) (result delivery.Result) {
+	ctx, span := e.tracer.Start(ctx, "dispatch.send", trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
+	defer func() {
+		if r := recover(); r != nil {
+			e.panicked(ctx, "in a send", j, r)
+			result = delivery.Result{Status: dispatchv1.Status_STATUS_UNKNOWN}
+		}
+		if result.Status != dispatchv1.Status_STATUS_ACCEPTED {
+			span.SetStatus(codes.Error, result.Status.String())
+		}
+	}()
 	ctx, cancel := e.clock.Within(ctx, p.timeout+aroundCall)
 	defer cancel()
 	message, seen, failure := e.checked(ctx, partition, j)
@@ -219,16 +288,6 @@ func (e *engine) checked(ctx context.Context, partition int, j job) (m channel.M
 		}
 	}
 	return m, seen, failure
-}
-
-// room is what pacing has leased, as a rule; else it is waited for.
-func (e *engine) room(ctx context.Context, p *provider, j job) (release func(), err error) {
-	if !e.stepped() {
-		limited, cancel := e.clock.Within(ctx, aroundCall)
-		defer cancel()
-		ctx = limited
-	}
-	return p.slots.use(ctx, j.slot())
 }
 
 // prepare renders and then makes the last check, so that nothing slow comes between the check and the call; a
@@ -325,7 +384,7 @@ func (e *engine) call(ctx context.Context, p *provider, m channel.Message, seen 
 		return later(reasonv1.Code_CODE_STALE_VIEW, "the view grew old before the call")
 	}
 	if !p.breaker.try() {
-		r := later(reasonv1.Code_CODE_PROVIDER_THROTTLED, "the provider keeps failing and is left alone")
+		r := later(reasonv1.Code_CODE_PROVIDER_THROTTLED, leftAlone)
 		r.RetryAfter = p.breaker.remaining()
 		return r
 	}

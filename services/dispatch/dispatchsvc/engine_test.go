@@ -139,7 +139,8 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 			Traits:    func(*profilev1.Profile) []*profilev1.Trait { return nil },
 		}},
 		providers: newProviders(channel.Options{DataDir: t.TempDir()}, clock.Wall{}, nil), freshness: freshnessOf(view, pings),
-		space: newSpace(room{}, clock.Wall{}), pacing: t.Context(), signer: noSigner{}, clock: clock.Wall{}, stepped: func() bool { return false },
+		space: newSpace(room{}, clock.Wall{}), pacing: t.Context(),
+		workers: clock.NewGroup(clock.Wall{}, helpers), lookers: clock.NewGroup(clock.Wall{}, helpers), signer: noSigner{}, clock: clock.Wall{}, stepped: func() bool { return false },
 		logger: slog.New(slog.DiscardHandler), tracer: tracenoop.NewTracerProvider().Tracer(""), metrics: m,
 	}
 	p, err := e.providers.get("email", def)
@@ -148,6 +149,21 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 	}
 	p.adapter = adapter
 	return e
+}
+
+// called makes a call and waits for its result.
+func called(ctx context.Context, e *engine, request any) any {
+	done := make(chan any, 1)
+	e.Call(ctx, 3, stage.Call{Request: request}, func(r any) { done <- r })
+	return <-done
+}
+
+func paceOne(e *engine, j job) paceResult {
+	return called(context.Background(), e, paceRequest{j}).(paceResult) //nolint:forcetypeassert // it is not cut off
+}
+
+func sendOne(e *engine, j job) delivery.Result {
+	return called(context.Background(), e, sendRequest{j}).(sendResult).result //nolint:forcetypeassert // the engine's own
 }
 
 func freshnessOf(reader Reader, pinger log.Pinger) *freshness {
@@ -185,7 +201,7 @@ func TestRoundsOfCallsDoNotWaitForEachOther(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range 100 {
 				wg.Go(func() {
-					if got := e.Call(t.Context(), 3, stage.Call{Request: request(testJob(fmt.Sprint(i)))}); !ok(got) {
+					if got := called(t.Context(), e, request(testJob(fmt.Sprint(i)))); !ok(got) {
 						t.Errorf("call %d: %+v", i, got)
 					}
 				})
@@ -212,7 +228,7 @@ func TestPacingFollowsTheRate(t *testing.T) {
 		e := testEngine(t, acceptAll(), def)
 		began := time.Now()
 		for i := range 10 {
-			if r := e.pace(t.Context(), 3, testJob(fmt.Sprint(i))); r.failure != nil {
+			if r := paceOne(e, testJob(fmt.Sprint(i))); r.failure != nil {
 				t.Fatalf("pace: %+v", r.failure)
 			}
 		}
@@ -221,26 +237,36 @@ func TestPacingFollowsTheRate(t *testing.T) {
 		}
 		j := testJob("late")
 		j.notAfter = time.Now().Add(100 * time.Millisecond)
-		if r := e.pace(t.Context(), 3, j); r.failure == nil || !r.failure.Transient {
+		if r := paceOne(e, j); r.failure == nil || !r.failure.Transient {
 			t.Errorf("an approval that ends before its turn: %+v", r)
 		}
 	})
 }
 
+// Its deliveries wait, without an INTENT and without a word, until it is tried out again.
 func TestAFailingProviderIsLeftAlone(t *testing.T) {
+	synctest.Test(t, testAFailingProviderIsLeftAlone)
+}
+
+func testAFailingProviderIsLeftAlone(t *testing.T) {
 	adapter := &scripted{send: func() delivery.Result { return delivery.Result{Status: dispatchv1.Status_STATUS_UNKNOWN} }}
 	e := testEngine(t, adapter, fileChannel())
 	for i := range breakerFailures {
-		if r := e.send(t.Context(), 3, testJob(fmt.Sprint(i))); r.Status != dispatchv1.Status_STATUS_UNKNOWN {
+		if r := sendOne(e, testJob(fmt.Sprint(i))); r.Status != dispatchv1.Status_STATUS_UNKNOWN {
 			t.Fatalf("send: %+v", r)
 		}
 	}
-	r := e.pace(t.Context(), 3, testJob("next"))
-	if r.failure == nil || !r.failure.Transient || r.failure.RetryAfter <= 0 {
-		t.Errorf("pacing with an open breaker: %+v", r)
-	}
-	if s := e.send(t.Context(), 3, testJob("next")); s.Status != dispatchv1.Status_STATUS_UNSENT || !s.Transient {
+	if s := sendOne(e, testJob("next")); s.Status != dispatchv1.Status_STATUS_UNSENT || !s.Transient {
 		t.Errorf("sending with an open breaker: %+v", s)
+	}
+	e.stepped = func() bool { return true }
+	if r := paceOne(e, testJob("now")); r.failure == nil || !r.failure.Transient || r.failure.RetryAfter <= 0 {
+		t.Errorf("pacing with an open breaker in a round of calls: %+v, want to be told to wait", r)
+	}
+	e.stepped = func() bool { return false }
+	began := time.Now()
+	if r := paceOne(e, testJob("next")); r.failure != nil || time.Since(began) != breakerDelay {
+		t.Errorf("pacing with an open breaker: %+v after %s, want room after %s", r, time.Since(began), breakerDelay)
 	}
 	if n := adapter.calls.Load(); n != breakerFailures {
 		t.Errorf("calls = %d, want %d", n, breakerFailures)
@@ -275,7 +301,7 @@ func TestWhatStopsASendBeforeTheCall(t *testing.T) {
 				adapter := acceptAll()
 				e, j := testEngine(t, adapter, fileChannel()), testJob("p")
 				tt.change(e, &j)
-				r := e.send(t.Context(), 3, j)
+				r := sendOne(e, j)
 				if r.Status != dispatchv1.Status_STATUS_UNSENT || r.Transient != tt.transient || r.Reasons[0].GetCode() != tt.code {
 					t.Errorf("result = %+v, want %v transient=%v", r, tt.code, tt.transient)
 				}
@@ -316,7 +342,7 @@ func TestWhatIsMissingInAViewFromBeforeIsNotYet(t *testing.T) {
 					t.Fatal(err)
 				}
 				wait(100 * time.Millisecond)
-				if r := e.send(t.Context(), 3, testJob("p")); r.Status != dispatchv1.Status_STATUS_ACCEPTED || r.ProfileVersion != 3 {
+				if r := sendOne(e, testJob("p")); r.Status != dispatchv1.Status_STATUS_ACCEPTED || r.ProfileVersion != 3 {
 					t.Errorf("result = %+v, want it sent on the profile that comes", r)
 				}
 			})
@@ -332,7 +358,7 @@ func TestAMissingProfileIsNeverFinal(t *testing.T) {
 				e := testEngine(t, acceptAll(), fileChannel())
 				e.freshness.released = func() bool { return released }
 				e.freshness.reader.(*profileView).row = func(uint64) *profilev1.Profile { return nil }
-				r := e.send(t.Context(), 3, testJob("p"))
+				r := sendOne(e, testJob("p"))
 				if r.Status != dispatchv1.Status_STATUS_UNSENT || !r.Transient || r.Reasons[1].GetCode() != reasonv1.Code_CODE_PROFILE_UNAVAILABLE {
 					t.Errorf("result = %+v, want it to be tried again", r)
 				}
@@ -346,13 +372,13 @@ func TestAPanicEndsTheAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		adapter := &scripted{send: func() delivery.Result { panic("an adapter's bug") }}
 		e := testEngine(t, adapter, fileChannel())
-		if r := e.send(t.Context(), 3, testJob("p")); r.Status != dispatchv1.Status_STATUS_UNKNOWN {
+		if r := sendOne(e, testJob("p")); r.Status != dispatchv1.Status_STATUS_UNKNOWN {
 			t.Errorf("in the call: %+v, want that nobody knows", r)
 		}
 		d := e.catalogs.(fixedCatalogs)
 		d.definitions.LastCheck = func(*profilev1.Profile, LastContact) []*reasonv1.Reason { panic("a check's bug") }
 		e.catalogs = d
-		if r := e.send(t.Context(), 3, testJob("q")); r.Status != dispatchv1.Status_STATUS_UNSENT || r.Transient {
+		if r := sendOne(e, testJob("q")); r.Status != dispatchv1.Status_STATUS_UNSENT || r.Transient {
 			t.Errorf("before the call: %+v, want it unsent", r)
 		}
 		if n := adapter.calls.Load(); n != 1 {
@@ -365,7 +391,7 @@ func TestAPanicEndsTheAttempt(t *testing.T) {
 		other := fileChannel()
 		other.Rate = 9
 		d.definitions.Channels["email"] = other
-		if r := e.pace(t.Context(), 3, testJob("r")); r.failure == nil || !r.failure.Transient {
+		if r := paceOne(e, testJob("r")); r.failure == nil || !r.failure.Transient {
 			t.Errorf("while the adapter is made: %+v, want it to be tried again", r)
 		}
 	})
@@ -390,10 +416,17 @@ func TestAnAdapterIsBuiltOncePerContent(t *testing.T) {
 }
 
 func TestNoIntentWithoutRoomForItsReport(t *testing.T) {
+	synctest.Test(t, testNoIntentWithoutRoomForItsReport)
+}
+
+func testNoIntentWithoutRoomForItsReport(t *testing.T) {
 	e := testEngine(t, acceptAll(), fileChannel())
 	e.space = newSpace(room{log.Usage{Bytes: 96, MaxBytes: 100}}, clock.Wall{})
-	if r := e.pace(t.Context(), 3, testJob("p")); r.failure == nil || !r.failure.Transient {
-		t.Errorf("pace = %+v, want to be told to wait", r)
+	j := testJob("p")
+	j.notAfter = time.Now().Add(3 * time.Second)
+	r := paceOne(e, j)
+	if r.failure == nil || !r.failure.Transient || r.failure.Reasons[0].GetEvidence()[0] != logFull || time.Now().Before(j.notAfter) {
+		t.Errorf("pace = %+v, want it to wait for room until the approval ends", r)
 	}
 }
 
@@ -403,13 +436,13 @@ func TestPacingIsCutOffByTheEnd(t *testing.T) {
 	e := testEngine(t, acceptAll(), def)
 	ending, end := context.WithCancel(t.Context())
 	e.pacing = ending
-	if r := e.pace(t.Context(), 3, testJob("first")); r.failure != nil {
+	if r := paceOne(e, testJob("first")); r.failure != nil {
 		t.Fatalf("pace: %+v", r.failure)
 	}
 	j := testJob("waits")
 	j.notAfter = time.Now().Add(24 * time.Hour)
 	done := make(chan any, 1)
-	go func() { done <- e.Call(t.Context(), 3, stage.Call{Request: paceRequest{j}}) }()
+	go func() { done <- called(t.Context(), e, paceRequest{j}) }()
 	end()
 	if r := <-done; r != nil {
 		t.Errorf("result = %+v, want none: nothing is to be recorded", r)

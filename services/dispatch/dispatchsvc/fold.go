@@ -63,7 +63,7 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 		p.answered(in.Request)
 	case stage.FromTimer:
 		p.take(delivery.Due(p.state, p.moment))
-		p.changed = p.known // re-arms the wake-up even if nothing else is to be done
+		p.changed = p.changed || p.known && p.rearms(in.At)
 	case stage.FromLane, stage.FromAfter, stage.FromBox, stage.FromRPC:
 	}
 	return p.outcome()
@@ -137,6 +137,12 @@ func (f *fold) channels(revision string) (_ delivery.Channels, ok bool) {
 		}
 		return c
 	}, ok
+}
+
+// rearms says whether the row's wake-up has to be written again though nothing else is to be done: it was due, or has
+// moved.
+func (p *play) rearms(at time.Time) bool {
+	return !at.After(p.env.Now) || !delivery.Wake(p.state, p.moment).Truncate(time.Microsecond).Equal(at.Truncate(time.Microsecond))
 }
 
 func (p *play) verdict(data []byte) error {

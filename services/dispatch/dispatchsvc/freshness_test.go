@@ -162,7 +162,7 @@ func TestNoCallOnAViewThatGrewOld(t *testing.T) {
 					wait(pause)
 				}
 			}
-			r := e.send(t.Context(), 3, testJob("p"))
+			r := sendOne(e, testJob("p"))
 			if (r.Status == dispatchv1.Status_STATUS_ACCEPTED) != sent || (adapter.calls.Load() == 1) != sent {
 				t.Errorf("pause %v: %+v after %d calls, want sent = %v", pause, r, adapter.calls.Load(), sent)
 			}

@@ -1,19 +1,14 @@
 package dispatchsvc
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"refrain.dev/pkg/clock"
 )
 
-// errLate says that the turn would come after the caller's deadline.
-var errLate = errors.New("the turn would come too late")
-
-// pacer is a token bucket on a clock: a burst at once, then one call in every period, in the order of asking.
+// pacer is a token bucket on a clock: a burst at once, then one call in every period. Who waits for it, and in which
+// order, is the queue's.
 type pacer struct {
 	clock clock.Clock
 	every time.Duration
@@ -28,48 +23,20 @@ func newPacer(rate float64, c clock.Clock) *pacer {
 	return &pacer{clock: c, every: time.Duration(float64(time.Second) / rate), burst: max(1, int(rate)), full: c.Elapsed()}
 }
 
-// wait waits for the turn, unless stop is closed first. A turn that would come after ctx's deadline is not
-// waited for and takes nothing.
-func (p *pacer) wait(ctx context.Context, stop <-chan struct{}) error {
-	left, limited := p.clock.Left(ctx)
-	wait, after := p.reserve(left, limited)
-	if wait < 0 {
-		return errLate
-	}
-	if wait == 0 {
-		return nil
-	}
-	woken, err := p.clock.Wait(ctx, wait, stop)
-	if err == nil && woken < 0 {
-		return nil
-	}
-	p.giveBack(after)
-	if err != nil {
-		return fmt.Errorf("wait for the turn: %w", err)
-	}
-	return errStopping
-}
-
-// reserve takes a turn and says how long it is until then; less than 0: not within left. after is what a turn
-// that is not used is given back by.
-func (p *pacer) reserve(left time.Duration, limited bool) (wait, after time.Duration) {
+// left is how long it is until the next turn; 0: now.
+func (p *pacer) left() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	now := p.clock.Elapsed()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	after = max(p.full, now) + p.every
-	wait = max(after-time.Duration(p.burst)*p.every-now, 0)
-	if limited && wait > max(left, 0) {
-		return -1, after
-	}
-	p.full = after
-	return wait, after
+	return max(p.next(now)-time.Duration(p.burst)*p.every-now, 0)
 }
 
-// giveBack frees a turn that was not used, if nobody has taken one after it.
-func (p *pacer) giveBack(after time.Duration) {
+// take uses a turn up.
+func (p *pacer) take() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.full == after {
-		p.full -= p.every
-	}
+	p.full = p.next(p.clock.Elapsed())
 }
+
+// next is when the bucket would be full again after another turn.
+func (p *pacer) next(now time.Duration) time.Duration { return max(p.full, now) + p.every }

@@ -41,6 +41,7 @@ type provider struct {
 	pacer   *pacer // nil: no pacing
 	slots   *slots
 	breaker *breaker
+	queue   *queue // of those who wait for the three
 }
 
 // providers makes one provider per content of a channel's definition, on first use.
@@ -97,6 +98,7 @@ func newProvider(adapter channel.Adapter, def *definitionv1.Channel, c clock.Clo
 	if r := def.GetRate(); r > 0 {
 		made.pacer = newPacer(r, c)
 	}
+	made.queue = newQueue(made.breaker, made.pacer, made.slots, c)
 	return made
 }
 

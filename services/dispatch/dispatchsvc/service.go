@@ -58,7 +58,8 @@ func New(ctx context.Context, cfg Config, deps run.Deps) (run.Component, error) 
 	fresh := newFreshness(deps.Store, barriers, hasher, told)
 	fresh.released = stepped
 	engine := &engine{
-		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker, deps.Clock), pacing: ctx, signer: hasher, points: deps.Points,
+		catalogs: catalogs, providers: pool, freshness: fresh, space: newSpace(deps.Broker, deps.Clock), pacing: ctx, signer: hasher,
+		workers: clock.NewGroup(deps.Clock, helpers), lookers: clock.NewGroup(deps.Clock, helpers), points: deps.Points,
 		clock: told, generation: deps.Generation.Number, publicURL: strings.TrimRight(cmp.Or(cfg.PublicURL, DefaultPublicURL), "/"), identify: cfg.TaskIdentifiers, stepped: stepped,
 		logger: logger, tracer: deps.Tracer.Tracer("refrain.dev/services/dispatch"), metrics: metrics,
 	}

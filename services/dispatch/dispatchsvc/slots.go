@@ -1,17 +1,11 @@
 package dispatchsvc
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"refrain.dev/pkg/clock"
 )
-
-// errStopping says that what was waited for is not wanted any more.
-var errStopping = errors.New("dispatch is stopping")
 
 // held marks room whose call is under way.
 const held time.Duration = -1
@@ -32,24 +26,7 @@ func newSlots(size int, lease time.Duration, c clock.Clock) *slots {
 	return &slots{size: size, lease: lease, clock: c, ends: map[string]time.Duration{}, free: make(chan struct{})}
 }
 
-// take waits for room and leases it to key, unless stop is closed first.
-func (s *slots) take(ctx context.Context, key string, stop <-chan struct{}) error {
-	for {
-		next, wait := s.try(key)
-		if wait == nil {
-			return nil
-		}
-		woken, err := s.clock.Wait(ctx, next, wait, stop)
-		if err != nil {
-			return fmt.Errorf("wait for room: %w", err)
-		}
-		if woken == 1 {
-			return errStopping
-		}
-	}
-}
-
-// try takes room if there is some; else it says when a lease ends next and what to wait for.
+// try takes room if there is some and leases it to key; else it says when a lease ends next and what to wait for.
 func (s *slots) try(key string) (time.Duration, <-chan struct{}) {
 	now := s.clock.Elapsed()
 	s.mu.Lock()
@@ -65,6 +42,9 @@ func (s *slots) try(key string) (time.Duration, <-chan struct{}) {
 		}
 		next = min(next, end-now)
 	}
+	if s.ends[key] == held {
+		return 0, nil
+	}
 	if _, mine := s.ends[key]; mine || len(s.ends) < s.size {
 		s.ends[key] = now + s.lease
 		return 0, nil
@@ -72,15 +52,20 @@ func (s *slots) try(key string) (time.Duration, <-chan struct{}) {
 	return next, s.free
 }
 
-// use turns the lease into possession until release; it waits for room if the lease has ended.
-func (s *slots) use(ctx context.Context, key string) (release func(), err error) {
-	if err := s.take(ctx, key, nil); err != nil {
-		return nil, err
+// holds takes possession of room for key if it has a lease or there is room; it does not wait.
+func (s *slots) holds(key string) bool {
+	if _, wait := s.try(key); wait != nil {
+		return false
 	}
+	s.hold(key)
+	return true
+}
+
+// hold turns the lease that try has given into possession until drop.
+func (s *slots) hold(key string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ends[key] = held
-	s.mu.Unlock()
-	return func() { s.drop(key) }, nil
 }
 
 func (s *slots) drop(key string) {
