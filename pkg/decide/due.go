@@ -17,7 +17,7 @@ import (
 // enrollment to end enter; placements whose collection
 // closes are decided; losers whose waiting time is over are superseded. Nothing due changes nothing. What
 // this makes ready in turn is due at env.Now once more and left to the next call: one call does a bounded
-// amount.
+// amount. If many enrollments are due, those beyond it go on with the next call, and nothing is ranked before all have.
 func Due(s *decisionv1.State, r Rules, env Env) (*decisionv1.State, []*decisionv1.Fact, error) {
 	t := newTurn(s, r, env)
 	t.expire()
@@ -26,11 +26,13 @@ func Due(s *decisionv1.State, r Rules, env Env) (*decisionv1.State, []*decisionv
 	}
 	t.admit()
 	for _, st := range t.s.CloneVT().GetPlacements() {
-		if t.over(st.GetClosesAt()) {
+		if t.over(st.GetClosesAt()) && !t.full() {
 			t.close(st.GetPlacement())
 		}
 	}
-	t.supersede()
+	if !t.full() {
+		t.supersede()
+	}
 	t.tidy()
 	return t.s, t.facts, nil
 }

@@ -49,11 +49,16 @@ func Link(s *decisionv1.State, cause string, r Rules, env Env) (*decisionv1.Stat
 	return t.s, t.facts, nil
 }
 
-// each gives one input to every running enrollment, in the order of entry.
+// each gives one input to every running enrollment, in the order of entry. What is due may be left to the next turn.
 func (t *turn) each(in journey.Input) error {
 	running := t.s.GetEnrollments()
 	t.s.Enrollments = nil
-	for _, e := range running {
+	_, timer := in.(journey.Due)
+	for n, e := range running {
+		if timer && t.full() {
+			t.s.Enrollments = append(t.s.GetEnrollments(), running[n:]...)
+			return nil
+		}
 		d, err := t.definition(e)
 		if err != nil {
 			return err
@@ -129,6 +134,9 @@ func (t *turn) atLimit(r journey.Result) string {
 	}
 	if n := t.rules.maxEnrollments(); r.Wait == nil && len(t.s.GetEnrollments()) >= n {
 		return fmt.Sprintf("%d enrollments are running", n)
+	}
+	if n := len(t.s.GetWaiting()); r.Wait != nil && n >= MaxWaiting {
+		return fmt.Sprintf("%d events wait already", n)
 	}
 	if size := t.s.SizeVT() + r.Enrollment.SizeVT() + r.Wait.SizeVT(); size > MaxState {
 		return fmt.Sprintf("the customer's enrollments and proposals would need %d bytes, of %d", size, MaxState)

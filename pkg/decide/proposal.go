@@ -66,6 +66,9 @@ func Wake(s *decisionv1.State) time.Time {
 	}
 	for _, w := range s.GetWaiting() {
 		earlier(w.GetUntil())
+		if !running(s, w) {
+			earlier(w.GetSince()) // it enters at once
+		}
 	}
 	return wake
 }

@@ -25,6 +25,13 @@ const (
 	MaxState = 48 << 10
 	// maxReserved bounds a state in which every running enrollment has made its proposal; a row may have 64 KiB.
 	maxReserved = 60 << 10
+	// MaxWaiting is how many events wait in all for running enrollments to end, beside journey.MaxWaiting of each journey
+	// and key; one more is refused with ENROLLMENT_LIMIT.
+	MaxWaiting = 128
+	// maxTurn is what the facts of one turn may come to before the rest is left to the next turn; perFact is what a fact
+	// brings about beside itself at most, a line of the timeline above all.
+	maxTurn = 128 << 10
+	perFact = 1200
 	// MaxEntries is how many entries are remembered for re-entry; the oldest is forgotten first.
 	MaxEntries = 256
 )
@@ -92,6 +99,16 @@ type turn struct {
 	rules Rules
 	env   Env
 	facts []*decisionv1.Fact
+
+	size, measured int // of the facts, and how many of them are counted in it
+}
+
+// full says that what follows so far is enough for one turn: what is left to do is due at once, in the next one.
+func (t *turn) full() bool {
+	for ; t.measured < len(t.facts); t.measured++ {
+		t.size += t.facts[t.measured].SizeVT() + perFact
+	}
+	return t.size >= maxTurn
 }
 
 func newTurn(s *decisionv1.State, r Rules, env Env) *turn {

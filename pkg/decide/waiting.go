@@ -1,6 +1,8 @@
 package decide
 
 import (
+	"slices"
+
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 	reasonv1 "refrain.dev/proto/gen/go/refrain/reason/v1"
 
@@ -20,7 +22,7 @@ func (t *turn) dropWaiting(ev journey.Event) {
 }
 
 // admit lets waiting events enter whose journey is not running any more, each journey and key at most one, and
-// refuses those that have become too old.
+// refuses those that have become too old; what is too much for this turn is left to the next one.
 func (t *turn) admit() {
 	t.keepWaiting(func(w *decisionv1.WaitingEntry) bool {
 		d := t.journey(w.GetJourney())
@@ -28,7 +30,7 @@ func (t *turn) admit() {
 		case d == nil:
 			t.refuseWaiting(w, t.reason(reasonv1.Code_CODE_WITHDRAWN, "Journey/"+w.GetJourney(), "the journey is not in the catalog any more"))
 			return false
-		case t.running(w) && !t.over(w.GetUntil()):
+		case t.full(), running(t.s, w) && !t.over(w.GetUntil()):
 			return true
 		}
 		t.start(d.Admit(w, t.journeyEnv()))
@@ -36,19 +38,22 @@ func (t *turn) admit() {
 	})
 }
 
-// keepWaiting goes through the waiting entries in the order they came; keep reports whether one goes on waiting.
+// keepWaiting goes through the waiting entries in the order they came; keep reports whether one goes on waiting. Meanwhile
+// the others stay in the state: what starts must find room beside them.
 func (t *turn) keepWaiting(keep func(*decisionv1.WaitingEntry) bool) {
 	all := t.s.GetWaiting()
-	t.s.Waiting = nil
-	for _, w := range all {
+	var kept []*decisionv1.WaitingEntry
+	for n, w := range all {
+		t.s.Waiting = slices.Concat(kept, all[n+1:])
 		if keep(w) {
-			t.s.Waiting = append(t.s.GetWaiting(), w)
+			kept = append(kept, w)
 		}
 	}
+	t.s.Waiting = kept
 }
 
-func (t *turn) running(w *decisionv1.WaitingEntry) bool {
-	for _, e := range t.s.GetEnrollments() {
+func running(s *decisionv1.State, w *decisionv1.WaitingEntry) bool {
+	for _, e := range s.GetEnrollments() {
 		if e.GetJourney() == w.GetJourney() && e.GetKey() == w.GetKey() {
 			return true
 		}

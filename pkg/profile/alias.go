@@ -77,9 +77,6 @@ func TakeAnswer(r *Rules, p *profilev1.Profile, a *profilev1.AliasAnswered, m Mo
 	if p == nil {
 		return Change{}, fault.New(fault.NotFound, "take answer to alias: the profile does not exist")
 	}
-	if m.DeadLetter != "" && !hasGap(p, m.DeadLetter) {
-		return Change{}, nil
-	}
 	d := r.open(p)
 	d.redriven(m.DeadLetter)
 	q, owner := a.GetAsked(), a.GetOwner()

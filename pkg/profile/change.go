@@ -91,18 +91,19 @@ func (d *draft) post(partition int, l *profilev1.Letter) {
 	d.out.Letters = append(d.out.Letters, Posted{Partition: partition, Letter: l})
 }
 
-// redriven removes the gap that a dead letter had left, if it did.
-func (d *draft) redriven(deadLetter string) {
+// redriven removes the gap that a dead letter had left, and says whether it had left one.
+func (d *draft) redriven(deadLetter string) bool {
 	if deadLetter == "" {
-		return
+		return false
 	}
 	for i, g := range d.p.GetGaps() {
 		if g.GetDeadLetter() == deadLetter {
 			d.p.Gaps = append(d.p.Gaps[:i:i], d.p.Gaps[i+1:]...)
 			d.basis = true
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // hasGap says whether a dead letter left a gap in p.

@@ -15,10 +15,18 @@ func ClosesContact(e *eventv1.Event) bool {
 		e.GetOutcome().GetKind() == eventv1.OutcomeKind_OUTCOME_KIND_COMPLAINED
 }
 
+// Missed says that an input was given up.
+type Missed struct {
+	// DeadLetter that it is now.
+	DeadLetter string
+	// Before is the dead letter that it was when it came back in vain: its gap goes on under the new name. Empty: none.
+	Before string
+}
+
 // MissArrival notes at its home that an event was given up. If nothing is known of the identifier, its
 // profile is made, so that the gap is not forgotten. If the identifier resolves to another profile, that
 // one is told by letter.
-func MissArrival(r *Rules, a Arrival, deadLetter string) Change {
+func MissArrival(r *Rules, a Arrival, up Missed) Change {
 	home, err := HomeID(r.hasher, a.Event)
 	if err != nil {
 		return Change{}
@@ -26,7 +34,7 @@ func MissArrival(r *Rules, a Arrival, deadLetter string) Change {
 	owner := a.Row.GetProfileId()
 	if to := a.elsewhere(home); to != nil {
 		note := &profilev1.GapNoted{
-			Tenant: a.Event.GetTenant(), To: to, Gap: &profilev1.ProfileGap{DeadLetter: deadLetter, ClosesContact: ClosesContact(a.Event)},
+			Tenant: a.Event.GetTenant(), To: to, Gap: &profilev1.ProfileGap{DeadLetter: up.DeadLetter, ClosesContact: ClosesContact(a.Event)},
 		}
 		out := Change{}
 		if ClosesContact(a.Event) && a.Row != nil {
@@ -34,6 +42,9 @@ func MissArrival(r *Rules, a Arrival, deadLetter string) Change {
 			note.Word = tellAt(out.Row, home, to)
 		}
 		out.Letters = []Posted{tell(r, note)}
+		if up.Before != "" {
+			out.Letters = append(out.Letters, filled(r, a.Event.GetTenant(), to, up.Before))
+		}
 		return out
 	}
 	first := a.Event.GetIdentifiers()[0]
@@ -44,7 +55,7 @@ func MissArrival(r *Rules, a Arrival, deadLetter string) Change {
 	if p == nil {
 		p = r.make(a.Event, home)
 	}
-	out := Miss(r, p, deadLetter, ClosesContact(a.Event))
+	out := Miss(r, p, up, ClosesContact(a.Event))
 	if len(owner) == 0 && first.GetKind() != event.KindProfile {
 		out.Row = &profilev1.IdentifierRow{
 			Kind: first.GetKind(), ProfileId: home, Since: a.Event.GetAt(), SeenDays: a.Row.GetSeenDays(),
@@ -53,40 +64,66 @@ func MissArrival(r *Rules, a Arrival, deadLetter string) Change {
 	return out
 }
 
-// Miss notes in a profile that an input about it was given up. Nothing follows if there is no profile.
-func Miss(r *Rules, p *profilev1.Profile, deadLetter string, closesContact bool) Change {
-	if p == nil || hasGap(p, deadLetter) || len(p.GetGaps()) >= maxGaps && !closesContact {
+// Miss notes in a profile that an input about it was given up. Nothing follows if there is no profile. What does not
+// close contact is noted as long as there are few; of what does, MaxClosing are named, and one more closes contact for
+// good, since nothing would tell when the last of them was redriven.
+func Miss(r *Rules, p *profilev1.Profile, up Missed, closesContact bool) Change {
+	if p == nil || hasGap(p, up.DeadLetter) {
 		return Change{}
 	}
 	d := r.open(p)
-	d.p.Gaps = append(d.p.GetGaps(), &profilev1.ProfileGap{DeadLetter: deadLetter, ClosesContact: closesContact})
+	changed := d.redriven(up.Before)
+	switch g := (&profilev1.ProfileGap{DeadLetter: up.DeadLetter, ClosesContact: closesContact}); {
+	case closesContact && gaps(d.p, true) >= MaxClosing:
+		if g.DeadLetter = ""; gaps(d.p, true) == MaxClosing {
+			d.p.Gaps = append(d.p.GetGaps(), g)
+			changed = true
+		}
+	case closesContact || gaps(d.p, false) < maxGaps:
+		d.p.Gaps = append(d.p.GetGaps(), g)
+		changed = true
+	}
+	if !changed {
+		return Change{}
+	}
 	d.basis = true
 	return d.close()
 }
 
+// gaps counts those that close contact, or those that do not.
+func gaps(p *profilev1.Profile, closing bool) (n int) {
+	for _, g := range p.GetGaps() {
+		if g.GetClosesContact() == closing {
+			n++
+		}
+	}
+	return n
+}
+
 // MissLetter notes that a letter was given up, in the profile that it is about. A claim changes nothing
 // that its own profile would have to know.
-func MissLetter(r *Rules, l Mail, p *profilev1.Profile, deadLetter string) Change {
+func MissLetter(r *Rules, l Mail, p *profilev1.Profile, up Missed) Change {
 	switch k := l.Letter.GetLetter().(type) {
 	case *profilev1.Letter_Forwarded:
-		return missWord(r, p, given{deadLetter, k.Forwarded.GetWord(), ClosesContact(k.Forwarded.GetEvent())})
+		return missWord(r, p, given{up, k.Forwarded.GetWord(), ClosesContact(k.Forwarded.GetEvent())})
 	case *profilev1.Letter_Linked: // without it p takes its own addresses for those of a stranger
-		return missWord(r, p, given{deadLetter, k.Linked.GetWord(), true})
+		return missWord(r, p, given{up, k.Linked.GetWord(), true})
 	case *profilev1.Letter_Gap:
-		return missWord(r, p, given{deadLetter, k.Gap.GetWord(), k.Gap.GetGap().GetClosesContact()})
+		return missWord(r, p, given{up, k.Gap.GetWord(), k.Gap.GetGap().GetClosesContact()})
 	case *profilev1.Letter_Conflict: // to the claimant, it may have taken away an address that is another customer's
-		return Miss(r, p, deadLetter, len(k.Conflict.GetTo()) == 0)
+		return Miss(r, p, up, len(k.Conflict.GetTo()) == 0)
 	case *profilev1.Letter_Account, *profilev1.Letter_Granted, // an address stays undecided
 		*profilev1.Letter_AliasAnswered: // a device stays unlinked
-		return Miss(r, p, deadLetter, false)
+		return Miss(r, p, up, false)
 	}
 	return Change{}
 }
 
-// given is a letter that was given up: its dead letter, the word that it brought, and whether contact must wait
+// given is a letter that was given up: its dead letters, the word that it brought, and whether contact must wait
 // for it.
 type given struct {
-	deadLetter    string
+	Missed
+
 	word          *profilev1.Word
 	closesContact bool
 }
@@ -95,16 +132,16 @@ type given struct {
 // contact in its place, also with the profile that a closed one is linked to.
 func missWord(r *Rules, p *profilev1.Profile, up given) Change {
 	if p == nil || up.word == nil {
-		return Miss(r, p, up.deadLetter, up.closesContact)
+		return Miss(r, p, up.Missed, up.closesContact)
 	}
-	out := Miss(r, hear(p, up.word), up.deadLetter, up.closesContact)
+	out := Miss(r, hear(p, up.word), up.Missed, up.closesContact)
 	if out.Profile == nil || len(p.GetLinkedTo()) == 0 {
 		return out
 	}
 	d := &draft{rules: r, p: out.Profile, out: out}
 	d.out.Letters = append(d.out.Letters, tell(r, &profilev1.GapNoted{
 		Tenant: p.GetTenant(), To: p.GetLinkedTo(), Word: d.pass(up.word),
-		Gap: &profilev1.ProfileGap{DeadLetter: up.deadLetter, ClosesContact: up.closesContact},
+		Gap: &profilev1.ProfileGap{DeadLetter: up.DeadLetter, ClosesContact: up.closesContact},
 	}))
 	return d.out
 }
@@ -128,7 +165,7 @@ func NoteGap(r *Rules, p *profilev1.Profile, l *profilev1.GapNoted, m Moment) (C
 		out.Letters = append(out.Letters, tell(r, onward))
 		return out, nil
 	}
-	noted := Miss(r, next, l.GetGap().GetDeadLetter(), l.GetGap().GetClosesContact())
+	noted := Miss(r, next, Missed{DeadLetter: l.GetGap().GetDeadLetter()}, l.GetGap().GetClosesContact())
 	if noted.Profile == nil && next != p {
 		noted = r.open(next).close()
 	}

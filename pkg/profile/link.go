@@ -267,9 +267,6 @@ func Lose(r *Rules, p *profilev1.Profile, c *profilev1.IdentityConflict, m Momen
 	if p == nil {
 		return Change{}, fault.New(fault.NotFound, "take identity back: the claimant does not exist")
 	}
-	if m.DeadLetter != "" && !hasGap(p, m.DeadLetter) {
-		return Change{}, nil
-	}
 	if len(c.GetTo()) > 0 {
 		return contested(r, p, c, m), nil
 	}

@@ -326,14 +326,63 @@ func nilReason() *reasonv1.Reason { return nil }
 func TestOnlyGapsAboutPermissionCloseContact(t *testing.T) {
 	r := profile.DefaultRules(hasher())
 	p, _ := applyAll(t, r, happened("a", eventv1.Kind_KIND_TRACK, 1))
-	c := profile.Miss(r, p, "dl-1", false)
+	c := profile.Miss(r, p, profile.Missed{DeadLetter: "dl-1"}, false)
 	check(t, "open", profile.Closed(c.Profile), nilReason())
-	c = profile.Miss(r, c.Profile, "dl-2", true)
+	c = profile.Miss(r, c.Profile, profile.Missed{DeadLetter: "dl-2"}, true)
 	check(t, "closed", profile.Closed(c.Profile).GetEvidence(), []string{"dead letter dl-2"})
 	check(t, "facts", names(c.Facts), "basis_changed")
-	if again := profile.Miss(r, c.Profile, "dl-2", true); again.Profile != nil {
+	if again := profile.Miss(r, c.Profile, profile.Missed{DeadLetter: "dl-2"}, true); again.Profile != nil {
 		t.Error("the same gap was noted twice")
 	}
+}
+
+// Gaps are bounded, and whatever is lost about permission has closed contact. Once they cannot all be named it stays closed.
+func TestGapsAreBoundedAndCloseContactAllTheSame(t *testing.T) {
+	r := profile.DefaultRules(hasher())
+	p, _ := applyAll(t, r, happened("a", eventv1.Kind_KIND_TRACK, 1))
+	letter := func(n int) string { return fmt.Sprintf("%032x", n) }
+	for n := range 2 * profile.MaxClosing {
+		for _, closes := range []bool{false, true} {
+			up := profile.Missed{DeadLetter: letter(2*n + map[bool]int{true: 1}[closes])}
+			if c := profile.Miss(r, p, up, closes); c.Profile != nil {
+				p = c.Profile
+			}
+		}
+	}
+	if n := p.SizeVT(); n > 32<<10 {
+		t.Errorf("a profile with all its gaps has %d bytes, want at most 32 KiB", n)
+	}
+	var named []string
+	for _, g := range p.GetGaps() {
+		if g.GetClosesContact() && g.GetDeadLetter() != "" {
+			named = append(named, g.GetDeadLetter())
+		}
+	}
+	check(t, "named gaps that close contact", len(named), profile.MaxClosing)
+	for _, g := range named {
+		c, err := profile.CloseGap(r, p, &profilev1.GapClosed{DeadLetter: g}, profile.Moment{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p = c.Profile
+	}
+	if profile.Closed(p) == nil {
+		t.Error("contact is open while dead letters about permission are left that nothing names")
+	}
+}
+
+// A dead letter that came back in vain is another dead letter: its gap goes on under that name, and only under it.
+func TestADeadLetterThatComesBackInVainHasOneGap(t *testing.T) {
+	r := profile.DefaultRules(hasher())
+	p, _ := applyAll(t, r, happened("a", eventv1.Kind_KIND_TRACK, 1))
+	p = profile.Miss(r, p, profile.Missed{DeadLetter: "dl-1"}, true).Profile
+	p = profile.Miss(r, p, profile.Missed{DeadLetter: "dl-2", Before: "dl-1"}, true).Profile
+	check(t, "closed", profile.Closed(p).GetEvidence(), []string{"dead letter dl-2"})
+	c, err := profile.Apply(r, p, happened("b", eventv1.Kind_KIND_TRACK, 2), profile.Moment{Now: hour(2), DeadLetter: "dl-2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, "open", profile.Closed(c.Profile), nilReason())
 }
 
 // Who does not learn that a profile was closed for it takes that one's addresses, which it claims, for a stranger's.
@@ -347,7 +396,7 @@ func TestALostAnswerClosesContact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := profile.MissLetter(r, mail, p, "dl-1")
+	c := profile.MissLetter(r, mail, p, profile.Missed{DeadLetter: "dl-1"})
 	check(t, "closed", profile.Closed(c.Profile).GetEvidence(), []string{"dead letter dl-1"})
 }
 

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -108,6 +109,12 @@ func Closed(p *profilev1.Profile) *reasonv1.Reason {
 		}
 	}
 	for _, g := range p.GetGaps() {
+		if g.GetClosesContact() && g.GetDeadLetter() == "" {
+			return &reasonv1.Reason{
+				Code: reasonv1.Code_CODE_GAP, Evidence: []string{fmt.Sprintf("more than %d dead letters say something about permission", MaxClosing)},
+				Remedy: "contact stays closed for good",
+			}
+		}
 		if g.GetClosesContact() {
 			return &reasonv1.Reason{
 				Code: reasonv1.Code_CODE_GAP, Evidence: []string{"dead letter " + g.GetDeadLetter()},

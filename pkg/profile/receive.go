@@ -206,14 +206,11 @@ func newProfile(tenant string, id []byte, c event.Class) *profilev1.Profile {
 	return &profilev1.Profile{Tenant: tenant, Id: id, Class: class, Leaves: []*profilev1.Leaf{{ProfileId: id}}}
 }
 
-// Forwarded applies an event that was forwarded to the profile p, or forwards it again if p is closed.
-// A redriven one is applied only while its gap is open, so that redriving twice has one effect.
+// Forwarded applies an event that was forwarded to the profile p, or forwards it again if p is closed. Whether a
+// redriven one has taken effect already is not asked here: not every gap has a mark in the profile.
 func Forwarded(r *Rules, p *profilev1.Profile, l *profilev1.ForwardedEvent, m Moment) (Change, error) {
 	if p == nil {
 		return Change{}, fault.New(fault.NotFound, "apply forwarded event: the profile does not exist")
-	}
-	if m.DeadLetter != "" && !hasGap(p, m.DeadLetter) {
-		return Change{}, nil
 	}
 	next := hear(p, l.GetWord())
 	m.Arrived = l.GetArrived()

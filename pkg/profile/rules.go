@@ -24,7 +24,9 @@ const (
 	MaxRelations = 50
 
 	maxAddresses = 10 // per channel, the ones never to use again included
-	maxGaps      = 50 // those that close contact are always kept
+	maxGaps      = 50 // those that do not close contact
+	// MaxClosing is how many gaps that close contact are named. One more is not: contact stays closed for good.
+	MaxClosing = 512
 )
 
 // DefaultFreshness is how old an event may be and still start something, where its type does not say.

@@ -34,9 +34,9 @@ func (p *partition) giveUp(ctx context.Context, in *Input, rows *overlay, b *bat
 			out = Outcome{}
 		}
 	}
-	if size, err := weigh(out, rows, maxState+markRoom); err != nil || size > maxMark {
+	if err := FitsMark(out, rows.Own); err != nil {
 		p.ports.Logger.Error("gap cannot be marked: it would be too large", "stage", p.cfg.Spec.Name, "partition", p.number,
-			"dead_letter", letter, "bytes", size)
+			"dead_letter", letter, "error", err)
 		out = Outcome{}
 	}
 	return letter, p.take(ctx, in, out, rows, b)

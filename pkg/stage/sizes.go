@@ -17,11 +17,12 @@ const (
 	hardRecordSize = 512 << 10
 	// headRoom is kept for what a record has beside its cells and facts.
 	headRoom = 32 << 10
-	// maxState is the largest state; markRoom is what the note that an input was given up may have beyond it.
+	// maxState is the largest state; markRoom is what the notes that inputs were given up may have beyond it: those of
+	// one row are bounded, so that each finds room, however full the state is.
 	maxState = 64 << 10
-	// maxMark is the most that such a note may have in all.
-	markRoom = 8 << 10
-	maxMark  = 192 << 10
+	markRoom = 64 << 10
+	// maxMark is the most that one such note may have in all.
+	maxMark = 192 << 10
 	// maxLetterSize is where a mailbox message is closed: what is left for the same mailbox goes into the next.
 	maxLetterSize = 256 << 10
 	// maxDeadPayload is the largest payload that a dead letter keeps, maxWhy its longest reason.
@@ -45,10 +46,10 @@ func (e *sizeError) Error() string {
 
 // weigh says what an outcome adds to a record, or why it can never be written. A state that does not grow is always
 // taken: what makes room must not fail for lack of it.
-func weigh(out Outcome, rows *overlay, mostState int) (int, error) {
+func weigh(out Outcome, own func(key string) []byte, mostState int) (int, error) {
 	size := 0
 	for _, c := range out.Cells {
-		if len(c.State) > mostState && len(c.State) > len(rows.own[c.Key]) {
+		if len(c.State) > mostState && len(c.State) > len(own(c.Key)) {
 			return 0, fault.As(fault.Invalid, &sizeError{"the row's state", len(c.State), mostState})
 		}
 		size += weightOf(c)
@@ -60,6 +61,22 @@ func weigh(out Outcome, rows *overlay, mostState int) (int, error) {
 		return 0, fault.As(fault.Invalid, &sizeError{"what follows from it", size, most})
 	}
 	return size, nil
+}
+
+// Fits says why what follows from an input cannot be written, by the limits that hold for all stages; nil if it can. own
+// gives the rows as they were.
+func Fits(out Outcome, own func(key string) []byte) error {
+	_, err := weigh(out, own, maxState)
+	return err
+}
+
+// FitsMark is Fits for what Fold.Gap returns. What does not fit is not noted in the row.
+func FitsMark(out Outcome, own func(key string) []byte) error {
+	size, err := weigh(out, own, maxState+markRoom)
+	if err == nil && size > maxMark {
+		err = fault.As(fault.Invalid, &sizeError{"the note that it was given up", size, maxMark})
+	}
+	return err
 }
 
 const (
@@ -83,7 +100,7 @@ func weightOf(c Cell) int {
 
 // admit says whether what follows from an input fits the batch: errFull if it fits the next one.
 func (b *batch) admit(out Outcome, rows *overlay) error {
-	size, err := weigh(out, rows, maxState)
+	size, err := weigh(out, rows.Own, maxState)
 	if err != nil {
 		return err
 	}

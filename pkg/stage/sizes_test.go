@@ -112,7 +112,7 @@ func TestRecordsAreNeverTooLarge(t *testing.T) {
 func TestAStateThatShrinksFits(t *testing.T) {
 	rows := &overlay{own: map[string][]byte{"a": make([]byte, maxState+100)}}
 	for size, fits := range map[int]bool{maxState: true, maxState + 99: true, maxState + 100: true, maxState + 101: false} {
-		_, err := weigh(Outcome{Cells: []Cell{{Key: "a", State: make([]byte, size)}}}, rows, maxState)
+		_, err := weigh(Outcome{Cells: []Cell{{Key: "a", State: make([]byte, size)}}}, rows.Own, maxState)
 		if (err == nil) != fits {
 			t.Errorf("a state of %d bytes over one of %d: %v", size, maxState+100, err)
 		}

@@ -217,7 +217,7 @@ func (w *town) arrive(q *quarter, e *eventv1.Event, poison bool) {
 	a.Row, a.Profile = w.load(q, keys)
 	var c profile.Change
 	if poison {
-		c = profile.MissArrival(w.rules, a, "dl-"+e.GetId())
+		c = profile.MissArrival(w.rules, a, profile.Missed{DeadLetter: "dl-" + e.GetId()})
 	} else if c, err = profile.Receive(w.rules, a, profile.Moment{Now: start.Add(w.now)}); err != nil {
 		return // nobody has the profile that it addresses
 	}
@@ -245,7 +245,7 @@ func (w *town) deliver(q *quarter, in posted, poison bool) {
 	var c profile.Change
 	if poison && l.GetClaim() == nil {
 		w.serial++
-		c = profile.MissLetter(w.rules, mail, p, fmt.Sprintf("dl-letter%d", w.serial))
+		c = profile.MissLetter(w.rules, mail, p, profile.Missed{DeadLetter: fmt.Sprintf("dl-letter%d", w.serial)})
 	} else if c, err = profile.Deliver(w.rules, mail, row, p, profile.Moment{Now: start.Add(w.now)}); err != nil {
 		w.t.Fatalf("deliver %v: %v", l, err)
 	}

@@ -151,12 +151,16 @@ func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter st
 	if err != nil {
 		return stage.Outcome{}
 	}
+	up := profile.Missed{DeadLetter: deadLetter}
+	if in.Source == stage.FromRedrive {
+		up.Before = in.ID
+	}
 	var c profile.Change
 	if d.arrival != nil {
 		d.arrival.Row, d.arrival.Profile = row, p
-		c = profile.MissArrival(rules, *d.arrival, deadLetter)
+		c = profile.MissArrival(rules, *d.arrival, up)
 	} else {
-		c = profile.MissLetter(rules, d.mail, p, deadLetter)
+		c = profile.MissLetter(rules, d.mail, p, up)
 	}
 	out, err := encode(inRound(c, env), d)
 	if err != nil {

@@ -86,7 +86,7 @@ func profileTable(res *profilev1.GetProfileResponse) table {
 		t.row("conflict", "", "more customers name an address of this one", "")
 	}
 	for _, g := range p.GetGaps() {
-		t.row("gap", g.GetDeadLetter(), "an input was given up", "")
+		t.row("gap", cmp.Or(g.GetDeadLetter(), "and more"), "an input was given up", "")
 	}
 	return t
 }

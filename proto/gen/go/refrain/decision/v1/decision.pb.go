@@ -274,7 +274,7 @@ func (x *State) GetWaiting() []*WaitingEntry {
 }
 
 // WaitingEntry is an event that starts a journey with reentry: always as soon as the running enrollment has ended.
-// At most 8 wait per journey and key.
+// At most 8 wait per journey and key, and 128 in all.
 type WaitingEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The journey's name.

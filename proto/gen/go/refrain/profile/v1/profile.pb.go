@@ -106,7 +106,8 @@ type Profile struct {
 	Linked []*Linked `protobuf:"bytes,6,rep,name=linked,proto3" json:"linked,omitempty"`
 	// Counts the facts applied; recorded where another stage reads the row.
 	Version uint64 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
-	// Inputs about this customer that are in the dead-letter stream.
+	// Inputs about this customer that are in the dead-letter stream: of those that close contact at most 512 and one that
+	// stands for more, of the others 50.
 	Gaps []*ProfileGap `protobuf:"bytes,8,rep,name=gaps,proto3" json:"gaps,omitempty"`
 	// What was said about permission elsewhere and has arrived here: per place the newest.
 	Heard []*Word `protobuf:"bytes,9,rep,name=heard,proto3" json:"heard,omitempty"`
@@ -1377,7 +1378,7 @@ func (x *Linked) GetIdentifier() []byte {
 // ProfileGap is an input about the customer that was given up.
 type ProfileGap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The dead letter.
+	// The dead letter. Empty, with closes_contact: there were more than can be named, and contact is closed for good.
 	DeadLetter string `protobuf:"bytes,1,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
 	// The input was about consent (or a hold, or erasure): contact is closed until it is redriven.
 	ClosesContact bool `protobuf:"varint,2,opt,name=closes_contact,json=closesContact,proto3" json:"closes_contact,omitempty"`
