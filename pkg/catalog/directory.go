@@ -24,10 +24,39 @@ func Read(fsys fs.FS) (*definitionv1.Bundle, *Catalog, []definition.Diagnostic) 
 	return bundle, compiled, list
 }
 
-// Follow says why next may not be applied after old; nil if it may. What decides where an event is stored
+// TenantOf is whose definitions a bundle has: the one that its Workspace names.
+func TenantOf(b *definitionv1.Bundle) string {
+	for _, r := range b.GetResources() {
+		if tenant := r.GetWorkspace().GetTenant(); tenant != "" {
+			return tenant
+		}
+	}
+	return DefaultTenant
+}
+
+// Bare is a bundle that takes all definitions of one away but what stays for a generation: the workspace and its
+// identifier kinds. Its revision is its own.
+func Bare(b *definitionv1.Bundle) *definitionv1.Bundle {
+	bare := &definitionv1.Bundle{}
+	for _, r := range b.GetResources() {
+		if r.GetWorkspace() != nil || r.GetIdentifier() != nil {
+			bare.Resources = append(bare.Resources, r.CloneVT())
+		}
+	}
+	bare.Revision = definition.Revision(bare)
+	return bare
+}
+
+// blank says whether nothing is defined but the workspace and identifier kinds.
+func (c *Catalog) blank() bool {
+	return len(c.Events)+len(c.Traits)+len(c.Placements)+len(c.Journeys)+len(c.Policies)+len(c.Actions)+len(c.Topics)+len(c.Channels) == 0
+}
+
+// Follow says why next may not be applied after old, of the same tenant; nil if it may. What decides where an event is stored
 // is fixed for a generation: the identifier kinds, their order and their normalisers may not change, and
 // new kinds are weaker than all others. Otherwise a retried event could arrive in another place, where it
-// is not recognised. The catalog before the first is Empty or nil, and anything may follow it.
+// is not recognised. The catalog before the first is Empty or nil, and anything may follow it. One that defines nothing
+// follows only one that defines nothing either: a directory that was emptied by mistake takes nothing away. Bare does.
 func Follow(old, next *Catalog) error {
 	if old == nil || old.Revision == "" {
 		return nil
@@ -48,6 +77,9 @@ func Follow(old, next *Catalog) error {
 	}
 	if len(after) >= len(before) && len(errs) == 0 && !slices.Equal(after[:len(before)], before) {
 		errs = append(errs, fmt.Errorf("the order of identifier kinds is %v and was %v: it is fixed for a generation; give new kinds a greater priority than all others; one without a priority is weaker than those with one, and two of them go by name", after, before))
+	}
+	if next.blank() && !old.blank() {
+		errs = append(errs, fmt.Errorf("it defines nothing, and all definitions of tenant %s would be gone; if that is meant: refrain remove %[1]s", next.Tenant))
 	}
 	return errors.Join(errs...)
 }

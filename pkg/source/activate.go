@@ -14,53 +14,61 @@ import (
 	"refrain.dev/pkg/log"
 )
 
-// Activate makes a stored bundle the current one: it moves the pointer, which gives it a place in the order of all
-// that were activated, and tells all partitions, in their control lanes, as received and happened at the given time.
-// Whatever arrives there late, the one of the greatest order applies. It may be repeated; after an error it should
-// be, because some partitions may know already. If another revision is activated meanwhile, that one applies, and
-// the answer is Conflict.
+// Activate makes a stored bundle its tenant's current one and leaves all other tenants theirs: it moves the pointer,
+// which gives what applies then a place in the order of all that were activated, and tells all partitions, in their
+// control lanes, as received and happened at the given time. Whatever arrives there late, the one of the greatest order
+// applies. It may be repeated; after an error it should be, because some partitions may know already. If another bundle
+// of the tenant is activated meanwhile, that one applies, and the answer is Conflict. The first bundle of a tenant is
+// Invalid where MaxTenants have one.
 func Activate(ctx context.Context, s Store, broker log.Broker, partitions int, revision string, at time.Time) error {
 	if _, err := Get(ctx, s, revision); err != nil {
 		return fmt.Errorf("activate %s: %w", revision, err)
 	}
-	order, err := s.point(ctx, revision)
+	tenant, to, err := s.point(ctx, revision)
 	if err != nil {
 		return fmt.Errorf("activate %s: move pointer: %w", revision, err)
 	}
-	if err := tell(ctx, broker, partitions, &stagev1.CatalogApplied{Revision: revision, Order: order}, at); err != nil {
+	if err := tell(ctx, broker, partitions, &stagev1.CatalogApplied{Revision: to.ID, Order: to.Order}, at); err != nil {
 		return fmt.Errorf("activate %s: %w", revision, err)
 	}
 	now, err := current(ctx, s.KV)
 	if err != nil {
 		return fmt.Errorf("activate %s: %w", revision, err)
 	}
-	if now.Order != order {
-		return fault.New(fault.Conflict, "activate %s: %s was activated at the same time and applies now", revision, now.Revision)
+	if now.Order != to.Order && now.Tenants[tenant] != revision {
+		return fault.New(fault.Conflict, "activate %s: %s was activated at the same time and applies now", revision, now.Tenants[tenant])
 	}
 	return nil
 }
 
-// point moves the pointer to a revision and returns its order; if it is there already, the one that it has.
-func (s Store) point(ctx context.Context, revision string) (uint64, error) {
+// point moves the pointer to a set that has a bundle and of other tenants what the one before has, and returns it; if
+// the bundle is in force already, the one that is there.
+func (s Store) point(ctx context.Context, revision string) (tenant string, to pointer, err error) {
 	for {
 		now, err := current(ctx, s.KV)
-		if err != nil || now.Revision == revision {
-			return now.Order, err
+		if err != nil {
+			return "", now, err
 		}
 		// After the pointer was read: a bundle that is removed says so first, and then the pointer is written again.
 		e, _, err := s.entry(ctx, revision)
-		if err != nil {
-			return 0, err
+		if err != nil || e.Tenant == "" || now.Tenants[e.Tenant] == revision {
+			return e.Tenant, now, err
 		}
 		if e.Leaving {
-			return 0, fault.New(fault.NotFound, "it was not needed and is being removed; apply it again")
+			return "", now, fault.New(fault.NotFound, "it was not needed and is being removed; apply it again")
 		}
-		order := now.Order + 1
-		if err = write(ctx, s.KV, currentKey, pointer{Revision: revision, Order: order}, now.at); err == nil {
-			return order, nil
+		next := now.with(e.Tenant, revision)
+		if len(next.Tenants) > MaxTenants {
+			return "", now, fault.New(fault.Invalid, "%d tenants have definitions, and no more may", MaxTenants)
+		}
+		if err := s.putSet(ctx, next); err != nil {
+			return "", now, err
+		}
+		if err = write(ctx, s.KV, currentKey, next, now.at); err == nil {
+			return e.Tenant, next, nil
 		}
 		if !conflict(err) && !errors.Is(err, log.ErrUnknown) || ctx.Err() != nil {
-			return 0, err
+			return "", now, err
 		}
 	}
 }

@@ -29,15 +29,15 @@ type Pinning interface {
 	Pins(ctx context.Context, chain string) (snapshot.Pins, error)
 }
 
-// Collector removes bundles that nothing needs: not the one in force, nor one that some state names, nor one that some
-// chain has not gone past yet. It holds nothing, and any number may work at once.
+// Collector removes bundles and sets that nothing needs: not those in force of any tenant, nor one that some state names,
+// nor one that some chain has not gone past yet. It holds nothing, and any number may work at once.
 type Collector struct {
 	Store  Store
 	Chains Chains
 	Pins   Pinning
 	Clock  clock.Clock
 	Logger *slog.Logger
-	// All are the chains, which are to be under the catalog in force before anything goes; Naming are those whose states
+	// All are the chains, which are to be under the set in force before anything goes; Naming are those whose states
 	// name catalogs.
 	All, Naming []string
 	// Unused is how long a bundle must have been out of force before it goes; 0 is the default of package snapshot.
@@ -50,7 +50,7 @@ func (c *Collector) Collect(ctx context.Context) error {
 	if err != nil || now.Order == 0 {
 		return err
 	}
-	idle, err := c.idle(ctx, now.Revision)
+	idle, err := c.idle(ctx, now)
 	if err != nil || len(idle) == 0 {
 		return err
 	}
@@ -73,9 +73,9 @@ func (c *Collector) Collect(ctx context.Context) error {
 	return nil
 }
 
-// idle lists the revisions that have been out of force for long enough and are there still, and notes since when the
-// others are.
-func (c *Collector) idle(ctx context.Context, inForce string) ([]string, error) {
+// idle lists the bundles and sets that have been out of force for long enough and are there still, and notes since when
+// the others are.
+func (c *Collector) idle(ctx context.Context, now pointer) ([]string, error) {
 	keys, err := c.Store.KV.Keys(ctx, bundlePrefix)
 	if err != nil {
 		return nil, fmt.Errorf("list bundles: %w", err)
@@ -89,7 +89,7 @@ func (c *Collector) idle(ctx context.Context, inForce string) ([]string, error) 
 		case err != nil:
 			return nil, err
 		case e.Removed:
-		case revision == inForce:
+		case now.has(revision):
 			err = c.Store.use(ctx, revision)
 		case e.Idle.IsZero():
 			e.Idle = c.Clock.Now()
@@ -104,7 +104,7 @@ func (c *Collector) idle(ctx context.Context, inForce string) ([]string, error) 
 	return out, nil
 }
 
-// passed says whether every chain is under the catalog in force: then no record or message that names another makes
+// passed says whether every chain is under the set in force: then no record or message that names another makes
 // any stage load it any more, because it is of a smaller order.
 func (c *Collector) passed(ctx context.Context, now pointer) (bool, error) {
 	for _, chain := range c.All {
@@ -123,7 +123,7 @@ func (c *Collector) passed(ctx context.Context, now pointer) (bool, error) {
 	return true, nil
 }
 
-// named lists the revisions that states name; known is false if that was noted before the catalog in force applied:
+// named lists the revisions that states name; known is false if that was noted before the set in force applied:
 // states may name others since.
 func (c *Collector) named(ctx context.Context, order uint64) (out []string, known bool, err error) {
 	for _, chain := range c.Naming {

@@ -41,7 +41,7 @@ func text(data []byte) (string, error) {
 
 func put(t *testing.T, m *log.Memory, revision, bundle string) {
 	t.Helper()
-	if err := source.Put(t.Context(), source.StoreOf(m), revision, []byte(bundle)); err != nil {
+	if err := source.Put(t.Context(), source.StoreOf(m), source.Bundle{Tenant: "shop", Revision: revision, Data: []byte(bundle)}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -62,16 +62,16 @@ func TestPrepare(t *testing.T) {
 		if fault.Of(err) != kind || !strings.Contains(err.Error(), revision) {
 			t.Errorf("%s: got %v; want %v that names it", revision, err, kind)
 		}
-		if _, ok := c.At(revision); ok {
+		if _, ok := c.At(revision, "shop"); ok {
 			t.Errorf("%s is there", revision)
 		}
 	}
-	if got, ok := c.At("r1"); !ok || got != "one" {
+	if got, ok := c.At("r1", "shop"); !ok || got.Catalog != "one" {
 		t.Errorf("the last good one: got %q, %v", got, ok)
 	}
 	put(t, m, "r4", "four")
-	if err := c.Prepare(t.Context(), "r4"); err != nil || !slices.Equal(c.All(), []string{"one", "four"}) {
-		t.Errorf("got %v, %v", c.All(), err)
+	if err := c.Prepare(t.Context(), "r4"); err != nil || !slices.Equal(c.All("shop"), []string{"one", "four"}) {
+		t.Errorf("got %v, %v", c.All("shop"), err)
 	}
 }
 
@@ -92,8 +92,8 @@ func TestPrepareLoadsOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := decoded.Load(); n != 1 || len(c.All()) != 1 {
-		t.Errorf("decoded %d times, %d kept", n, len(c.All()))
+	if n := decoded.Load(); n != 1 || len(c.All("shop")) != 1 {
+		t.Errorf("decoded %d times, %d kept", n, len(c.All("shop")))
 	}
 }
 
@@ -113,13 +113,13 @@ func TestPut(t *testing.T) {
 		"bad key":     {"a b", []byte("x"), fault.Invalid, "no revision"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := source.Put(t.Context(), source.StoreOf(m), tc.revision, tc.bundle)
+			err := source.Put(t.Context(), source.StoreOf(m), source.Bundle{Tenant: "shop", Revision: tc.revision, Data: tc.bundle})
 			if fault.Of(err) != tc.kind || !strings.Contains(err.Error(), tc.why) {
 				t.Errorf("got %v (%v); want %v with %q", err, fault.Of(err), tc.kind, tc.why)
 			}
 		})
 	}
-	if err := source.Put(t.Context(), source.StoreOf(m), "r3", make([]byte, source.MaxBundle)); err != nil {
+	if err := source.Put(t.Context(), source.StoreOf(m), source.Bundle{Tenant: "shop", Revision: "r3", Data: make([]byte, source.MaxBundle)}); err != nil {
 		t.Errorf("a bundle of the greatest size: %v", err)
 	}
 }
@@ -212,8 +212,8 @@ func TestConcurrentActivationsAgree(t *testing.T) {
 		t.Fatalf("%d won: %v", won.Load(), err)
 	}
 	for p := range partitions {
-		if got := told(t, m, p); got[len(got)-1] != current {
-			t.Errorf("partition %d ends with %v; want %s", p, got, current)
+		if got := told(t, m, p); got[len(got)-1] != current.ID {
+			t.Errorf("partition %d ends with %v; want %s", p, got, current.ID)
 		}
 	}
 }
@@ -297,10 +297,10 @@ func TestCatalogsAreBounded(t *testing.T) {
 			}
 		}
 	}
-	if _, there := c.At("r0"); !there || len(c.All()) != source.MaxLoaded {
-		t.Errorf("%d are kept, the one in use: %v", len(c.All()), there)
+	if _, there := c.At("r0", "shop"); !there || len(c.All("shop")) != source.MaxLoaded {
+		t.Errorf("%d are kept, the one in use: %v", len(c.All("shop")), there)
 	}
-	if _, there := c.At("r1"); there {
+	if _, there := c.At("r1", "shop"); there {
 		t.Error("the one that was asked for the longest ago is kept")
 	}
 	if err := c.Prepare(t.Context(), "r1"); err != nil {

@@ -25,20 +25,33 @@ type Store struct {
 // StoreOf is the Store of a site.
 func StoreOf(s log.Site) Store { return Store{KV: s.KV(), Objects: s.Objects()} }
 
-// currentKey is where the revision stands that was activated last.
+// currentKey is where it stands what applies.
 const currentKey = "catalog/current"
 
-// bundlePrefix is what the keys of revisions begin with, objectPrefix the names of bundles.
+// bundlePrefix is what the keys of revisions, and of the ids of sets, begin with, objectPrefix the names of bundles and
+// sets, setPrefix the ids of sets.
 const (
 	bundlePrefix = "bundle/"
 	objectPrefix = "bundles/"
+	setPrefix    = "set-"
 )
 
 // MaxBundle is the greatest size of a bundle in bytes.
 const MaxBundle = 16 << 20
 
-// entry is what is known of a revision.
+// Bundle is what one tenant applies.
+type Bundle struct {
+	// Tenant whose definitions they are.
+	Tenant string
+	// Revision is its identity.
+	Revision string
+	Data     []byte
+}
+
+// entry is what is known of a bundle, or of a set.
 type entry struct {
+	// Tenant whose bundle it is; "" of a set.
+	Tenant string `json:"tenant,omitempty"`
 	// Object that holds the bundle: its hash, and how often it was stored again after it had been removed.
 	Object string `json:"object"`
 	Again  int    `json:"again,omitempty"`
@@ -51,11 +64,14 @@ type entry struct {
 	at uint64 // the revision of the key
 }
 
-// pointer is what is current.
+// pointer is what applies.
 type pointer struct {
-	Revision string `json:"revision"`
+	// ID of the set.
+	ID string `json:"id"`
 	// Order counts what was activated, from 1.
 	Order uint64 `json:"order"`
+	// Tenants and the revisions of their bundles: the content of the set.
+	Tenants map[string]string `json:"tenants"`
 
 	at uint64 // the revision of the key
 }
@@ -100,7 +116,7 @@ func (s Store) use(ctx context.Context, revision string) error {
 		if err != nil || !ok || e.Idle.IsZero() && !e.Leaving {
 			return err
 		}
-		err = write(ctx, s.KV, bundlePrefix+revision, entry{Object: e.Object, Again: e.Again}, e.at)
+		err = write(ctx, s.KV, bundlePrefix+revision, entry{Tenant: e.Tenant, Object: e.Object, Again: e.Again}, e.at)
 		if err == nil || !conflict(err) && !errors.Is(err, log.ErrUnknown) || ctx.Err() != nil {
 			return err
 		}
@@ -119,12 +135,21 @@ func conflict(err error) bool {
 	return ok
 }
 
-// Put stores a bundle under its revision. Storing the same bytes again does nothing; other bytes under a
-// revision that is taken are Conflict, and a bundle over MaxBundle or without a revision is Invalid.
-func Put(ctx context.Context, s Store, revision string, bundle []byte) error {
-	if !regexp.MustCompile(`^[0-9a-zA-Z._-]{1,64}$`).MatchString(revision) {
-		return fault.New(fault.Invalid, "store bundle: %q is no revision", revision)
+// Put stores a bundle under its revision. Storing the same bundle again does nothing; other bytes, or another tenant's,
+// under a revision that is taken are Conflict, and a bundle over MaxBundle, without a revision or of no tenant is Invalid.
+func Put(ctx context.Context, s Store, b Bundle) error {
+	if !regexp.MustCompile(`^[0-9a-zA-Z._-]{1,64}$`).MatchString(b.Revision) || strings.HasPrefix(b.Revision, setPrefix) {
+		return fault.New(fault.Invalid, "store bundle: %q is no revision", b.Revision)
 	}
+	if b.Tenant == "" {
+		return fault.New(fault.Invalid, "store bundle %s: it names no tenant", b.Revision)
+	}
+	return s.put(ctx, b)
+}
+
+// put stores a bundle, or a set, which is of no tenant.
+func (s Store) put(ctx context.Context, b Bundle) error {
+	revision, bundle := b.Revision, b.Data
 	if len(bundle) > MaxBundle {
 		return fault.New(fault.Invalid, "store bundle %s: it has %d bytes, and %d are allowed; template files count, so make these smaller",
 			revision, len(bundle), MaxBundle)
@@ -136,12 +161,12 @@ func Put(ctx context.Context, s Store, revision string, bundle []byte) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("store bundle %s: %w", revision, err)
-		case ok && !strings.HasPrefix(e.Object, object):
+		case ok && (e.Tenant != b.Tenant || !strings.HasPrefix(e.Object, object)):
 			return fault.New(fault.Conflict, "store bundle %s: there is another bundle of this revision", revision)
 		case ok && e.Idle.IsZero():
 			return nil
 		}
-		next := entry{Object: e.Object, Again: e.Again}
+		next := entry{Tenant: b.Tenant, Object: e.Object, Again: e.Again}
 		switch {
 		case !ok:
 			next.Object = object

@@ -47,7 +47,6 @@ func newBook(deps run.Deps, cache *catalog.Cache) *book {
 
 func newEntry(c *catalog.Catalog) *entry {
 	e := &entry{kinds: c.Kinds, journeys: map[string]*journey.Definition{}, rules: &Rules{
-		Tenant: c.Tenant,
 		Rules: decide.Rules{
 			Revision: c.Revision, Actions: c.Actions, Placements: c.Placements, Journeys: c.Journeys, Pull: map[string]bool{},
 			MaxEnrollments: int(c.Workspace.GetMaxEnrollments()),
@@ -79,22 +78,19 @@ func (e *entry) channel(name string, c *definitionv1.Channel) {
 }
 
 // At implements Book.
-func (b *book) At(revision string) (*Rules, bool) {
-	if revision == "" {
-		return b.blank, true
+func (b *book) At(revision, tenant string) (*Rules, bool) {
+	held, ok := b.catalogs.At(revision, tenant)
+	if held.Revision == "" {
+		return b.blank, ok
 	}
-	e, ok := b.catalogs.At(revision)
-	if !ok {
-		return nil, false
-	}
-	return e.rules, true
+	return held.Catalog.rules, ok
 }
 
-// Kinds implements Book. Which catalog was loaded last says nothing: it may be an old one that somebody is
+// Kinds implements Book. Which catalog was loaded last says nothing: it may be an old one that an enrollment is
 // pinned to.
-func (b *book) Kinds() *event.Kinds {
+func (b *book) Kinds(tenant string) *event.Kinds {
 	widest := event.DefaultKinds()
-	for _, e := range b.catalogs.All() {
+	for _, e := range b.catalogs.All(tenant) {
 		if len(e.kinds.Names()) >= len(widest.Names()) {
 			widest = e.kinds
 		}
@@ -103,12 +99,12 @@ func (b *book) Kinds() *event.Kinds {
 }
 
 // Journey implements Book.
-func (b *book) Journey(revision, hash string) (*journey.Definition, bool) {
-	e, ok := b.catalogs.At(revision)
-	if !ok {
+func (b *book) Journey(revision, tenant, hash string) (*journey.Definition, bool) {
+	held, _ := b.catalogs.At(revision, tenant)
+	if held.Revision == "" {
 		return nil, false
 	}
-	d, ok := e.journeys[hash]
+	d, ok := held.Catalog.journeys[hash]
 	return d, ok
 }
 

@@ -37,7 +37,7 @@ func library(t *testing.T, revisions map[string]string) (*book, map[string]*cata
 			t.Fatal(err)
 		}
 		raw := encode(t, b)
-		if err := source.Put(t.Context(), source.StoreOf(m), revision, raw); err != nil {
+		if err := source.Put(t.Context(), source.StoreOf(m), source.Bundle{Tenant: defaultTenant, Revision: revision, Data: raw}); err != nil {
 			t.Fatal(err)
 		}
 		if compiled[revision], err = catalog.Decode(raw); err != nil {
@@ -105,7 +105,7 @@ func TestWhatACustomerEnteredUnderIsFoundWhateverThisProcessHasSeen(t *testing.T
 			if got, want := after.GetEnrollments()[0].GetWakeAt().AsTime(), b.now.AddDate(0, 0, 2); !got.Equal(want) {
 				t.Errorf("it waits until %s, want %s as r2 says", got, want)
 			}
-			if _, ok := other.Journey(now, compiled["r2"].Journeys[0].Hash); ok {
+			if _, ok := other.Journey(now, defaultTenant, compiled["r2"].Journeys[0].Hash); ok {
 				t.Error("the revision in force has the content: the test shows nothing")
 			}
 		})
@@ -120,11 +120,11 @@ func TestAnOldCatalogThatIsLoadedLaterNarrowsNoKinds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	narrow, _ := b.catalogs.At("r1")
-	wide, _ := b.catalogs.At("r2")
-	kinds := wide.kinds
-	b.catalogs.All()[1].kinds = narrow.kinds
-	if got := b.Kinds(); len(got.Names()) != len(kinds.Names()) {
+	narrow, _ := b.catalogs.At("r1", defaultTenant)
+	wide, _ := b.catalogs.At("r2", defaultTenant)
+	kinds := wide.Catalog.kinds
+	b.catalogs.All(defaultTenant)[1].kinds = narrow.Catalog.kinds
+	if got := b.Kinds(defaultTenant); len(got.Names()) != len(kinds.Names()) {
 		t.Errorf("got %v, want %v", got.Names(), kinds.Names())
 	}
 }

@@ -132,17 +132,17 @@ func unknown(v *view) *reasonv1.Reason {
 // meta at once, decision's own only with the next record that has something to say.
 func (e *engine) rules(ctx context.Context, v *view, tenant string) (*Rules, error) {
 	revision := v.metas[profileStage].Revision
-	if rules, ok := e.book.At(revision); ok {
-		return rules.of(tenant), nil
+	if rules, ok := e.book.At(revision, tenant); ok {
+		return rules, nil
 	}
 	if err := e.book.Prepare(ctx, revision); err != nil {
 		return nil, fault.As(fault.Unavailable, err)
 	}
-	rules, ok := e.book.At(revision)
+	rules, ok := e.book.At(revision, tenant)
 	if !ok {
 		return nil, fault.New(fault.Unavailable, "load catalog %s: it is not there", revision)
 	}
-	return rules.of(tenant), nil
+	return rules, nil
 }
 
 func onRequest(rules *Rules, name string) (*decide.Placement, error) {

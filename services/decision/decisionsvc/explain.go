@@ -22,7 +22,7 @@ func (e *engine) subject(tenant string, id *eventv1.Identifier) (subject, error)
 	if id.GetKind() == event.KindProfile {
 		return subject{tenant: tenantOf(tenant), identifier: id}, nil
 	}
-	value, err := e.book.Kinds().Normalise(id.GetKind(), id.GetValue())
+	value, err := e.book.Kinds(tenantOf(tenant)).Normalise(id.GetKind(), id.GetValue())
 	if err != nil {
 		return subject{}, fault.As(fault.Invalid, fmt.Errorf("read identifier: %w", err))
 	}

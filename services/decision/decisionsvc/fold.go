@@ -60,11 +60,10 @@ func (f Fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outc
 	if err != nil || space != "c" {
 		return stage.Outcome{}, nil //nolint:nilerr // rows of identifiers are none of ours
 	}
-	t, err := f.turn(in.Key, rows.Own(in.Key), env)
+	t, err := f.turn(tenant, in.Key, rows.Own(in.Key), env)
 	if err != nil {
 		return stage.Outcome{}, err
 	}
-	t.rules = t.rules.of(tenant)
 	if t.before == nil {
 		t.state = &decisionv1.State{Tenant: tenant, Customer: customer}
 	}
@@ -124,7 +123,7 @@ func (f Fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter str
 		basis = profile.Basis(p, f.addresses(env.Revision, tenant))
 	}
 	why := &reasonv1.Reason{
-		Code: reasonv1.Code_CODE_GAP, Revision: env.Revision, Evidence: []string{"dead letter " + deadLetter},
+		Code: reasonv1.Code_CODE_GAP, Revision: f.revision(env.Revision, tenant), Evidence: []string{"dead letter " + deadLetter},
 		Remedy: "refrain dlq redrive " + deadLetter,
 	}
 	if basis.GetClosed() == nil {
@@ -145,10 +144,18 @@ func (f Fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter str
 
 // addresses are the traits whose values are addresses, as far as the rules are at hand.
 func (f Fold) addresses(revision, tenant string) []string {
-	if rules, ok := f.book.At(revision); ok {
-		return rules.of(tenant).Addresses
+	if rules, ok := f.book.At(revision, tenant); ok {
+		return rules.Addresses
 	}
 	return nil
+}
+
+// revision is that of the tenant's rules, as far as they are at hand.
+func (f Fold) revision(revision, tenant string) string {
+	if rules, ok := f.book.At(revision, tenant); ok {
+		return rules.Revision
+	}
+	return ""
 }
 
 // turn is one input at work.
@@ -157,6 +164,7 @@ type turn struct {
 	zones  *window.Zones
 	rules  *Rules
 	env    stage.Env
+	tenant string
 	key    string
 	before *decisionv1.State
 	state  *decisionv1.State
@@ -168,12 +176,12 @@ type turn struct {
 	refresh bool
 }
 
-func (f Fold) turn(key string, own []byte, env stage.Env) (*turn, error) {
-	rules, ok := f.book.At(env.Revision)
+func (f Fold) turn(tenant, key string, own []byte, env stage.Env) (*turn, error) {
+	rules, ok := f.book.At(env.Revision, tenant)
 	if !ok {
 		return nil, stage.NotReady("decide", env.Revision)
 	}
-	t := &turn{book: f.book, zones: f.zones, rules: rules, env: env, key: key}
+	t := &turn{book: f.book, zones: f.zones, rules: rules, env: env, tenant: tenant, key: key}
 	if own != nil {
 		t.before = &decisionv1.State{}
 		if err := t.before.UnmarshalVT(own); err != nil {
@@ -204,7 +212,7 @@ func (t *turn) deciding(p *profilev1.Profile) (decide.Env, error) {
 // of the one that the enrollment names. So it does not depend on what else this process has seen.
 func (t *turn) pinned(e *decisionv1.Enrollment) (*journey.Definition, error) {
 	for _, revision := range []string{t.env.Revision, e.GetRevision()} {
-		if d, ok := t.book.Journey(revision, e.GetJourneyHash()); ok {
+		if d, ok := t.book.Journey(revision, t.tenant, e.GetJourneyHash()); ok {
 			return d, nil
 		}
 	}

@@ -70,19 +70,19 @@ func newShelf(t testing.TB) shelf {
 	return shelf{newEntry(c)}
 }
 
-func (s shelf) At(revision string) (*Rules, bool) {
+func (s shelf) At(revision, _ string) (*Rules, bool) {
 	if revision == "" {
 		return &Rules{}, true
 	}
 	return s.only.rules, revision == s.only.rules.Revision
 }
 
-func (s shelf) Journey(_, hash string) (*journey.Definition, bool) {
+func (s shelf) Journey(_, _, hash string) (*journey.Definition, bool) {
 	d, ok := s.only.journeys[hash]
 	return d, ok
 }
 
-func (s shelf) Kinds() *event.Kinds { return s.only.kinds }
+func (s shelf) Kinds(string) *event.Kinds { return s.only.kinds }
 
 func (s shelf) Prepare(context.Context, string) error { return nil }
 

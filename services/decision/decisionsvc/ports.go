@@ -17,8 +17,6 @@ import (
 // Rules is what this service takes from one catalog; immutable.
 type Rules struct {
 	decide.Rules
-	// Tenant whose definitions they are; empty before any catalog.
-	Tenant string
 	// EventNames maps a type as published to the name of its definition.
 	EventNames map[string]string
 	// Freshness is how old an event may be and still start something, by its definition's name.
@@ -41,22 +39,16 @@ func (r *Rules) freshness(name string) time.Duration {
 	return catalog.DefaultFreshness
 }
 
-// of returns the rules for a tenant's customers: nothing is decided by another tenant's definitions.
-func (r *Rules) of(tenant string) *Rules {
-	if r.Tenant == "" || r.Tenant == tenant {
-		return r
-	}
-	return &Rules{Rules: decide.Rules{Revision: r.Revision}, Tenant: tenant}
-}
-
-// Book holds the rules of all catalogs that anything may still refer to.
+// Book holds the rules of all catalogs that anything may still refer to. A revision names what applied for all tenants, or
+// one tenant's catalog.
 type Book interface {
-	// At returns the rules of a revision; the empty revision has empty rules.
-	At(revision string) (*Rules, bool)
-	// Journey returns the definition with a content hash, if the given revision is loaded and has it.
-	Journey(revision, hash string) (*journey.Definition, bool)
-	// Kinds are the widest identifier kinds of all catalogs that are loaded; they only ever grow.
-	Kinds() *event.Kinds
+	// At returns a tenant's rules at a revision: empty ones if it had none then, as at the empty revision; false if the
+	// revision is not loaded.
+	At(revision, tenant string) (*Rules, bool)
+	// Journey returns the tenant's definition with a content hash, if the given revision is loaded and has it.
+	Journey(revision, tenant, hash string) (*journey.Definition, bool)
+	// Kinds are the widest identifier kinds of all of a tenant's catalogs that are loaded; they only ever grow.
+	Kinds(tenant string) *event.Kinds
 	// Prepare loads a revision so that At finds it.
 	Prepare(ctx context.Context, revision string) error
 }

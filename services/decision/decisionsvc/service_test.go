@@ -100,7 +100,7 @@ func (u *upstream) chain(key string) []string {
 
 func TestAnEventOnTheLogLeadsToAProposalAndAnAnswer(t *testing.T) {
 	deps := runtest.Deps(t)
-	if err := source.Put(t.Context(), deps.Bundles, "r1", bundle(t)); err != nil {
+	if err := source.Put(t.Context(), deps.Bundles, source.Bundle{Tenant: defaultTenant, Revision: "r1", Data: bundle(t)}); err != nil {
 		t.Fatal(err)
 	}
 	rpc := &registrar{}

@@ -32,35 +32,31 @@ func newCatalogs(store source.Store, c clock.Clock, cache *catalog.Cache) *catal
 }
 
 // At implements Catalogs.
-func (c *catalogs) At(revision string) (Definitions, bool) {
-	found, ok := c.Catalogs.At(revision)
-	if !ok {
-		if revision != "" {
-			return Definitions{}, false
-		}
-		found = catalog.Empty()
-	}
-	return definitionsOf(found, c.zones), true
+func (c *catalogs) At(revision, tenant string) (Definitions, bool) {
+	held, ok := c.Catalogs.At(revision, tenant)
+	return definitionsOf(orEmpty(held), c.zones), ok
 }
 
-// Normalise implements Normaliser by the kinds that are in force.
-func (c *catalogs) Normalise(ctx context.Context, kind, value string) (string, error) {
-	current, err := c.Current(ctx)
+// orEmpty is what holds for a tenant that has no catalog.
+func orEmpty(held source.Held[*catalog.Catalog]) *catalog.Catalog {
+	if held.Revision == "" {
+		return catalog.Empty()
+	}
+	return held.Catalog
+}
+
+// Normalise implements Normaliser by the tenant's kinds that are in force.
+func (c *catalogs) Normalise(ctx context.Context, tenant, kind, value string) (string, error) {
+	held, err := c.InForce(ctx, tenant)
 	if err != nil {
 		return "", err //nolint:wrapcheck // says what it read
 	}
-	if err := c.Prepare(ctx, current); err != nil {
-		return "", err //nolint:wrapcheck // names the revision
-	}
-	found, ok := c.Catalogs.At(current)
-	if !ok {
-		found = catalog.Empty()
-	}
-	return found.Kinds.Normalise(kind, value) //nolint:wrapcheck // the caller says what it wanted
+	return orEmpty(held).Kinds.Normalise(kind, value) //nolint:wrapcheck // the caller says what it wanted
 }
 
 func definitionsOf(c *catalog.Catalog, zones *window.Zones) Definitions {
 	return Definitions{
+		Revision: c.Revision,
 		Kinds:    c.Kinds,
 		Channels: c.Channels,
 		Topics:   c.Topics,

@@ -14,7 +14,8 @@ import (
 type Config struct {
 	// Batch is the greatest number of inputs in a record.
 	Batch int `yaml:"batch" help:"greatest number of inputs in a record"`
-	// DataDir is where the file channels' relative paths lead.
+	// DataDir is where the file channels' relative paths lead; those of a tenant other than "default" to the directory of
+	// its name in it.
 	DataDir string `yaml:"data_dir" help:"directory of the file channels' relative paths"`
 	// PublicURL is where recipients reach ingest, for unsubscribe links. Empty: DefaultPublicURL, or what the process
 	// that ingest is in knows better.

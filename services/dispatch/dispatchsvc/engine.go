@@ -167,7 +167,7 @@ func (j job) slot() string { return j.key + "/" + j.proposal.GetId() }
 
 // provider finds the channel's provider. What cannot be used now may be mended within the approval.
 func (e *engine) provider(ctx context.Context, j job) (*provider, *delivery.Result) {
-	d, err := e.definitions(ctx, j.revision)
+	d, err := e.definitions(ctx, j)
 	if err != nil {
 		e.logger.WarnContext(ctx, "catalog cannot be loaded", slog.Any(telemetry.KeyError, err))
 		r := later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded")
@@ -178,7 +178,7 @@ func (e *engine) provider(ctx context.Context, j job) (*provider, *delivery.Resu
 		r := unsent(reasonv1.Code_CODE_NO_TREATMENT, "the channel carries nothing")
 		return nil, &r
 	}
-	p, err := e.providers.get(name, d.Channels[name])
+	p, err := e.providers.get(j.tenant, name, d.Channels[name])
 	if err != nil {
 		e.logger.WarnContext(ctx, "channel cannot be used", slog.String(telemetry.KeyChannel, name), slog.Any(telemetry.KeyError, err))
 		r := later(reasonv1.Code_CODE_PROVIDER_REJECTED, "the channel is not set up; see the log of dispatch")
@@ -187,16 +187,17 @@ func (e *engine) provider(ctx context.Context, j job) (*provider, *delivery.Resu
 	return p, nil
 }
 
-// definitions are those of the revision that a delivery names, which may be another than the one in force.
-func (e *engine) definitions(ctx context.Context, revision string) (Definitions, error) {
-	d, ok := e.catalogs.At(revision)
+// definitions are the tenant's at the revision that a delivery names, which may be another than the one in force.
+func (e *engine) definitions(ctx context.Context, j job) (Definitions, error) {
+	revision := j.revision
+	d, ok := e.catalogs.At(revision, j.tenant)
 	if ok {
 		return d, nil
 	}
 	if err := e.catalogs.Prepare(ctx, revision); err != nil {
 		return Definitions{}, fmt.Errorf("prepare catalog %s: %w", revision, err)
 	}
-	if d, ok = e.catalogs.At(revision); !ok {
+	if d, ok = e.catalogs.At(revision, j.tenant); !ok {
 		return Definitions{}, fault.New(fault.Unavailable, "prepare catalog %s: it is not loaded", revision)
 	}
 	return d, nil
@@ -293,7 +294,7 @@ func (e *engine) checked(ctx context.Context, partition int, j job) (m channel.M
 // prepare renders and then makes the last check, so that nothing slow comes between the check and the call; a
 // result says why nothing is sent.
 func (e *engine) prepare(ctx context.Context, partition int, j job, profile *profilev1.Profile) (channel.Message, *delivery.Result) {
-	d, err := e.definitions(ctx, j.revision)
+	d, err := e.definitions(ctx, j)
 	if err != nil {
 		return channel.Message{}, new(later(reasonv1.Code_CODE_PROFILE_UNAVAILABLE, "the catalog is not loaded"))
 	}

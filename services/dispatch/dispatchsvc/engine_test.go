@@ -143,7 +143,7 @@ func testEngine(t *testing.T, adapter *scripted, def *definitionv1.Channel) *eng
 		workers: clock.NewGroup(clock.Wall{}, helpers), lookers: clock.NewGroup(clock.Wall{}, helpers), signer: noSigner{}, clock: clock.Wall{}, stepped: func() bool { return false },
 		logger: slog.New(slog.DiscardHandler), tracer: tracenoop.NewTracerProvider().Tracer(""), metrics: m,
 	}
-	p, err := e.providers.get("email", def)
+	p, err := e.providers.get(defaultTenant, "email", def)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,11 +399,11 @@ func TestAPanicEndsTheAttempt(t *testing.T) {
 
 func TestAnAdapterIsBuiltOncePerContent(t *testing.T) {
 	p := newProviders(channel.Options{DataDir: t.TempDir()}, clock.Wall{}, nil)
-	a, errA := p.get("x", fileChannel())
-	b, errB := p.get("x", fileChannel())
+	a, errA := p.get(defaultTenant, "x", fileChannel())
+	b, errB := p.get(defaultTenant, "x", fileChannel())
 	other := fileChannel()
 	other.Rate = 3
-	c, errC := p.get("x", other)
+	c, errC := p.get(defaultTenant, "x", other)
 	if err := errors.Join(errA, errB, errC); err != nil {
 		t.Fatal(err)
 	}

@@ -109,13 +109,14 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*play, err
 	if err != nil {
 		return nil, fault.As(fault.Invalid, err)
 	}
-	channels, ok := f.channels(env.Revision)
+	defs, ok := f.catalogs.At(env.Revision, tenant)
 	if !ok {
 		return nil, stage.NotReady("carry a delivery on", env.Revision)
 	}
+	env.Revision = defs.Revision
 	p := &play{
 		env: env, key: in.Key, at: in.At,
-		moment: delivery.Moment{Now: env.Now, Epoch: env.Epoch, Revision: env.Revision, Channels: channels},
+		moment: delivery.Moment{Now: env.Now, Epoch: env.Epoch, Revision: env.Revision, Channels: f.channels(defs)},
 		state:  &dispatchv1.State{Tenant: tenant, Customer: customer},
 	}
 	if row := rows.Own(in.Key); row != nil {
@@ -127,16 +128,15 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*play, err
 	return p, nil
 }
 
-// channels describes the channels of a revision to the state machine; ok is false if the revision is not loaded.
-func (f *fold) channels(revision string) (_ delivery.Channels, ok bool) {
-	d, ok := f.catalogs.At(revision)
+// channels describes a tenant's channels to the state machine.
+func (f *fold) channels(d Definitions) delivery.Channels {
 	return func(name string) delivery.Channel {
 		c := settings(d.Channels[name], f.others)
 		if f.alone {
 			c.Settle = 0
 		}
 		return c
-	}, ok
+	}
 }
 
 // rearms says whether the row's wake-up has to be written again though nothing else is to be done: it was due, or has

@@ -31,7 +31,11 @@ func key() string { return identity.CustomerKey("default", customer()) }
 // fixedCatalogs has one catalog for every revision.
 type fixedCatalogs struct{ definitions Definitions }
 
-func (f fixedCatalogs) At(string) (Definitions, bool) { return f.definitions, true }
+func (f fixedCatalogs) At(revision, _ string) (Definitions, bool) {
+	d := f.definitions
+	d.Revision = revision
+	return d, true
+}
 
 func (f fixedCatalogs) Prepare(context.Context, string) error { return nil }
 

@@ -16,16 +16,19 @@ import (
 	"refrain.dev/pkg/state"
 )
 
-// Catalogs gives what dispatch takes from the catalog of a revision.
+// Catalogs gives what dispatch takes from the catalogs of all tenants.
 type Catalogs interface {
-	// At returns a revision's definitions; ok is false if it is not loaded.
-	At(revision string) (d Definitions, ok bool)
+	// At returns a tenant's definitions at a revision, empty ones if the tenant has none; ok is false if the revision is
+	// not loaded.
+	At(revision, tenant string) (d Definitions, ok bool)
 	// Prepare loads a revision.
 	Prepare(ctx context.Context, revision string) error
 }
 
 // Definitions is what dispatch takes from one catalog. All functions are pure.
 type Definitions struct {
+	// Revision of the catalog; "" of a tenant that has none.
+	Revision string
 	// Channels and Topics by name.
 	Channels map[string]*definitionv1.Channel
 	Topics   map[string]*definitionv1.Topic

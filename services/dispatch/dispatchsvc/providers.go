@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -44,7 +45,8 @@ type provider struct {
 	queue   *queue // of those who wait for the three
 }
 
-// providers makes one provider per content of a channel's definition, on first use.
+// providers makes one provider per tenant and content of a channel's definition, on first use: no tenant waits for room,
+// or for a provider that keeps failing, because of what another one sends.
 type providers struct {
 	options channel.Options
 	clock   clock.Clock
@@ -59,8 +61,8 @@ func newProviders(o channel.Options, c clock.Clock, others map[string]channel.Fa
 	return &providers{options: o, clock: c, others: others, built: map[string]*provider{}}
 }
 
-// get returns the provider of a channel. An error says that the channel cannot be used as it is set up.
-func (p *providers) get(name string, def *definitionv1.Channel) (*provider, error) {
+// get returns the provider of a tenant's channel. An error says that the channel cannot be used as it is set up.
+func (p *providers) get(tenant, name string, def *definitionv1.Channel) (*provider, error) {
 	if def == nil {
 		return nil, fmt.Errorf("no channel %q", name)
 	}
@@ -69,7 +71,7 @@ func (p *providers) get(name string, def *definitionv1.Channel) (*provider, erro
 		return nil, fmt.Errorf("encode channel %s: %w", name, err)
 	}
 	sum := sha256.Sum256(content)
-	key := name + "/" + hex.EncodeToString(sum[:])
+	key := tenant + "/" + name + "/" + hex.EncodeToString(sum[:])
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if have, ok := p.built[key]; ok {
@@ -79,13 +81,23 @@ func (p *providers) get(name string, def *definitionv1.Channel) (*provider, erro
 	if other := p.others[def.GetAdapter()]; other != nil {
 		build = other
 	}
-	adapter, err := build(def, p.options)
+	adapter, err := build(def, p.of(tenant))
 	if err != nil {
 		return nil, fmt.Errorf("channel %s: %w", name, err)
 	}
 	made := newProvider(adapter, def, p.clock)
 	p.built[key] = made
 	return made, nil
+}
+
+// of are the options for a tenant's adapters: the relative paths of all but the default tenant lead to a directory of
+// its name.
+func (p *providers) of(tenant string) channel.Options {
+	o := p.options
+	if tenant != defaultTenant {
+		o.DataDir = filepath.Join(o.DataDir, tenant)
+	}
+	return o
 }
 
 func newProvider(adapter channel.Adapter, def *definitionv1.Channel, c clock.Clock) *provider {

@@ -24,8 +24,8 @@ const (
 
 // Normaliser brings identifiers into the form in which they are hashed.
 type Normaliser interface {
-	// Normalise returns the normalised value of an identifier of a kind.
-	Normalise(ctx context.Context, kind, value string) (string, error)
+	// Normalise returns the normalised value of an identifier of one of a tenant's kinds.
+	Normalise(ctx context.Context, tenant, kind, value string) (string, error)
 }
 
 // rpcServer serves DispatchService.
@@ -60,7 +60,7 @@ func (s *rpcServer) resolve(ctx context.Context, tenant string, id *eventv1.Iden
 	if id.GetKind() == event.KindProfile {
 		return profile.IdentifierID(identity.Hasher{}, tenant, id) //nolint:wrapcheck // it says what is wrong with the id
 	}
-	value, err := s.kinds.Normalise(ctx, id.GetKind(), id.GetValue())
+	value, err := s.kinds.Normalise(ctx, tenant, id.GetKind(), id.GetValue())
 	if err != nil {
 		return nil, fault.As(fault.Invalid, fmt.Errorf("read identifier: %w", err))
 	}

@@ -108,7 +108,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := source.Put(t.Context(), w.deps.Bundles, revision, data); err != nil {
+	if err := source.Put(t.Context(), w.deps.Bundles, source.Bundle{Tenant: defaultTenant, Revision: revision, Data: data}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

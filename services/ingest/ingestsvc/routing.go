@@ -1,7 +1,6 @@
 package ingestsvc
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -19,22 +18,21 @@ import (
 	"refrain.dev/pkg/telemetry"
 )
 
-// routing is the identifier kinds of the catalog that was applied last. Kinds of one generation never
+// routing is the identifier kinds of every tenant's catalog that was applied last. Kinds of one generation never
 // change their strength or normaliser, new ones only join; so it may lag behind an apply by a moment.
 type routing struct {
-	catalogs *source.Catalogs[kindsOf]
+	catalogs *source.Catalogs[*kindsOf]
 	clock    clock.Clock
 	every    time.Duration
 	logger   *slog.Logger
-	now      atomic.Pointer[kindsOf]
+	now      atomic.Pointer[string] // what applies, prepared; nil while that is not known
 }
 
-// kindsOf is what ingest needs of a catalog.
+// kindsOf is what ingest needs of a tenant's catalog.
 type kindsOf struct {
-	tenant string
-	kinds  *event.Kinds
-	zone   *time.Location
-	names  *consent.Names
+	kinds *event.Kinds
+	zone  *time.Location
+	names *consent.Names
 }
 
 func newRouting(cfg Config, deps run.Deps) *routing {
@@ -44,16 +42,15 @@ func newRouting(cfg Config, deps run.Deps) *routing {
 	}
 }
 
-func decodeKinds(bundle []byte) (kindsOf, error) {
+func decodeKinds(bundle []byte) (*kindsOf, error) {
 	b := &definitionv1.Bundle{}
 	if err := b.UnmarshalVT(bundle); err != nil {
-		return kindsOf{}, fault.As(fault.Invalid, fmt.Errorf("decode bundle: %w", err))
+		return nil, fault.As(fault.Invalid, fmt.Errorf("decode bundle: %w", err))
 	}
-	tenant, zone, declared := "", time.UTC, map[string]*definitionv1.IdentifierKind{}
+	zone, declared := time.UTC, map[string]*definitionv1.IdentifierKind{}
 	var channels, topics []string
 	for _, r := range b.GetResources() {
 		if w := r.GetWorkspace(); w != nil {
-			tenant = w.GetTenant()
 			if known, err := time.LoadLocation(w.GetDefaultZone()); err == nil {
 				zone = known
 			}
@@ -68,29 +65,39 @@ func decodeKinds(bundle []byte) (kindsOf, error) {
 			topics = append(topics, r.GetMetadata().GetName())
 		}
 	}
-	return kindsOf{tenant: cmp.Or(tenant, "default"), kinds: event.KindsFrom(declared), zone: zone, names: consent.NewNames(channels, topics)}, nil
+	return &kindsOf{kinds: event.KindsFrom(declared), zone: zone, names: consent.NewNames(channels, topics)}, nil
+}
+
+// of is what a tenant has defined; nil if nothing.
+func (r *routing) of(tenant string) *kindsOf {
+	id := r.now.Load()
+	if id == nil {
+		return nil
+	}
+	held, _ := r.catalogs.At(*id, tenant)
+	return held.Catalog
 }
 
 // Kinds implements kinds.
 func (r *routing) Kinds(tenant string) *event.Kinds {
-	if now := r.now.Load(); now != nil && now.tenant == tenant {
-		return now.kinds
+	if defined := r.of(tenant); defined != nil {
+		return defined.kinds
 	}
 	return event.DefaultKinds()
 }
 
 // Zone implements kinds.
 func (r *routing) Zone(tenant string) *time.Location {
-	if now := r.now.Load(); now != nil && now.tenant == tenant {
-		return now.zone
+	if defined := r.of(tenant); defined != nil {
+		return defined.zone
 	}
 	return time.UTC
 }
 
 // Names implements kinds.
 func (r *routing) Names(tenant string) *consent.Names {
-	if now := r.now.Load(); now != nil && now.tenant == tenant {
-		return now.names
+	if defined := r.of(tenant); defined != nil {
+		return defined.names
 	}
 	return nil
 }
@@ -116,17 +123,15 @@ func (r *routing) run(ctx context.Context, known func()) error {
 	}
 }
 
-// refresh takes the kinds of the current catalog. An error leaves those of the last good one.
+// refresh takes what applies. An error leaves what did before.
 func (r *routing) refresh(ctx context.Context) error {
-	revision, err := r.catalogs.Current(ctx)
-	if err != nil || revision == "" {
+	id, err := r.catalogs.Current(ctx)
+	if err != nil || id == "" {
 		return err //nolint:wrapcheck // source says what it was reading
 	}
-	if err := r.catalogs.Prepare(ctx, revision); err != nil {
-		return err //nolint:wrapcheck // source names the revision
+	if err := r.catalogs.Prepare(ctx, id); err != nil {
+		return err //nolint:wrapcheck // source names the id
 	}
-	if k, ok := r.catalogs.At(revision); ok {
-		r.now.Store(&k)
-	}
+	r.now.Store(&id)
 	return nil
 }

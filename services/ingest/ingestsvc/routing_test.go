@@ -27,7 +27,7 @@ func TestDeclaredKindsAreTakenOnceTheyAreApplied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := source.Put(t.Context(), f.deps.Bundles, bundle.GetRevision(), data); err != nil {
+	if err := source.Put(t.Context(), f.deps.Bundles, source.Bundle{Tenant: "default", Revision: bundle.GetRevision(), Data: data}); err != nil {
 		t.Fatal(err)
 	}
 	if err := source.Activate(t.Context(), f.deps.Bundles, f.deps.Broker, f.deps.Generation.Partitions, bundle.GetRevision(), noon); err != nil {

@@ -289,7 +289,7 @@ func (w *town) apply(text words) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := source.Put(w.t.Context(), source.StoreOf(w.site), bundle.GetRevision(), data); err != nil {
+	if err := source.Put(w.t.Context(), source.StoreOf(w.site), source.Bundle{Tenant: catalog.TenantOf(bundle), Revision: bundle.GetRevision(), Data: data}); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := source.Activate(w.t.Context(), source.StoreOf(w.site), w.site, w.gen.Partitions, bundle.GetRevision(), time.Now()); err != nil {

@@ -166,7 +166,7 @@ func (p *process) apply(bundle *definitionv1.Bundle) {
 		p.t.Fatal(err)
 	}
 	ctx := p.t.Context()
-	if err := source.Put(ctx, p.deps.Bundles, bundle.GetRevision(), data); err != nil {
+	if err := source.Put(ctx, p.deps.Bundles, source.Bundle{Tenant: catalog.TenantOf(bundle), Revision: bundle.GetRevision(), Data: data}); err != nil {
 		p.t.Fatal(err)
 	}
 	if err := source.Activate(ctx, p.deps.Bundles, p.deps.Broker, p.mesh.gen.Partitions, bundle.GetRevision(), p.replay.Now()); err != nil {

@@ -67,7 +67,7 @@ func (m *Mesh) applyWorkspace(ctx context.Context) error {
 	}
 	m.logger.InfoContext(ctx, "workspace applied", "directory", m.cfg.Workspace, "revision", revision)
 	m.health.Set(workspacePart, false)
-	m.applied = revision
+	m.applied = true
 	return nil
 }
 
@@ -76,12 +76,12 @@ const workspacePart = "workspace"
 
 // awaitWorkspace tells readiness when every stage of every partition decides under the workspace's revision.
 func (m *Mesh) awaitWorkspace(ctx context.Context) {
-	if m.applied == "" {
+	if !m.applied {
 		return
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for !m.everywhere(ctx, m.applied) {
+	for !m.everywhere(ctx) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -91,8 +91,12 @@ func (m *Mesh) awaitWorkspace(ctx context.Context) {
 	m.health.Set(workspacePart, true)
 }
 
-// everywhere says whether all stages that answer queries are at a revision.
-func (m *Mesh) everywhere(ctx context.Context, revision string) bool {
+// everywhere says whether all stages that answer queries are at what applies.
+func (m *Mesh) everywhere(ctx context.Context) bool {
+	now, err := source.Current(ctx, m.deps.KV)
+	if err != nil {
+		return false
+	}
 	stages := []string{"profile", "decision", "suppression"}
 	for p := range m.deps.Generation.Partitions {
 		view, err := m.deps.Store.Read(ctx, p, state.Query{Metas: stages})
@@ -103,7 +107,7 @@ func (m *Mesh) everywhere(ctx context.Context, revision string) bool {
 			// Under the replay clock a new catalog may stand behind events of instants that are not released yet:
 			// whoever waits in order to release them would wait for ever, so any catalog will do.
 			at := view.Metas[s].Revision
-			if at == "" || at != revision && m.replay == nil {
+			if at == "" || at != now.ID && m.replay == nil {
 				return false
 			}
 		}
@@ -111,7 +115,7 @@ func (m *Mesh) everywhere(ctx context.Context, revision string) bool {
 	return true
 }
 
-// Apply compiles a directory of definitions and lets it take effect. If anything in it is wrong, nothing
+// Apply compiles a directory of definitions and lets it take effect for the tenant that it names. If anything in it is wrong, nothing
 // changes and the error lists everything that is.
 func (m *Mesh) Apply(ctx context.Context, dir string) (revision string, err error) {
 	bundle, next, diags := catalog.Read(os.DirFS(dir))
@@ -121,7 +125,8 @@ func (m *Mesh) Apply(ctx context.Context, dir string) (revision string, err erro
 	if err := m.follows(ctx, next); err != nil {
 		return "", fmt.Errorf("workspace %s is not applied: %w", dir, err)
 	}
-	if err := source.Put(ctx, m.deps.Bundles, bundle.GetRevision(), definition.Marshal(bundle)); err != nil {
+	b := source.Bundle{Tenant: next.Tenant, Revision: bundle.GetRevision(), Data: definition.Marshal(bundle)}
+	if err := source.Put(ctx, m.deps.Bundles, b); err != nil {
 		return "", err
 	}
 	return bundle.GetRevision(), source.Activate(ctx, m.deps.Bundles, m.deps.Broker, m.deps.Generation.Partitions, bundle.GetRevision(), m.deps.Clock.Now())
@@ -129,7 +134,8 @@ func (m *Mesh) Apply(ctx context.Context, dir string) (revision string, err erro
 
 // follows refuses what may not change while a mesh lives.
 func (m *Mesh) follows(ctx context.Context, next *catalog.Catalog) error {
-	current, err := source.Current(ctx, m.deps.KV)
+	now, err := source.Current(ctx, m.deps.KV)
+	current := now.Tenants[next.Tenant]
 	if err != nil || current == "" {
 		return err
 	}

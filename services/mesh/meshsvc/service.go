@@ -49,7 +49,7 @@ type Mesh struct {
 	site      *log.JetStream
 	replay    *stage.Replay
 	deps      run.Deps
-	applied   string // the revision of the workspace of the start
+	applied   bool // a workspace at the start
 	parts     []run.Part
 
 	mu    sync.Mutex

@@ -80,7 +80,7 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 }
 
 func (e *engine) home(ctx context.Context, tenant string, id *eventv1.Identifier) ([]byte, error) {
-	rules, err := e.rules.Current(ctx)
+	rules, err := e.rules.Current(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}

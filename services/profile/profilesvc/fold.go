@@ -79,6 +79,12 @@ func (f *fold) decodeLetter(in stage.Input) (input, error) {
 	return input{mail: mail, keys: profile.Keys{Row: mail.Row, Profile: mail.Profile}}, err
 }
 
+// tenant is whose customer the input is about.
+func (d input) tenant() string {
+	tenant, _, _ := strings.Cut(d.keys.Profile, "/")
+	return tenant
+}
+
 // Needs implements stage.Fold.
 func (f *fold) Needs(in stage.Input, now time.Time) (stage.Needs, error) {
 	d, err := f.decode(in, now)
@@ -107,7 +113,7 @@ func (f *fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Out
 	if d.receipt != nil {
 		return passOn(d.receipt, env)
 	}
-	rules, ok := f.rules.At(env.Revision)
+	rules, ok := f.rules.At(env.Revision, d.tenant())
 	if !ok {
 		return stage.Outcome{}, stage.NotReady("apply to a profile", env.Revision)
 	}
@@ -143,7 +149,7 @@ func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter st
 	if err != nil || d.receipt != nil {
 		return stage.Outcome{}
 	}
-	rules, ok := f.rules.At(env.Revision)
+	rules, ok := f.rules.At(env.Revision, d.tenant())
 	if !ok {
 		return stage.Outcome{}
 	}

@@ -44,7 +44,7 @@ type mesh struct {
 
 type book struct{ rules *profile.Rules }
 
-func (b book) At(string) (*profile.Rules, bool) { return b.rules, true }
+func (b book) At(_, _ string) (*profile.Rules, bool) { return b.rules, true }
 
 func testHasher(partitions int) identity.Hasher {
 	return identity.NewHasher([]byte("a secret of the tests, 32 bytes..."), partitions)

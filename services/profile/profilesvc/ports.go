@@ -7,16 +7,17 @@ import (
 	"refrain.dev/pkg/state"
 )
 
-// Rulebook has the rules of the catalog revisions that were made ready.
+// Rulebook has the rules of all tenants at the revisions that were made ready.
 type Rulebook interface {
-	// At returns the rules of a revision; false if it was not made ready. Revision "" is always there.
-	At(revision string) (*profile.Rules, bool)
+	// At returns a tenant's rules at a revision, those that hold without any definitions if the tenant has none; false
+	// if the revision was not made ready. Revision "" is always there.
+	At(revision, tenant string) (*profile.Rules, bool)
 }
 
 // CurrentRules knows the rules in force now, for reads.
 type CurrentRules interface {
-	// Current returns the rules of the revision applied last.
-	Current(ctx context.Context) (*profile.Rules, error)
+	// Current returns the rules of a tenant.
+	Current(ctx context.Context, tenant string) (*profile.Rules, error)
 }
 
 // Reader reads states.

@@ -16,11 +16,11 @@ import (
 	"refrain.dev/pkg/source"
 )
 
-// rulebook turns catalogs into the rules that the stage decides by, once per revision.
+// rulebook turns catalogs into the rules that the stage decides by, once per bundle.
 type rulebook struct {
 	*source.Catalogs[*profile.Rules]
 
-	// none are the rules before any catalog was applied.
+	// none are the rules of tenants without a catalog.
 	none *profile.Rules
 }
 
@@ -65,25 +65,23 @@ func typesOf(spec *definitionv1.EventType) map[string]expr.Type {
 }
 
 // At implements Rulebook.
-func (b *rulebook) At(revision string) (*profile.Rules, bool) {
-	if revision == "" {
-		return b.none, true
+func (b *rulebook) At(revision, tenant string) (*profile.Rules, bool) {
+	held, ok := b.Catalogs.At(revision, tenant)
+	return b.rules(held), ok
+}
+
+func (b *rulebook) rules(held source.Held[*profile.Rules]) *profile.Rules {
+	if held.Revision == "" {
+		return b.none
 	}
-	return b.Catalogs.At(revision)
+	return held.Catalog
 }
 
 // Current implements CurrentRules.
-func (b *rulebook) Current(ctx context.Context) (*profile.Rules, error) {
-	revision, err := b.Catalogs.Current(ctx)
+func (b *rulebook) Current(ctx context.Context, tenant string) (*profile.Rules, error) {
+	held, err := b.InForce(ctx, tenant)
 	if err != nil {
 		return nil, fault.As(fault.Unavailable, err)
 	}
-	if err := b.Prepare(ctx, revision); err != nil {
-		return nil, fault.As(fault.Unavailable, err)
-	}
-	rules, ok := b.At(revision)
-	if !ok {
-		return nil, fault.New(fault.Unavailable, "catalog %s is not loaded", revision)
-	}
-	return rules, nil
+	return b.rules(held), nil
 }

@@ -196,7 +196,7 @@ func TestACatalogAppliesFromItsPositionOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := source.Put(t.Context(), s.deps.Bundles, "r1", bundle); err != nil {
+	if err := source.Put(t.Context(), s.deps.Bundles, source.Bundle{Tenant: defaultTenant, Revision: "r1", Data: bundle}); err != nil {
 		t.Fatal(err)
 	}
 	orders := func() *eventv1.Value {
@@ -251,7 +251,7 @@ func (v views) Read(_ context.Context, partition int, q state.Query) (state.View
 
 type fixedRules struct{ *profile.Rules }
 
-func (f fixedRules) Current(context.Context) (*profile.Rules, error) { return f.Rules, nil }
+func (f fixedRules) Current(context.Context, string) (*profile.Rules, error) { return f.Rules, nil }
 
 func TestAReadFromAnotherPartitionWaitsForItsLetters(t *testing.T) {
 	h := testHasher(2)

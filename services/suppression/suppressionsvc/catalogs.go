@@ -22,17 +22,19 @@ func newCatalogs(deps run.Deps, cache *catalog.Cache) *catalogs {
 			return nil, fmt.Errorf("decode catalog: %w", err)
 		}
 		return &Definitions{
+			Revision: c.Revision,
 			Policies: c.Policies, Actions: c.Actions, Channels: c.Channels, Topics: c.Topics, Kinds: c.Kinds, DefaultZone: c.Workspace.GetDefaultZone(),
 		}, nil
 	})}
 }
 
 // At implements Catalogs.
-func (c *catalogs) At(revision string) (*Definitions, bool) {
-	if revision == "" {
-		return c.blank, true
+func (c *catalogs) At(revision, tenant string) (*Definitions, bool) {
+	held, ok := c.loaded.At(revision, tenant)
+	if held.Revision == "" {
+		return c.blank, ok
 	}
-	return c.loaded.At(revision)
+	return held.Catalog, ok
 }
 
 // Prepare implements Catalogs and stage.Preparer.

@@ -62,7 +62,7 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 	if err := s.UnmarshalVT(row); err != nil {
 		return nil, fmt.Errorf("decode contact state: %w", err)
 	}
-	defs, revision, err := e.current(ctx)
+	defs, err := e.current(ctx, req.GetTenant())
 	if err != nil {
 		return nil, err
 	}
@@ -70,11 +70,11 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 		return nil, err
 	}
 	c := defs.wanted(req.GetContact(), "")
-	env := contact.Env{Now: e.clock.Now(), DefaultZone: defs.DefaultZone, Revision: revision, Zones: e.zones}
+	env := contact.Env{Now: e.clock.Now(), DefaultZone: defs.DefaultZone, Revision: defs.Revision, Zones: e.zones}
 	v := contact.Check(s, c, defs.Policies, env, contact.All)
 	res := &contactv1.CheckResponse{Kind: v.Kind, Reasons: v.Reasons, Purpose: c.Purpose}
 	if a := defs.Actions[c.Action]; a != nil && !req.GetPolicyOnly() {
-		if refusals := a.Refusals(profile.Traits(who.profile), revision, decide.Explain); len(refusals) > 0 {
+		if refusals := a.Refusals(profile.Traits(who.profile), defs.Revision, decide.Explain); len(refusals) > 0 {
 			res.Kind, res.Reasons = contactv1.VerdictKind_VERDICT_KIND_SUPPRESSED, slices.Concat(refusals, v.Reasons)
 		}
 	}
@@ -89,32 +89,32 @@ func (e *engine) check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 }
 
 // reservable refuses to take capacity for a contact that the catalog does not know.
-func (e *engine) reservable(ctx context.Context, c *contactv1.Contact) error {
+func (e *engine) reservable(ctx context.Context, tenant string, c *contactv1.Contact) error {
 	if c.GetChannel() == "" {
 		return fault.New(fault.Invalid, "read contact: name the channel; a reservation is for one contact")
 	}
-	defs, _, err := e.current(ctx)
+	defs, err := e.current(ctx, tenant)
 	if err != nil {
 		return err
 	}
 	return defs.exists(c)
 }
 
-// current returns the definitions applied last. A partition in which nothing happens hears of them only
+// current returns the definitions that a tenant applied last. A partition in which nothing happens hears of them only
 // with its next record, so the position of the log is no guide for what is merely asked.
-func (e *engine) current(ctx context.Context) (*Definitions, string, error) {
+func (e *engine) current(ctx context.Context, tenant string) (*Definitions, error) {
 	revision, err := e.catalogs.Current(ctx)
 	if err != nil {
-		return nil, "", fmt.Errorf("find catalog: %w", err)
+		return nil, fmt.Errorf("find catalog: %w", err)
 	}
 	if err := e.catalogs.Prepare(ctx, revision); err != nil {
-		return nil, "", fmt.Errorf("prepare catalog: %w", err)
+		return nil, fmt.Errorf("prepare catalog: %w", err)
 	}
-	defs, ok := e.catalogs.At(revision)
+	defs, ok := e.catalogs.At(revision, cmp.Or(tenant, defaultTenant))
 	if !ok {
-		return nil, "", fault.New(fault.Unavailable, "read catalog %s: it is not loaded", revision)
+		return nil, fault.New(fault.Unavailable, "read catalog %s: it is not loaded", revision)
 	}
-	return defs, revision, nil
+	return defs, nil
 }
 
 // find resolves an identifier through its row in the profile stage, wherever that lives, and follows
@@ -164,7 +164,7 @@ func (e *engine) find(ctx context.Context, tenant string, id *eventv1.Identifier
 
 // home is the id of an identifier, normalised.
 func (e *engine) home(ctx context.Context, tenant string, id *eventv1.Identifier) ([]byte, error) {
-	defs, _, err := e.current(ctx)
+	defs, err := e.current(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}

@@ -136,7 +136,7 @@ func (f *fold) Gap(in stage.Input, rows stage.Rows, env stage.Env, deadLetter st
 		return stage.Outcome{}
 	}
 	why := &reasonv1.Reason{
-		Code: reasonv1.Code_CODE_GAP, Revision: env.Revision, Evidence: []string{"dead letter " + deadLetter},
+		Code: reasonv1.Code_CODE_GAP, Revision: t.env.Revision, Evidence: []string{"dead letter " + deadLetter},
 		Remedy: "refrain dlq redrive " + deadLetter,
 	}
 	if t.away = deadLetter; origin(in) == stage.FromBefore {
@@ -182,10 +182,11 @@ func (f *fold) begin(in stage.Input, rows stage.Rows, env stage.Env) (*turn, err
 	if err != nil {
 		return nil, fault.As(fault.Invalid, fmt.Errorf("read input: %w", err))
 	}
-	defs, ok := f.catalogs.At(env.Revision)
+	defs, ok := f.catalogs.At(env.Revision, tenant)
 	if !ok {
 		return nil, stage.NotReady("judge contact", env.Revision)
 	}
+	env.Revision = defs.Revision
 	t := &turn{fold: f, rows: rows, defs: defs, env: env, key: in.Key, at: in.At, state: &contactv1.State{Tenant: tenant, Customer: customer}}
 	if in.Source == stage.FromRedrive {
 		t.back = in.ID

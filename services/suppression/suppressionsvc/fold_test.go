@@ -31,13 +31,14 @@ import (
 // book is Catalogs with one set of definitions for every revision.
 type book struct{ defs *Definitions }
 
-func (b book) At(string) (*Definitions, bool)          { return b.defs, true }
+func (b book) At(_, _ string) (*Definitions, bool)     { return b.defs, true }
 func (b book) Prepare(context.Context, string) error   { return nil }
 func (b book) Current(context.Context) (string, error) { return "r1", nil }
 
 func definitions(t *testing.T, policy *definitionv1.ContactPolicy) *Definitions {
 	t.Helper()
 	d := &Definitions{
+		Revision: "r1",
 		Actions: map[string]*decide.Action{
 			"welcome": {Name: "welcome", Purpose: "marketing", ObeysCaps: true, CountsTowardCaps: true},
 			"receipt": {Name: "receipt", Purpose: "transactional"},

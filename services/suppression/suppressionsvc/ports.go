@@ -15,6 +15,8 @@ import (
 
 // Definitions is what suppression takes from one catalog; immutable.
 type Definitions struct {
+	// Revision of the catalog; "" of a tenant that has none.
+	Revision string
 	// Policies in the order of their names.
 	Policies []*contact.Policy
 	// Actions and Channels by name.
@@ -28,10 +30,11 @@ type Definitions struct {
 	DefaultZone string
 }
 
-// Catalogs gives the definitions of the revisions that were made ready.
+// Catalogs gives the definitions of all tenants at the revisions that were made ready.
 type Catalogs interface {
-	// At returns a revision's definitions; ok is false if it is not ready. Revision "" is always there.
-	At(revision string) (d *Definitions, ok bool)
+	// At returns a tenant's definitions at a revision, blank ones if the tenant has none; ok is false if the revision is
+	// not ready. Revision "" is always there.
+	At(revision, tenant string) (d *Definitions, ok bool)
 	// Prepare makes a revision ready.
 	Prepare(ctx context.Context, revision string) error
 	// Current is the revision that was applied last; "" before any was.

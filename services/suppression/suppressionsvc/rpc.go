@@ -26,7 +26,7 @@ func (s *server) Check(ctx context.Context, req *contactv1.CheckRequest) (*conta
 
 // Reserve implements contactv1.ContactServiceServer.
 func (s *server) Reserve(ctx context.Context, req *contactv1.ReserveRequest) (*contactv1.ReserveResponse, error) {
-	if err := s.engine.reservable(ctx, req.GetContact()); err != nil {
+	if err := s.engine.reservable(ctx, req.GetTenant(), req.GetContact()); err != nil {
 		s.metrics.asked(ctx, "reserve", 0, err)
 		return nil, err
 	}

@@ -164,7 +164,7 @@ func (m *mesh) apply(revision string, b *definitionv1.Bundle) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if err := source.Put(m.t.Context(), m.deps.Bundles, revision, raw); err != nil {
+	if err := source.Put(m.t.Context(), m.deps.Bundles, source.Bundle{Tenant: defaultTenant, Revision: revision, Data: raw}); err != nil {
 		m.t.Fatal(err)
 	}
 	if err := source.Activate(m.t.Context(), m.deps.Bundles, m.deps.Broker, m.deps.Generation.Partitions, revision, m.deps.Clock.Now()); err != nil {

@@ -23,6 +23,7 @@ import (
 
 // applied is what apply did.
 type applied struct {
+	Tenant   string   `json:"tenant"`
 	Revision string   `json:"revision"`
 	Before   string   `json:"before,omitempty"`
 	Changes  []change `json:"changes"`
@@ -45,9 +46,11 @@ func (a *app) applyCommand() *cobra.Command {
 		Use:   "apply DIR",
 		Short: "Make a directory of definitions the ones that apply",
 		Long: `apply checks a directory of definitions as validate does, stores it as one bundle under one revision,
-and tells every partition that it applies from now on. If anything is wrong nothing changes, and all errors
+and tells every partition that it applies from now on. The Workspace in it names its tenant: the definitions of
+other tenants stay as they are. If anything is wrong nothing changes, and all errors
 are printed. What changes is printed with what follows for customers who are there already: a new computed trait
-starts empty, running enrollments stay on the journey they entered. --dry-run prints that and applies nothing. Applying the same directory again is harmless, and repairs an apply that was interrupted.`,
+starts empty, running enrollments stay on the journey they entered. --dry-run prints that and applies nothing. Applying the same directory again is harmless, and repairs an apply that was interrupted. A directory that
+defines nothing is refused where the tenant has definitions: 'refrain remove' takes them away.`,
 		Example: `  refrain apply examples/retail
   refrain apply examples/retail --dry-run
   refrain apply examples/retail --nats nats://127.0.0.1:4222`,
@@ -62,6 +65,9 @@ starts empty, running enrollments stay on the journey they entered. --dry-run pr
 					return err
 				}
 				return negative("")
+			}
+			if tenant := catalog.TenantOf(c.bundle); a.tenant != "" && a.tenant != tenant {
+				return usage("the workspace is of tenant %s, and --tenant (REFRAIN_TENANT) says %s: the workspace names its tenant", tenant, a.tenant)
 			}
 			for _, d := range c.list {
 				a.sayf("%s", clean(d.String()))
@@ -81,55 +87,74 @@ starts empty, running enrollments stay on the journey they entered. --dry-run pr
 
 // preview shows what apply would do. It writes nothing.
 func (a *app) preview(ctx context.Context, site log.Site, b *definitionv1.Bundle) error {
-	before, old, err := currentBundle(ctx, source.StoreOf(site))
+	before, old, err := currentBundle(ctx, source.StoreOf(site), catalog.TenantOf(b))
 	if err != nil {
 		return err
 	}
 	if err := follow(before, old, b); err != nil {
 		return err
 	}
-	out := applied{Revision: b.GetRevision(), Before: before, Changes: changes(old, b), DryRun: true}
+	return a.previewed(b, before, old)
+}
+
+// previewed prints what would change.
+func (a *app) previewed(b *definitionv1.Bundle, before string, old *definitionv1.Bundle) error {
+	out := applied{Tenant: catalog.TenantOf(b), Revision: b.GetRevision(), Before: before, Changes: changes(old, b), DryRun: true}
 	t := out.table()
 	switch before {
 	case out.Revision:
-		t.linef("revision %s applies already; nothing would change", out.Revision)
+		t.linef("%s applies already; nothing would change", out.name())
 	case "":
-		t.linef("revision %s would be the first; nothing is applied", out.Revision)
+		t.linef("%s would be the first; nothing is applied", out.name())
 	default:
-		t.linef("revision %s would follow %s; nothing is applied", out.Revision, before)
+		t.linef("%s would follow %s; nothing is applied", out.name(), before)
 	}
 	return a.print(out, t)
 }
 
-func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *definitionv1.Bundle, at string) error {
-	now, err := a.applyTime(ctx, at)
-	if err != nil {
-		return err
+// name is the revision, with the tenant if it is not the default one.
+func (out applied) name() string {
+	if out.Tenant == catalog.DefaultTenant {
+		return "revision " + out.Revision
 	}
-	before, old, err := currentBundle(ctx, source.StoreOf(site))
+	return "revision " + out.Revision + " of tenant " + out.Tenant
+}
+
+func (a *app) apply(ctx context.Context, site log.Site, gen log.Generation, b *definitionv1.Bundle, at string) error {
+	before, old, err := currentBundle(ctx, source.StoreOf(site), catalog.TenantOf(b))
 	if err != nil {
 		return err
 	}
 	if err := follow(before, old, b); err != nil {
 		return err
 	}
-	if err := source.Put(ctx, source.StoreOf(site), b.GetRevision(), definition.Marshal(b)); err != nil {
+	if err := a.activate(ctx, site, gen, b, at); err != nil {
 		return err
 	}
-	if err := source.Activate(ctx, source.StoreOf(site), site, gen.Partitions, b.GetRevision(), now); err != nil {
-		return err
-	}
-	out := applied{Revision: b.GetRevision(), Before: before, Changes: changes(old, b)}
+	out := applied{Tenant: catalog.TenantOf(b), Revision: b.GetRevision(), Before: before, Changes: changes(old, b)}
 	t := out.table()
 	switch before {
 	case out.Revision:
-		t.linef("revision %s applies already; all partitions were told again", out.Revision)
+		t.linef("%s applies already; all partitions were told again", out.name())
 	case "":
-		t.linef("revision %s applies now; it is the first", out.Revision)
+		t.linef("%s applies now; it is the first", out.name())
 	default:
-		t.linef("revision %s applies now; before it was %s", out.Revision, before)
+		t.linef("%s applies now; before it was %s", out.name(), before)
 	}
 	return a.print(out, t)
+}
+
+// activate stores a bundle and lets it apply for its tenant.
+func (a *app) activate(ctx context.Context, site log.Site, gen log.Generation, b *definitionv1.Bundle, at string) error {
+	now, err := a.applyTime(ctx, at)
+	if err != nil {
+		return err
+	}
+	store := source.StoreOf(site)
+	if err := source.Put(ctx, store, source.Bundle{Tenant: catalog.TenantOf(b), Revision: b.GetRevision(), Data: definition.Marshal(b)}); err != nil {
+		return err
+	}
+	return source.Activate(ctx, store, site, gen.Partitions, b.GetRevision(), now)
 }
 
 // table lists the changes with their effects.
@@ -190,10 +215,11 @@ func (a *app) applyTime(ctx context.Context, at string) (time.Time, error) {
 	return a.Now(), nil
 }
 
-// currentBundle reads the bundle that applies; "" and an empty one if none was applied yet.
-func currentBundle(ctx context.Context, store source.Store) (string, *definitionv1.Bundle, error) {
+// currentBundle reads the bundle that applies for a tenant; "" and an empty one if none was applied yet.
+func currentBundle(ctx context.Context, store source.Store, tenant string) (string, *definitionv1.Bundle, error) {
 	b := &definitionv1.Bundle{}
-	revision, err := source.Current(ctx, store.KV)
+	now, err := source.Current(ctx, store.KV)
+	revision := now.Tenants[tenant]
 	if err != nil || revision == "" {
 		return "", b, err
 	}

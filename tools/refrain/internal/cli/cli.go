@@ -109,7 +109,7 @@ Exit codes: 0 done, or yes; 1 no (not found, nothing to do, definitions with err
 		&cobra.Group{ID: groupCustomers, Title: "Events and customers:"},
 		&cobra.Group{ID: groupOperation, Title: "Operation:"})
 	for group, commands := range map[string][]*cobra.Command{
-		groupDefinitions: {a.validateCommand(), a.schemaCommand(), a.applyCommand(), a.getCommand()},
+		groupDefinitions: {a.validateCommand(), a.schemaCommand(), a.applyCommand(), a.removeCommand(), a.getCommand()},
 		groupCustomers: {
 			a.publishCommand(), a.importCommand(), a.decideCommand(), a.contactCommand(), a.explainCommand(), a.profileCommand(), a.timelineCommand(), a.deliveriesCommand(),
 		},

@@ -174,8 +174,8 @@ func TestApplyRefusesAsAWhole(t *testing.T) {
 	r.want(t, 1, "no such property", "")
 	r.want(t, 1, `there is no Channel "dask"`, "")
 	after, err := source.Current(t.Context(), m.KV())
-	if revisions, _ := heard(t, m); err != nil || after != before || len(revisions) != 1 {
-		t.Errorf("got %s, %v, %v; want %s", after, revisions, err, before)
+	if revisions, _ := heard(t, m); err != nil || after.ID != before.ID || len(revisions) != 1 {
+		t.Errorf("got %s, %v, %v; want %s", after.ID, revisions, err, before.ID)
 	}
 }
 
@@ -231,4 +231,70 @@ spec: {type: string}
 	counted := strings.Replace(next, "count: {event: order}", "count: {event: order, where: event.total > 1}", 1)
 	b.run(t, "apply", directory(t, counted), "--dry-run").want(t, 0, "changed  Trait orders: values so far stay; events from now on change them by the new rule", "")
 	b.run(t, "apply", directory(t, shop), "--dry-run").want(t, 0, "removed  Trait orders: values so far stay, and are not computed any more", "")
+}
+
+// Every tenant has its own definitions: an apply changes those of the tenant that the workspace names.
+func TestTenantsApplyApart(t *testing.T) {
+	m := memory(t)
+	b := &bench{site: m}
+	bank := strings.NewReplacer("spec: {}", "spec: {tenant: bank}", "name: welcome", "name: greet").Replace(shop)
+	b.run(t, "apply", directory(t, bank)).want(t, 0, " of tenant bank applies now; it is the first", "")
+	b.run(t, "get", "journeys").want(t, 0, "greet", "") // of the only tenant that has some
+	first := b.run(t, "apply", directory(t, shop))
+	first.want(t, 0, "applies now; it is the first", "")
+	if strings.Contains(first.out, "removed") {
+		t.Errorf("the other tenant's definitions are removed:\n%s", first.out)
+	}
+	changed := strings.Replace(shop, "total > 10", "total > 11", 1)
+	b.run(t, "apply", directory(t, changed)).want(t, 0, "changed  Journey welcome", "")
+	b.run(t, "apply", directory(t, bank)).want(t, 0, " of tenant bank applies already", "")
+
+	b.run(t, "get", "journeys").want(t, 0, "welcome", "")
+	b.run(t, "get", "journeys", "--tenant", "bank").want(t, 0, "greet", "")
+	b.run(t, "get", "journey", "welcome", "--tenant", "bank").want(t, 1, "", `has no Journey "welcome"`)
+	b.run(t, "get", "journeys", "--tenant", "bnk").want(t, 1, "", "no definitions of tenant bnk apply; there are some of bank, default")
+	b.run(t, "apply", directory(t, shop), "--tenant", "bank").want(t, 2, "", "the workspace is of tenant default, and --tenant (REFRAIN_TENANT) says bank")
+
+	now, err := source.Current(t.Context(), m.KV())
+	if err != nil || len(now.Tenants) != 2 {
+		t.Fatalf("got %v, %v", now, err)
+	}
+	status := b.run(t, "status")
+	for _, line := range []string{"revision " + now.ID, "tenant bank: revision " + now.Tenants["bank"], "tenant default: revision " + now.Tenants["default"]} {
+		status.want(t, 0, line, "")
+	}
+	b.run(t, "status", "-o", "json").want(t, 0, `"bank": "`+now.Tenants["bank"]+`"`, "")
+}
+
+// To take all definitions of a tenant away is said in so many words; how its customers are told apart stays.
+func TestRemoveATenantsDefinitions(t *testing.T) {
+	m := memory(t)
+	b := &bench{site: m}
+	b.run(t, "remove", "bank").want(t, 1, "", "no definitions apply yet")
+	badge := "---\napiVersion: refrain/v1\nkind: Identifier\nmetadata: {name: badge}\nspec: {class: person, priority: 30}\n"
+	bank := strings.Replace(shop, "spec: {}", "spec: {tenant: bank}", 1) + badge
+	b.run(t, "apply", directory(t, shop)).want(t, 0, "", "")
+	b.run(t, "apply", directory(t, bank)).want(t, 0, "", "")
+	before, err := source.Current(t.Context(), m.KV())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	workspace, _, _ := strings.Cut(bank, "---")
+	b.run(t, "apply", directory(t, workspace+badge)).want(t, 1, "", "it defines nothing, and all definitions of tenant bank would be gone; if that is meant: refrain remove bank")
+	b.run(t, "remove", "bnk").want(t, 1, "", "no definitions of tenant bnk apply; there are some of bank, default")
+	b.run(t, "remove", "bank", "--dry-run").want(t, 0, "removed  Journey welcome", "")
+	if now, err := source.Current(t.Context(), m.KV()); err != nil || now.ID != before.ID {
+		t.Fatalf("something changed: %v, %v", now, err)
+	}
+	r := b.run(t, "remove", "bank")
+	r.want(t, 0, "removed  Journey welcome", "")
+	r.want(t, 0, "tenant bank has no definitions now; before it was revision "+before.Tenants["bank"], "")
+	b.run(t, "remove", "bank").want(t, 0, "tenant bank has no definitions any more; all partitions were told again", "")
+
+	b.run(t, "get", "journeys", "--tenant", "bank").want(t, 1, "", "has no Journey")
+	b.run(t, "get", "identifiers", "--tenant", "bank").want(t, 0, "badge", "")
+	b.run(t, "get", "journeys").want(t, 0, "welcome", "")
+	b.run(t, "apply", directory(t, strings.Replace(bank, "priority: 30", "priority: 1", 1))).want(t, 1, "", "the order of identifier kinds")
+	b.run(t, "apply", directory(t, bank)).want(t, 0, "added    Journey welcome", "")
 }

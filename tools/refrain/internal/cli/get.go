@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
+	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/definition"
 	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/source"
@@ -16,7 +20,8 @@ func (a *app) getCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "get KIND [NAME]",
 		Short: "Show the definitions that apply",
-		Long: `get lists the definitions of a kind in the revision that applies, or shows one as it was written.
+		Long: `get lists the definitions of a kind in the revision that applies for a tenant, or shows one as it was written.
+Without --tenant the tenant is the only one that has definitions, or the default one.
 The kinds are ` + strings.Join(definition.Kinds(), ", ") + `; upper case does not matter,
 and the plural will do. "all" lists every kind.`,
 		Example: `  refrain get journeys
@@ -28,12 +33,16 @@ and the plural will do. "all" lists every kind.`,
 				return err
 			}
 			return a.withSite(cmd.Context(), func(site log.Site, _ log.Generation) error {
-				revision, b, err := currentBundle(cmd.Context(), source.StoreOf(site))
+				tenant, err := a.defining(cmd.Context(), site)
+				if err != nil {
+					return err
+				}
+				revision, b, err := currentBundle(cmd.Context(), source.StoreOf(site), tenant)
 				if err != nil {
 					return err
 				}
 				if revision == "" {
-					return negative("no definitions apply yet: run 'refrain apply DIR'")
+					return noDefinitions(cmd.Context(), site, tenant)
 				}
 				if len(given) == 2 {
 					return a.getOne(b, kind, given[1])
@@ -42,6 +51,18 @@ and the plural will do. "all" lists every kind.`,
 			})
 		},
 	}
+}
+
+// defining is the tenant whose definitions are asked for.
+func (a *app) defining(ctx context.Context, site log.Site) (string, error) {
+	now, err := source.Current(ctx, site.KV())
+	if err != nil || a.tenant != "" {
+		return a.tenant, err
+	}
+	if len(now.Tenants) == 1 {
+		return slices.Collect(maps.Keys(now.Tenants))[0], nil
+	}
+	return catalog.DefaultTenant, nil
 }
 
 // kindNamed finds a kind by what people write; "" is all of them.
@@ -71,7 +92,7 @@ func (a *app) getAll(b *definitionv1.Bundle, kind string) error {
 	if len(list) == 0 {
 		return negative("revision %s has no %s", b.GetRevision(), kind)
 	}
-	return a.print(map[string]any{"revision": b.GetRevision(), "resources": list}, t)
+	return a.print(map[string]any{"tenant": catalog.TenantOf(b), "revision": b.GetRevision(), "resources": list}, t)
 }
 
 func (a *app) getOne(b *definitionv1.Bundle, kind, name string) error {

@@ -18,10 +18,13 @@ import (
 
 // meshStatus is how far the mesh is.
 type meshStatus struct {
-	Generation generation     `json:"generation"`
-	Revision   string         `json:"revision"`
-	Streams    []streamStatus `json:"streams"`
-	Stages     []stageStatus  `json:"stages"`
+	Generation generation `json:"generation"`
+	// Revision is what applies: of all tenants together, as records name it.
+	Revision string `json:"revision"`
+	// Tenants have definitions: the revisions of each.
+	Tenants map[string]string `json:"tenants,omitempty"`
+	Streams []streamStatus    `json:"streams"`
+	Stages  []stageStatus     `json:"stages"`
 	// Halted are the chains whose partitions must not go on, and why.
 	Halted map[string]string `json:"halted,omitempty"`
 }
@@ -49,7 +52,8 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how far every stage is behind its inputs",
-		Long: `status reads from NATS which generation there is, how full its streams are, and for each stage and
+		Long: `status reads from NATS which generation there is, what applies (where several tenants have definitions: the revision of
+each, and the one that stands for all of them in records), how full its streams are, and for each stage and
 partition how many items of its inputs wait behind what its chain covers. What a stage has read and what
 changed nothing is covered by its next record only, so a few that wait are no sign of trouble while they do
 not grow. A partition whose last record is GENESIS was never owned.`,
@@ -72,10 +76,11 @@ not grow. A partition whose last record is GENESIS was never owned.`,
 
 func readStatus(ctx context.Context, site log.Site, gen log.Generation) (*meshStatus, error) {
 	s := &meshStatus{Generation: generationOf(gen)}
-	var err error
-	if s.Revision, err = source.Current(ctx, site.KV()); err != nil {
+	now, err := source.Current(ctx, site.KV())
+	if err != nil {
 		return nil, err
 	}
+	s.Revision, s.Tenants = now.ID, now.Tenants
 	if s.Halted, err = stage.Halts(ctx, site.KV()); err != nil {
 		return nil, err
 	}
@@ -139,6 +144,11 @@ func inputs(spec log.StageSpec) []string {
 func (s *meshStatus) table(all bool) table {
 	var t table
 	t.linef("generation %d: %s, %s; revision %s", s.Generation.Number, count(s.Generation.Partitions, "partition"), count(s.Generation.Replicas, "replica"), orNone(s.Revision))
+	if len(s.Tenants) > 1 {
+		for _, tenant := range slices.Sorted(maps.Keys(s.Tenants)) {
+			t.linef("tenant %s: revision %s", tenant, s.Tenants[tenant])
+		}
+	}
 	for _, chain := range slices.Sorted(maps.Keys(s.Halted)) {
 		t.linef("HALTED %s by %s", chain, s.Halted[chain])
 	}

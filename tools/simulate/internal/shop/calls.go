@@ -145,7 +145,7 @@ func (c *client) garbage(ctx context.Context, partition int) error {
 func (c *client) apply(ctx context.Context, n int) error {
 	b := c.catalogs[n%2]
 	for range 20 {
-		err := source.Put(ctx, store(c.p), b.revision, b.data) // it may have been removed
+		err := source.Put(ctx, store(c.p), b.stored()) // it may have been removed
 		if err == nil {
 			err = source.Activate(ctx, store(c.p), c.p.Broker(), partitions, b.revision, c.world.Now())
 		}

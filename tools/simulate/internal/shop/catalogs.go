@@ -12,6 +12,7 @@ import (
 
 	"refrain.dev/pkg/catalog"
 	"refrain.dev/pkg/definition"
+	"refrain.dev/pkg/source"
 	"refrain.dev/tools/ledger"
 )
 
@@ -30,6 +31,7 @@ type Bundles struct {
 
 // bundle is a compiled workspace, and what the ledger reads of it.
 type bundle struct {
+	tenant   string
 	revision string
 	data     []byte
 	rules    *ledger.Definitions
@@ -80,7 +82,7 @@ func (b *Bundles) compile(dir fs.FS, changes *strings.Replacer) (*bundle, error)
 		}
 	}
 	compiled := src.Bundle()
-	out := &bundle{revision: compiled.GetRevision(), data: definition.Marshal(compiled)}
+	out := &bundle{tenant: catalog.TenantOf(compiled), revision: compiled.GetRevision(), data: definition.Marshal(compiled)}
 	if _, err := b.cache.Decode(out.data); err != nil {
 		return nil, fmt.Errorf("compile the workspace: %w", err)
 	}
@@ -88,6 +90,11 @@ func (b *Bundles) compile(dir fs.FS, changes *strings.Replacer) (*bundle, error)
 		return nil, fmt.Errorf("read the rules: %w", err)
 	}
 	return out, nil
+}
+
+// stored is the bundle as it is kept.
+func (b *bundle) stored() source.Bundle {
+	return source.Bundle{Tenant: b.tenant, Revision: b.revision, Data: b.data}
 }
 
 // changed is a directory with other texts in its files.

@@ -108,7 +108,7 @@ func (m *mesh) provision() error {
 	}
 	m.gen, m.archive = gen, ledger.NewArchive(site, gen)
 	for _, b := range m.catalogs {
-		if err := source.Put(context.Background(), source.StoreOf(site), b.revision, b.data); err != nil {
+		if err := source.Put(context.Background(), source.StoreOf(site), b.stored()); err != nil {
 			return fmt.Errorf("store the catalog: %w", err)
 		}
 	}

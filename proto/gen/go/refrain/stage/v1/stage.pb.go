@@ -229,7 +229,8 @@ type Record struct {
 	// The stage's time of the decision; never before that of the previous record, except with kind MEND, and never
 	// more than 2 s ahead of the time at which the record is stored (under the replay clock: the instant released).
 	Now *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=now,proto3" json:"now,omitempty"`
-	// The catalog revision everything in the record was decided under.
+	// What everything in the record was decided under: the id of the set of all tenants' bundles, or the revision of the
+	// bundle where only one tenant has one.
 	Revision string `protobuf:"bytes,7,opt,name=revision,proto3" json:"revision,omitempty"`
 	// What this record is for.
 	Kind RecordKind `protobuf:"varint,8,opt,name=kind,proto3,enum=refrain.stage.v1.RecordKind" json:"kind,omitempty"`
@@ -1345,10 +1346,11 @@ func (x *Ping) GetOwner() string {
 	return ""
 }
 
-// CatalogApplied names the catalog revision that applies from this position on.
+// CatalogApplied names what applies from this position on.
 type CatalogApplied struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The revision, as stored in the bundle store.
+	// The id of the set of all tenants' bundles, as stored in the bundle store, or the revision of the bundle where only
+	// one tenant has one.
 	Revision string `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Its place among all that were applied, from 1: one that arrives after one of a greater order is passed over.
 	Order         uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
