@@ -17,11 +17,17 @@ const horizon = 72 * time.Hour
 
 // events are all events that anybody speaks of.
 type events struct {
-	byKey map[eventKey]*event
-	all   []*event
+	byKey     map[eventKey]*event
+	byMessage map[messageKey][]*event
+	all       []*event
 }
 
-type eventKey struct{ tenant, id string }
+// eventKey is what makes an event: its message id and the first of its identifiers, folded.
+type eventKey struct {
+	messageKey
+
+	customer string
+}
 
 // event is one event: where it is stored and what became of it.
 type event struct {
@@ -64,14 +70,16 @@ func (e *event) counts() time.Time {
 	return e.at
 }
 
-func newEvents() events { return events{byKey: map[eventKey]*event{}} }
+func newEvents() events {
+	return events{byKey: map[eventKey]*event{}, byMessage: map[messageKey][]*event{}}
+}
 
-func (e *events) get(tenant, id string) *event {
-	key := eventKey{tenant, id}
+func (e *events) get(key eventKey) *event {
 	found := e.byKey[key]
 	if found == nil {
 		found = &event{key: key}
 		e.byKey[key] = found
+		e.byMessage[key.messageKey] = append(e.byMessage[key.messageKey], found)
 		e.all = append(e.all, found)
 	}
 	return found
@@ -99,7 +107,7 @@ func (e *events) named(message []byte) *event {
 	if w.bad || len(id) == 0 || len(tenant) == 0 {
 		return nil
 	}
-	found := e.get(string(tenant), string(id))
+	found := e.get(eventKey{messageKey{string(tenant), string(id)}, customerOf(message)})
 	if found.own = kind == receiptKind; len(found.stored) == 0 {
 		found.at = stamp(at)
 	}
@@ -165,18 +173,13 @@ func (c *checker) checkEvents() {
 func (e *event) acknowledged() bool { return e.sent != nil && !e.sent.Acknowledged.IsZero() }
 
 func (c *checker) acknowledged(s *Sent) {
-	tenant := s.Tenant
-	if tenant == "" {
-		tenant = defaultTenant
-	}
-	e := c.events.get(tenant, s.ID)
+	e := c.sentAs(s)
 	if e.sent == nil || e.sent.Acknowledged.IsZero() {
 		e.sent = s
 	}
 	if p := s.Position; p != nil && !s.Acknowledged.IsZero() && !c.h.Trimmed {
-		subject := log.Subject(log.Lane(p.Lane), p.Partition)
-		if !slices.ContainsFunc(e.stored, func(at stored) bool { return at.subject == subject && at.at.sequence == p.Sequence }) {
-			c.breaksf(EventLost, subject, s.ID, "it was acknowledged at %d, where it is not stored", p.Sequence)
+		if !e.storedAt(p) {
+			c.breaksf(EventLost, log.Subject(log.Lane(p.Lane), p.Partition), s.ID, "it was acknowledged at %d, where it is not stored", p.Sequence)
 		}
 	}
 }

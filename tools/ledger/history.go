@@ -78,7 +78,8 @@ type Sent struct {
 	Tenant string `json:"tenant,omitempty"`
 	// Kind is the kind or type of the event, for people.
 	Kind string `json:"kind,omitempty"`
-	// Identifiers whom it is about, strongest first, as kind:value.
+	// Identifiers whom it is about, strongest first, as kind:value: they tell the events of two customers apart that have
+	// one id.
 	Identifiers []string `json:"identifiers,omitempty"`
 	// Acknowledged is when its acknowledgement was read; zero if none was (yet): then it may be stored or not.
 	Acknowledged time.Time `json:"acknowledged,omitzero"`

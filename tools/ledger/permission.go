@@ -51,7 +51,7 @@ func (c *checker) findArrivals() {
 		for n := range who.statements {
 			s := &who.statements[n]
 			*s = c.definitions(s.revision).meant(*s)
-			if e := c.events.byKey[eventKey{tenant, s.cause}]; e != nil && len(e.stored) > 0 {
+			if e := c.events.causeOf(messageKey{tenant, s.cause}, key); e != nil && len(e.stored) > 0 {
 				s.at, s.arrived = e.counts(), e.stored[0]
 			}
 		}
@@ -279,7 +279,7 @@ func (c *checker) optOuts() optOuts {
 		tenant := cmp.Or(s.Tenant, defaultTenant)
 		o := &optOut{sent: s, statement: statement{at: s.Acknowledged, channel: s.OptOut.Channel, topic: s.OptOut.Topic}}
 		var about []string
-		if e := c.events.byKey[eventKey{tenant, s.ID}]; e != nil {
+		if e := c.sentAs(s); e != nil {
 			about, o.said, o.basis = slices.Clone(e.customers), e.customers, e.basis
 			if len(e.stored) > 0 {
 				o.arrived, o.at = e.stored[0], e.counts()

@@ -57,7 +57,8 @@ type checker struct {
 	contacts  []*contact
 
 	reservations map[string]*reservation
-	inboxes      map[string][]*contact // by tenant and address
+	sendersOf    map[messageKey][]string // see senders
+	inboxes      map[string][]*contact   // by tenant and address
 	zones        *Zones
 }
 
