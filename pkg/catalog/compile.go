@@ -117,6 +117,21 @@ func (c *compiler) workspace() {
 	if z := w.GetDefaultZone(); z != "" && zones.Load(z) == nil {
 		c.fail(list[0], "spec.default_zone", fmt.Sprintf("%q is no time zone", z), "an IANA name such as Europe/London")
 	}
+	if region := w.GetRegion(); region != "" && !event.IsRegion(region) {
+		c.fail(list[0], "spec.region", fmt.Sprintf("%q is no region", region), regionRemedy(region))
+	}
+}
+
+// regionRemedy says what a region is, and which one was probably meant.
+func regionRemedy(region string) string {
+	meant := strings.ToUpper(strings.TrimSpace(region))
+	if meant == "UK" {
+		meant = "GB"
+	}
+	if event.IsRegion(meant) {
+		return "write " + meant
+	}
+	return "an ISO 3166 code of two capitals, such as DE"
 }
 
 func (c *compiler) identifiers() {
@@ -129,7 +144,7 @@ func (c *compiler) identifiers() {
 		}
 		declared[name(r)] = spec
 	}
-	c.catalog.Kinds = event.KindsFrom(declared)
+	c.catalog.Kinds = event.KindsFrom(declared).In(c.catalog.Workspace.GetRegion())
 }
 
 func (c *compiler) events() {

@@ -63,7 +63,12 @@ type IdentifierKind struct {
 // Kinds is the set of identifier kinds. It is immutable and safe for concurrent use.
 type Kinds struct {
 	byName map[string]IdentifierKind
+	region string
 }
+
+// In returns the kinds for a workspace of a region, an ISO 3166 code: its telephone numbers may come without country code.
+// None: they may not. The receiver is not changed.
+func (k *Kinds) In(region string) *Kinds { return &Kinds{byName: k.byName, region: region} }
 
 // DefaultKinds returns the kinds that every mesh has.
 func DefaultKinds() *Kinds {
@@ -142,7 +147,7 @@ func (k *Kinds) Identifier(kind, value string) (*eventv1.Identifier, error) {
 	if !utf8.ValidString(value) {
 		return nil, errors.New("the value is not valid UTF-8")
 	}
-	out, written, err := normalise(def.Normaliser, value)
+	out, written, err := normalise(def.Normaliser, value, k.region)
 	if err != nil {
 		return nil, err
 	}

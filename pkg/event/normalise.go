@@ -21,9 +21,9 @@ const (
 
 const maxIdentifier = 512
 
-// normalise returns a value in the form in which it is compared, and, where that is another one, in the form in which
+// normalise returns a value of a region in the form in which it is compared, and, where that is another one, in the form in which
 // it is written to.
-func normalise(normaliser, value string) (compared, written string, err error) {
+func normalise(normaliser, value, region string) (compared, written string, err error) {
 	if normaliser == NormaliserPhone {
 		value = strings.Map(separator, value)
 	}
@@ -38,7 +38,7 @@ func normalise(normaliser, value string) (compared, written string, err error) {
 	case NormaliserEmail:
 		return normaliseEmail(value)
 	case NormaliserPhone:
-		compared, err = normalisePhone(value)
+		compared, err = normalisePhone(value, region)
 		return compared, "", err
 	case NormaliserNone, "":
 		return value, "", nil
@@ -108,32 +108,6 @@ func normaliseEmail(value string) (compared, written string, err error) {
 		return "", "", errors.New("not an e-mail address: its domain cannot be one")
 	}
 	return norm.NFC.String(strings.ToLower(local)) + "@" + domain, local + "@" + domain, nil
-}
-
-// normalisePhone keeps a leading plus and the digits; the usual separators are dropped.
-func normalisePhone(value string) (string, error) {
-	if isBlocked(value) {
-		return value, nil
-	}
-	var b strings.Builder
-	for i, r := range value {
-		switch {
-		case r >= '0' && r <= '9', r == '+' && i == 0:
-			b.WriteRune(r)
-		case strings.ContainsRune(" -./()", r):
-		default:
-			return "", errors.New("not a phone number: only digits, separators and a leading + are allowed")
-		}
-	}
-	out := b.String()
-	digits := strings.TrimPrefix(out, "+")
-	if isBlocked(digits) {
-		return "", nil // nothing but zeros is nobody's number
-	}
-	if len(digits) < 5 || len(digits) > 15 {
-		return "", errors.New("not a phone number: want 5 to 15 digits")
-	}
-	return out, nil
 }
 
 // blockedWords are values that programs send when they know nobody.

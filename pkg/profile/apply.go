@@ -25,6 +25,7 @@ func Apply(r *Rules, p *profilev1.Profile, e *eventv1.Event, m Moment) (Change, 
 	d.setAside(e)
 	e = d.typed(e)
 	d.link(e, m.Now)
+	d.unusable(e)
 	d.endpoints(e)
 	d.takenAway(e)
 	d.zone(e)

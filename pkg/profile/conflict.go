@@ -103,7 +103,7 @@ func conflictReason(c *profilev1.AddressConflict) *reasonv1.Reason {
 	return why
 }
 
-// missing says why there is no address of a kind, by kind: the newest conflict about one.
+// missing says why there is no address of a kind: the newest conflict about one, else that it cannot be one.
 func missing(p *profilev1.Profile) []*decisionv1.AddressMissing {
 	var out []*decisionv1.AddressMissing
 	for _, c := range slices.Backward(p.GetConflicts()) {
@@ -111,7 +111,7 @@ func missing(p *profilev1.Profile) []*decisionv1.AddressMissing {
 			out = append(out, &decisionv1.AddressMissing{Kind: c.GetKind(), Reason: conflictReason(c)})
 		}
 	}
-	return out
+	return append(out, unusableAddresses(p)...)
 }
 
 // Mask is an identifier's value so that who knows it recognises it, and nobody else learns it: the first sign of an address

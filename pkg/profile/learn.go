@@ -142,6 +142,7 @@ func (d *draft) takenAway(e *eventv1.Event) {
 		i := slices.IndexFunc(e.GetTraits(), func(p *eventv1.Property) bool { return p.GetName() == k.Name })
 		if i >= 0 && isEmpty(event.Property(e.GetTraits(), k.Name)) {
 			d.unnamed(k.Name)
+			d.usable(k.Name)
 			d.endpoint(k.Channel, nil, e)
 		}
 	}

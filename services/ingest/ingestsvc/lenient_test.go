@@ -186,6 +186,7 @@ func TestTimesAreReadInAllForms(t *testing.T) {
 
 func TestANumberIsOneCustomerHoweverItIsWritten(t *testing.T) {
 	f := newFixture(t)
+	f.door.kinds = defaultKinds{event.DefaultKinds().In("GB")} // a number has no plus
 	first := f.hasher.ID("default", id("user_id", "12345"))
 	for i, body := range []string{`"userId":12345`, `"userId":12345.0`, `"userId":"12345"`, `"userId":1.2345e4`} {
 		e, _ := f.accepted("/v1/track", fmt.Sprintf(`{%s,"event":"a","messageId":"m%d"}`, body, i))
@@ -194,7 +195,7 @@ func TestANumberIsOneCustomerHoweverItIsWritten(t *testing.T) {
 		}
 	}
 	e, remarks := f.accepted("/v1/identify", `{"userId":"u","traits":{"phone":442079460000}}`)
-	if ids := e.GetIdentifiers(); len(ids) != 2 || ids[1].GetKind() != "phone" || ids[1].GetValue() != "442079460000" || len(remarks) > 0 {
+	if ids := e.GetIdentifiers(); len(ids) != 2 || ids[1].GetKind() != "phone" || ids[1].GetValue() != "+442079460000" || len(remarks) > 0 {
 		t.Errorf("a numeric phone: %v, remarks %v", ids, remarks)
 	}
 	if e, _ := f.accepted("/v1/group", `{"userId":"u","groupId":77.0}`); e.GetAccount().GetValue() != "77" {
@@ -204,7 +205,7 @@ func TestANumberIsOneCustomerHoweverItIsWritten(t *testing.T) {
 
 func TestCloudEventsAreReadLeniently(t *testing.T) {
 	f := newFixture(t)
-	f.door.kinds = zonedKinds{defaultKinds{event.DefaultKinds()}}
+	f.door.kinds = zonedKinds{defaultKinds{event.DefaultKinds().In("GB")}}
 	e, remarks := f.accepted("/cloudevents",
 		`{"specversion":"1.0","id":7,"source":"/s","type":"a","userid":12345.0,"phone":442079460000,"user_id":"x","email":{},"gone":null,"time":"2026-11-21 12:00:00","data":[]}`,
 		"Content-Type", "application/cloudevents+json")

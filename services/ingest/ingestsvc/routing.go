@@ -47,10 +47,11 @@ func decodeKinds(bundle []byte) (*kindsOf, error) {
 	if err := b.UnmarshalVT(bundle); err != nil {
 		return nil, fault.As(fault.Invalid, fmt.Errorf("decode bundle: %w", err))
 	}
-	zone, declared := time.UTC, map[string]*definitionv1.IdentifierKind{}
+	region, zone, declared := "", time.UTC, map[string]*definitionv1.IdentifierKind{}
 	var channels, topics []string
 	for _, r := range b.GetResources() {
 		if w := r.GetWorkspace(); w != nil {
+			region = w.GetRegion()
 			if known, err := time.LoadLocation(w.GetDefaultZone()); err == nil {
 				zone = known
 			}
@@ -65,7 +66,7 @@ func decodeKinds(bundle []byte) (*kindsOf, error) {
 			topics = append(topics, r.GetMetadata().GetName())
 		}
 	}
-	return &kindsOf{kinds: event.KindsFrom(declared), zone: zone, names: consent.NewNames(channels, topics)}, nil
+	return &kindsOf{kinds: event.KindsFrom(declared).In(region), zone: zone, names: consent.NewNames(channels, topics)}, nil
 }
 
 // of is what a tenant has defined; nil if nothing.

@@ -1,10 +1,12 @@
 package ingestsvc
 
 import (
+	"strings"
 	"testing"
 
 	definitionv1 "refrain.dev/proto/gen/go/refrain/definition/v1"
 
+	"refrain.dev/pkg/event"
 	"refrain.dev/pkg/source"
 )
 
@@ -42,5 +44,48 @@ func TestDeclaredKindsAreTakenOnceTheyAreApplied(t *testing.T) {
 	}
 	if _, ok := r.Kinds("bank").Kind("badge"); ok {
 		t.Error("another tenant has the kind too")
+	}
+}
+
+// A telephone number without country code is of the workspace's region. Before the workspace names one, it is set aside with a
+// remark, the event is taken, and the number stays in the traits as it came.
+func TestAPhoneWithoutCountryIsOfTheWorkspacesRegion(t *testing.T) {
+	f := newFixture(t)
+	r := newRouting(Default(), f.deps)
+	f.door.kinds = r
+	if err := r.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	body := `{"userId":"u1","messageId":"m1","traits":{"phone":"030 123456"}}`
+	_, a, _ := f.post("/v1/identify", body)
+	if len(a.Refused) != 0 || len(a.Remarks) != 1 || a.Remarks[0].Field != "traits.phone" || !strings.Contains(a.Remarks[0].Why, "without country code") {
+		t.Fatalf("before: %+v; want the phone set aside and nothing else", a)
+	}
+	before := f.one("live")
+	if len(before.GetIdentifiers()) != 1 || event.Property(before.GetTraits(), "phone").GetText() != "030 123456" {
+		t.Errorf("before: stored %v; want the user and the number as it came", before)
+	}
+	bundle := &definitionv1.Bundle{Revision: "abc123abc123", Resources: []*definitionv1.Resource{{
+		Metadata: &definitionv1.Metadata{Name: "shop"},
+		Spec:     &definitionv1.Resource_Workspace{Workspace: &definitionv1.Workspace{Region: "DE"}},
+	}}}
+	data, err := bundle.MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := source.Put(t.Context(), f.deps.Bundles, source.Bundle{Tenant: "default", Revision: bundle.GetRevision(), Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	if err := source.Activate(t.Context(), f.deps.Bundles, f.deps.Broker, f.deps.Generation.Partitions, bundle.GetRevision(), noon); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, a, _ = f.post("/v1/identify", strings.ReplaceAll(body, "m1", "m2")); len(a.Refused)+len(a.Remarks) != 0 {
+		t.Fatalf("after: %+v; want it taken as it is", a)
+	}
+	if ids := f.stored("live")[1].GetIdentifiers(); len(ids) != 2 || ids[1].GetValue() != "+4930123456" {
+		t.Errorf("after: stored %v; want the number with its country code", ids)
 	}
 }

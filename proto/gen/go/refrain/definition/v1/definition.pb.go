@@ -163,8 +163,11 @@ type Workspace struct {
 	Jurisdiction string `protobuf:"bytes,3,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
 	// How many enrollments of one customer run at once; one more entry is refused (ENROLLMENT_LIMIT). Default 256.
 	MaxEnrollments uint32 `protobuf:"varint,4,opt,name=max_enrollments,json=maxEnrollments,proto3" json:"max_enrollments,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The country whose telephone numbers are published without a country code, by its ISO 3166 code such as DE. Without one,
+	// such a number is kept as it came and is no address.
+	Region        string `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Workspace) Reset() {
@@ -223,6 +226,13 @@ func (x *Workspace) GetMaxEnrollments() uint32 {
 		return x.MaxEnrollments
 	}
 	return 0
+}
+
+func (x *Workspace) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
 }
 
 // EventType declares an event type (kind: Event). Undeclared types are accepted as dynamic, with a warning.
@@ -2265,12 +2275,13 @@ const file_refrain_definition_v1_definition_proto_rawDesc = "" +
 	"\x06labels\x18\x02 \x03(\v2+.refrain.definition.v1.Metadata.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x01\n" +
 	"\tWorkspace\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12!\n" +
 	"\fdefault_zone\x18\x02 \x01(\tR\vdefaultZone\x12\"\n" +
 	"\fjurisdiction\x18\x03 \x01(\tR\fjurisdiction\x121\n" +
-	"\x0fmax_enrollments\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x80\bR\x0emaxEnrollments\"\xce\x01\n" +
+	"\x0fmax_enrollments\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x80\bR\x0emaxEnrollments\x12\x16\n" +
+	"\x06region\x18\x05 \x01(\tR\x06region\"\xce\x01\n" +
 	"\tEventType\x12P\n" +
 	"\n" +
 	"properties\x18\x01 \x03(\v20.refrain.definition.v1.EventType.PropertiesEntryR\n" +

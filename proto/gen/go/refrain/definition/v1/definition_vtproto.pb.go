@@ -54,6 +54,7 @@ func (m *Workspace) CloneVT() *Workspace {
 	r.DefaultZone = m.DefaultZone
 	r.Jurisdiction = m.Jurisdiction
 	r.MaxEnrollments = m.MaxEnrollments
+	r.Region = m.Region
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -819,6 +820,9 @@ func (this *Workspace) EqualVT(that *Workspace) bool {
 		return false
 	}
 	if this.MaxEnrollments != that.MaxEnrollments {
+		return false
+	}
+	if this.Region != that.Region {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2138,6 +2142,13 @@ func (m *Workspace) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Region) > 0 {
+		i -= len(m.Region)
+		copy(dAtA[i:], m.Region)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Region)))
+		i--
+		dAtA[i] = 0x2a
 	}
 	if m.MaxEnrollments != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MaxEnrollments))
@@ -4138,6 +4149,10 @@ func (m *Workspace) SizeVT() (n int) {
 	if m.MaxEnrollments != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.MaxEnrollments))
 	}
+	l = len(m.Region)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5354,6 +5369,38 @@ func (m *Workspace) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Region", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Region = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -536,7 +536,7 @@ type Quarantined struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// An event's and a property's name, such as order_placed.total, or traits.age.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The declared type, or "computed" for a trait that cannot be published.
+	// The declared type, "computed" for a trait that cannot be published, or what an address must be.
 	Want string `protobuf:"bytes,2,opt,name=want,proto3" json:"want,omitempty"`
 	// The last such value, cut short if it is long. Personal data.
 	Raw *v1.Value `protobuf:"bytes,3,opt,name=raw,proto3" json:"raw,omitempty"`
