@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
 
@@ -159,7 +160,9 @@ func (m *meshRun) advance(ctx context.Context) {
 			m.target = from.Add(runOn)
 		}
 		by := m.target.Sub(from).Truncate(time.Second)
-		_, err = c.AdvanceClock(ctx, &stagev1.AdvanceClockRequest{By: fmt.Sprintf("PT%dS", int(by.Seconds()))})
+		_, err = c.AdvanceClock(ctx, &stagev1.AdvanceClockRequest{
+			By: fmt.Sprintf("PT%dS", int(by.Seconds())), Wait: durationpb.New(0), // it is disturbed on its way
+		})
 		return err
 	})
 	if err != nil {
