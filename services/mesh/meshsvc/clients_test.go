@@ -49,13 +49,11 @@ func TestTheSegmentNodeSDKPublishesAndTheProfileIsReadByGRPC(t *testing.T) {
 		p, q := r.profile(user("grace")), r.profile(anonymous("device-7"))
 		return p != nil && q != nil && slices.Equal(p.GetId(), q.GetId()) && trait(p, "orders") == "1"
 	})
+	want := []string{"anonymous_id device-7", "anonymous_id device-7-old", "email grace@shop.example", "user_id grace"}
+	r.eventually("the alias is answered: nobody else has that id", func() bool { return slices.Equal(identities(r.profile(user("grace"))), want) })
 	p := r.profile(user("grace"))
 	if trait(p, "name") != "Grace" {
 		t.Errorf("traits are %v", p.GetLeaves()[0].GetTraits())
-	}
-	want := []string{"anonymous_id device-7", "anonymous_id device-7-old", "email grace@shop.example", "user_id grace"}
-	if got := identities(p); !slices.Equal(got, want) {
-		t.Errorf("identities are %q, want %q", got, want)
 	}
 	if len(p.GetLinked()) != 1 {
 		t.Errorf("linked profiles: %v; want that of the page call", p.GetLinked())
