@@ -53,7 +53,7 @@ func (c *checker) checkContacts() {
 	c.findArrivals()
 	outs := c.optOuts()
 	for _, m := range c.contacts {
-		if d := c.definitions(m.revision); d != nil {
+		if d := c.definitions(m.revision, m.customer); d != nil {
 			c.checkRoom(d, m)
 			if !m.doubt && !m.mine {
 				c.checkQuiet(d, m)
@@ -88,7 +88,7 @@ func (c *checker) gatherContacts() {
 	}
 	for _, m := range c.contacts {
 		if m.mine {
-			m.obeys, _ = c.definitions(m.revision).flags(m.action, m.purpose)
+			m.obeys, _ = c.definitions(m.revision, m.customer).flags(m.action, m.purpose)
 		}
 	}
 }
@@ -96,13 +96,13 @@ func (c *checker) gatherContacts() {
 // reached adds a contact by a proposal, unless it was for the team or the staff.
 func (c *checker) reached(p *proposal, m contact) {
 	a := &p.approvals[len(p.approvals)-1]
-	if d := c.definitions(string(a.record.revision)); a.to != "" && a.to != "customer" || d != nil && d.Staff[a.channel] {
+	if d := c.definitions(string(a.record.revision), p.customer); a.to != "" && a.to != "customer" || d != nil && d.Staff[a.channel] {
 		return
 	}
 	m.id, m.customer, m.action, m.purpose, m.labels = p.id, p.customer, p.action, p.purpose, p.labels
 	m.channel, m.topic, m.revision = cmp.Or(m.channel, a.channel), a.topic, string(a.record.revision)
 	m.decided, m.seen = a.record, a.before
-	m.obeys, m.counts = c.definitions(m.revision).flags(m.action, m.purpose)
+	m.obeys, m.counts = c.definitions(m.revision, m.customer).flags(m.action, m.purpose)
 	m.counts = m.counts && !m.repeat && !m.denied
 	c.contacts = append(c.contacts, &m)
 }
@@ -211,7 +211,7 @@ func (c *checker) checkAgainst(d *Definitions, m *contact, list []*contact, rule
 // decidedLater says whether a contact that was made before m was decided after it by the rules of another
 // revision, and by which. It knew of m: what its rules allow is allowed.
 func (c *checker) decidedLater(o, m *contact) (d *Definitions, yes bool) {
-	d = c.definitions(o.revision)
+	d = c.definitions(o.revision, o.customer)
 	if o.customer != m.customer { // of another chain
 		return d, d != nil && o.revision != m.revision && o.decided.now.After(m.decided.now)
 	}

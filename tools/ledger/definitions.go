@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -85,10 +86,11 @@ func (r *reader) document(doc *document) error {
 	switch doc.Kind {
 	case "Workspace":
 		var spec struct {
+			Tenant      string
 			DefaultZone string `yaml:"default_zone"`
 		}
 		err := doc.Spec.Decode(&spec)
-		r.Zone = spec.DefaultZone
+		r.Zone, r.Tenant = spec.DefaultZone, cmp.Or(spec.Tenant, defaultTenant)
 		return err
 	case "Action":
 		return r.action(doc)

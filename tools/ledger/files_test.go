@@ -135,7 +135,7 @@ spec: {class: endpoint, channel: push}
 		"README.md": {Data: []byte("kind: [")},
 	})
 	want := &Definitions{
-		Zone: "Europe/Berlin", Actions: map[string]Action{"offer": {Obeys: true}, "sorry": {Obeys: true}},
+		Tenant: "default", Zone: "Europe/Berlin", Actions: map[string]Action{"offer": {Obeys: true}, "sorry": {Obeys: true}},
 		Staff: map[string]bool{"rep": true}, Channels: []string{"rep", "push", "mail", "web"}, Topics: []string{},
 		Policies: []Policy{
 			{

@@ -48,6 +48,8 @@ type History struct {
 	// Definitions are the rules by the catalog revision of the verdicts that they govern; those under ""
 	// stand for all other revisions.
 	Definitions map[string]*Definitions
+	// Tenants are the rules of tenants for all revisions, instead of those in Definitions.
+	Tenants map[string]*Definitions
 
 	// Settled says that the faults are over and the mesh had time to do all that it will do, until Now if
 	// that is set: everything must be covered, delivered, answered and in the store.
@@ -142,6 +144,8 @@ type Shard struct {
 // Definitions are the rules for contact, as far as the check needs them. ReadDefinitions reads them from a
 // workspace.
 type Definitions struct {
+	// Tenant whose customers they are for; empty: all tenants'.
+	Tenant string
 	// Zone is the workspace's default zone.
 	Zone string
 	// Policies for contact.

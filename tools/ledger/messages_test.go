@@ -3,6 +3,7 @@ package ledger
 import (
 	"slices"
 	"testing"
+	"time"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 )
@@ -58,6 +59,36 @@ func TestOneMessageIDOfTwoCustomersIsTwoEvents(t *testing.T) {
 			report := Verify(goodWorld(t, tt.also).history())
 			if got := rulesOf(report.Violations); !slices.Equal(got, tt.want) {
 				t.Errorf("broken are %v, want %v: %v", got, tt.want, report.Violations)
+			}
+		})
+	}
+}
+
+// A tenant's customers are judged by its own rules: another tenant's allow and forbid them nothing.
+func TestDefinitionsAreTheTenants(t *testing.T) {
+	strict := worldDefinitions()
+	strict.Policies = []Policy{{Name: "none", Limits: []Limit{{Max: 0, Rolling: time.Hour}}}}
+	for name, tt := range map[string]struct {
+		tenant string
+		known  func(h *History)
+		broken bool
+	}{
+		"for all":                    {"", nil, true},
+		"of the customers' tenant":   {"default", nil, true},
+		"of another tenant":          {"bank", nil, false},
+		"of both, the other's first": {"bank", func(h *History) { h.Tenants = map[string]*Definitions{"default": worldDefinitions()} }, false},
+		"of both, the own strict":    {"bank", func(h *History) { h.Tenants = map[string]*Definitions{"default": strict} }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := goodWorld(t).history()
+			rules := *strict
+			rules.Tenant = tt.tenant
+			h.Definitions = map[string]*Definitions{"": &rules}
+			if tt.known != nil {
+				tt.known(h)
+			}
+			if got := slices.Contains(rulesOf(Verify(h).Violations), ContactCap); got != tt.broken {
+				t.Errorf("a cap is broken: %v, want %v", got, tt.broken)
 			}
 		})
 	}

@@ -50,7 +50,7 @@ func (c *checker) findArrivals() {
 		tenant, _, _ := strings.Cut(key, "/")
 		for n := range who.statements {
 			s := &who.statements[n]
-			*s = c.definitions(s.revision).meant(*s)
+			*s = c.definitions(s.revision, who).meant(*s)
 			if e := c.events.causeOf(messageKey{tenant, s.cause}, key); e != nil && len(e.stored) > 0 {
 				s.at, s.arrived = e.counts(), e.stored[0]
 			}
@@ -317,11 +317,11 @@ func (o optOuts) about(m *contact) []*optOut {
 // checkOptOut checks that a contact was not made later than the bound after an acknowledged opt-out, unless
 // permission was given again.
 func (c *checker) checkOptOut(m *contact, outs optOuts) {
-	required := c.definitions(m.revision).required(m)
+	required := c.definitions(m.revision, m.customer).required(m)
 	all := m.customer.statements
 	for _, said := range outs.about(m) {
 		o := *said
-		o.statement = c.definitions(m.revision).meant(o.statement)
+		o.statement = c.definitions(m.revision, m.customer).meant(o.statement)
 		if !m.at.After(o.sent.Acknowledged.Add(c.bound()+c.h.Skew)) || !o.covers(m.channel, m.topic) && !o.objects(m) || c.lifted(&o, m.at) {
 			continue
 		}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 )
@@ -136,10 +137,18 @@ func (c *checker) checkAccount(p *proposal) {
 	}
 }
 
-// definitions are the rules of a revision; nil if they are not known.
-func (c *checker) definitions(revision string) *Definitions {
-	if d := c.h.Definitions[revision]; d != nil {
+// definitions are the rules for a customer at a revision: the tenant's own; nil if they are not known.
+func (c *checker) definitions(revision string, who *customer) *Definitions {
+	tenant, _, _ := strings.Cut(who.key, "/")
+	if d := c.h.Tenants[tenant]; d != nil {
 		return d
 	}
-	return c.h.Definitions[""]
+	d := c.h.Definitions[revision]
+	if d == nil {
+		d = c.h.Definitions[""]
+	}
+	if d != nil && d.Tenant != "" && d.Tenant != tenant {
+		return nil
+	}
+	return d
 }

@@ -32,7 +32,8 @@ know to be acknowledged and what providers received.`,
 type verification struct {
 	accepted, received, channels []string
 	windows                      []string
-	definitions, redis           string
+	definitions                  []string
+	redis                        string
 	allSent, settled, trimmed    bool
 	bound, skew                  time.Duration
 	limit                        int
@@ -69,7 +70,7 @@ The lines that channels with the file adapter write are understood as they are.`
 	f.StringSliceVar(&v.received, "received", nil, "files of providers: the requests that they received")
 	f.StringSliceVar(&v.channels, "channels", nil, "the channels of which these files have every request; without it all")
 	f.StringSliceVar(&v.windows, "window", nil, "channels whose provider keeps idempotency keys, and how long: push=1h")
-	f.StringVar(&v.definitions, "definitions", "", "directory of the definitions that were in force")
+	f.StringArrayVar(&v.definitions, "definitions", nil, "directory of the definitions that were in force; one of each tenant")
 	f.StringVar(&v.redis, "redis", "", "Redis with the states: host:port, host:port,… for a cluster, or a unix socket")
 	f.BoolVar(&v.settled, "settled", false, "the mesh has done all that it had to do: whatever is left open is wrong")
 	f.BoolVar(&v.trimmed, "trimmed", false, "the log was trimmed: what needs its beginning is not checked")
@@ -103,7 +104,8 @@ func (v *verification) load(ctx context.Context, site log.Site, gen log.Generati
 	if err != nil {
 		return nil, err
 	}
-	h.Sent, h.Received, h.Definitions, h.Windows, h.Read = files.Sent, files.Received, files.Definitions, windows, now
+	h.Sent, h.Received, h.Windows, h.Read = files.Sent, files.Received, windows, now
+	h.Definitions, h.Tenants = files.Definitions, files.Tenants
 	h.Settled, h.Trimmed, h.AllSent, h.Channels = v.settled, v.trimmed, v.allSent, v.channels
 	h.Bound, h.Skew = v.bound, v.skew
 	return h, nil
@@ -125,12 +127,15 @@ func (v *verification) keep() (map[string]time.Duration, error) {
 
 // files reads what stands in files.
 func (v *verification) files() (h ledger.History, err error) {
-	if v.definitions != "" {
-		d, err := ledger.ReadDefinitions(os.DirFS(v.definitions))
+	for _, dir := range v.definitions {
+		d, err := ledger.ReadDefinitions(os.DirFS(dir))
 		if err != nil {
-			return h, fmt.Errorf("--definitions %s: %w", v.definitions, err)
+			return h, fmt.Errorf("--definitions %s: %w", dir, err)
 		}
-		h.Definitions = map[string]*ledger.Definitions{"": d}
+		if h.Definitions == nil {
+			h.Definitions, h.Tenants = map[string]*ledger.Definitions{"": d}, map[string]*ledger.Definitions{}
+		}
+		h.Tenants[d.Tenant] = d
 	}
 	for _, path := range v.accepted {
 		sent, err := ledger.ReadSent(path)
