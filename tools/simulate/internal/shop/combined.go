@@ -15,6 +15,10 @@ func combined(seed uint64) schedule.Schedule {
 		return unreadWhileTrimmed(rng)
 	}
 	switch seed % 32 {
+	case 0:
+		if !small(seed) {
+			return heavy(rng)
+		}
 	case 3, 19:
 		return waitingAtNight(rng)
 	case 4:
@@ -303,6 +307,25 @@ func panicking(rng *rand.Rand) schedule.Schedule {
 	}
 	for c := range clients {
 		s.Operations = append(s.Operations, schedule.Operation{At: at + between(rng, 5*time.Second, 40*time.Second), Client: c, Do: "redrive"})
+	}
+	return s
+}
+
+// heavy keeps a stage from reading while many orders come, some of them as large as what a journey may keep of one:
+// then all are decided at once, in records that are closed by their size.
+func heavy(rng *rand.Rand) schedule.Schedule {
+	at := between(rng, 3*time.Second, 8*time.Second)
+	s := schedule.Schedule{Faults: []schedule.Fault{{
+		When: schedule.When{At: at}, What: schedule.Held, On: "feed:" + []string{"evt.", "evt.", "prf.", "act."}[rng.IntN(4)], For: between(rng, 8*time.Second, 12*time.Second),
+	}}}
+	for n := range 2 * clients {
+		size := 0
+		if n%2 == 0 {
+			size = 3000 + rng.IntN(13000)
+		}
+		s.Operations = append(s.Operations, schedule.Operation{
+			At: at + between(rng, 0, time.Second), Client: n % clients, Do: fmt.Sprintf("burst customer=%d order=%d count=%d size=%d", rng.IntN(customers), 9000+n, 20+rng.IntN(30), size),
+		})
 	}
 	return s
 }

@@ -122,6 +122,9 @@ func (c *client) ordered(a arguments, order int) *eventv1.Event {
 		e.Context = &eventv1.Context{TimeZone: zones()[a.number("zone")%len(zones())]}
 	}
 	e.Properties = []*eventv1.Property{text("order_id", strconv.Itoa(order))}
+	if size := a.number("size"); size > 0 {
+		e.Properties = append(e.Properties, text("note", strings.Repeat("n", size)))
+	}
 	if late, err := time.ParseDuration(a["late"]); err == nil {
 		e.At = timestamppb.New(c.world.Now().Add(-late))
 	}

@@ -32,6 +32,8 @@ func situations() []string {
 		"looked up: not there", "garbage", "deferred, then approved", "deferred, then suppressed",
 		"given up in decision: timer", "given up in suppression: timer", "given up in dispatch: timer",
 		"given up in profile: evt.live", "given up in decision: prf", "given up in suppression: act", "given up in dispatch: vdc",
+		"much at once in profile", "much at once in decision", "much at once in suppression", "much at once in dispatch",
+		"large records in profile", "large records in decision", "large records in suppression", "large records in dispatch",
 		"contacts moved with an address", "trimmed", "trimmed under pressure", "catalog removed",
 		refusedFor(reasonv1.Code_CODE_ADDRESS_UNSETTLED),
 		"redriven profile", "redriven decision", "redriven suppression", "redriven dispatch",

@@ -38,6 +38,7 @@ func (m *mesh) scan(h *ledger.History) {
 		})
 		m.scanSends(h, p)
 		m.scanDeadLetters(h, p)
+		m.scanSizes(h, p)
 	}
 	for _, id := range m.reserved {
 		if !made[id] {
@@ -105,6 +106,24 @@ func (m *mesh) scanDeadLetters(h *ledger.History, partition int) {
 			letter := &stagev1.DeadLetter{}
 			if letter.UnmarshalVT(msg.Data) == nil && strings.Contains(letter.GetWhy(), "planted") {
 				m.world.Reach("given up in " + spec.Name + ": " + letter.GetInput())
+			}
+		}
+	}
+}
+
+// scanSizes notes records that are large, or have decided much at once.
+func (m *mesh) scanSizes(h *ledger.History, partition int) {
+	for _, spec := range log.Stages() {
+		for _, msg := range h.Log[log.Subject(spec.Chain, partition)] {
+			r := &stagev1.Record{}
+			if r.UnmarshalVT(msg.Data) != nil {
+				continue
+			}
+			if len(r.GetCells()) >= 64 {
+				m.world.Reach("much at once in " + spec.Name)
+			}
+			if len(msg.Data) >= 128<<10 {
+				m.world.Reach("large records in " + spec.Name)
 			}
 		}
 	}
