@@ -115,6 +115,19 @@ func TestReplaySurvivesRestartWithAnEmptyStore(t *testing.T) {
 	}
 }
 
+// A timer fires at its own instant, also where events come before it and after it only.
+func TestATimerFiresAtItsInstantUnderTheReplayClock(t *testing.T) {
+	m := newMesh(t, 2, 500)
+	m.replay([]arrival{
+		{at: monday, e: entry{Customer: "c1", Add: 3, ID: "e1", Later: 30 * time.Minute}},
+		{at: monday.Add(2 * time.Hour), e: entry{Customer: "c2", Add: 1, ID: "e2"}},
+	})
+	want := fmt.Sprint("timer 3 -> 6 at ", monday.Add(30*time.Minute).Format(time.RFC3339Nano))
+	if got := m.facts("prf")[key("c1")]; len(got) != 2 || got[1] != want {
+		t.Errorf("got %q, want the second to be %q", got, want)
+	}
+}
+
 // Letters of one instant are more than a batch, and a record with all of them is refused for a while: the
 // facts are the same as ever.
 func TestRefusedAppendsChangeNothingUnderTheReplayClock(t *testing.T) {
