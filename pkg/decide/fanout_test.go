@@ -161,3 +161,37 @@ func TestEventsThatWaitAreBoundedAndAllEnterOrAreRefused(t *testing.T) {
 		t.Errorf("%d of those that waited have entered, want one of each journey", entered)
 	}
 }
+
+// However enrollments with large and with small events meet, the state has room for what they propose, or says why one is
+// not kept; no turn leads to a row that cannot be written.
+func TestProposalsFitTheStateOrSayWhyNot(t *testing.T) {
+	for _, test := range []struct{ large, small int }{{1, 120}, {3, 90}, {5, 70}, {2, 200}} {
+		l := newLargeEvents(t)
+		for range test.large {
+			l.order(t, 9000)
+		}
+		for range test.small {
+			l.order(t, 1)
+		}
+		entered := len(l.state.GetEnrollments())
+		l.env.Now = l.env.Now.Add(25 * time.Hour)
+		made, ends := 0, map[reasonv1.Code]int{}
+		for _, facts := range l.turns(t) {
+			if n := l.state.SizeVT(); n > 64<<10 {
+				t.Errorf("%+v: the state has %d bytes", test, n)
+			}
+			for _, f := range facts {
+				if f.GetProposalMade() != nil {
+					made++
+				}
+				for _, no := range f.GetProposalResolved().GetReasons() {
+					ends[no.GetCode()]++
+				}
+			}
+		}
+		kept := len(l.state.GetProposals())
+		if made != entered || kept == 0 || kept+ends[reasonv1.Code_CODE_PLACEMENT_FULL] != made {
+			t.Errorf("%+v: of %d enrollments %d have proposed, %d proposals are kept, and %v are not", test, entered, made, kept, ends)
+		}
+	}
+}

@@ -91,18 +91,28 @@ func (t *turn) propose(j *journey.Proposal) {
 		}
 	}
 	t.fact(&decisionv1.Fact{Fact: &decisionv1.Fact_ProposalMade{ProposalMade: &decisionv1.ProposalMade{Proposal: p.CloneVT()}}})
-	full := len(t.s.GetProposals()) >= MaxProposals
+	full := t.noRoom(p)
 	t.s.Proposals = append(t.s.Proposals, p)
 	switch {
 	case a == nil:
 		t.resolve(p, decisionv1.Resolution_RESOLUTION_SUPPRESSED,
 			t.reason(reasonv1.Code_CODE_NO_TREATMENT, "Action/"+j.Action, "the action is not in the catalog"))
-	case full:
-		t.resolve(p, decisionv1.Resolution_RESOLUTION_SUPPRESSED,
-			t.reason(reasonv1.Code_CODE_PLACEMENT_FULL, "", fmt.Sprintf("%d proposals are open", MaxProposals)))
+	case full != "":
+		t.resolve(p, decisionv1.Resolution_RESOLUTION_SUPPRESSED, t.reason(reasonv1.Code_CODE_PLACEMENT_FULL, "", full))
 	case p.GetPlacement() != "":
 		t.gather(p.GetPlacement())
 	}
+}
+
+// noRoom returns why the state has no room for one more proposal; empty if it has.
+func (t *turn) noRoom(p *decisionv1.Proposal) string {
+	if len(t.s.GetProposals()) >= MaxProposals {
+		return fmt.Sprintf("%d proposals are open", MaxProposals)
+	}
+	if size := t.s.SizeVT() + p.SizeVT(); size > maxProposed {
+		return fmt.Sprintf("with it the customer's enrollments and proposals would need %d bytes, of %d", size, maxProposed)
+	}
+	return ""
 }
 
 // gather starts a placement's collection, unless it collects already.

@@ -15,7 +15,7 @@ import (
 // The bounds of one customer's state.
 const (
 	// MaxProposals is how many proposals are open, chosen or being withdrawn at once; one more is
-	// suppressed with PLACEMENT_FULL.
+	// suppressed with PLACEMENT_FULL, and so is one that the state has no room for.
 	MaxProposals = 64
 	// MaxEnrollments is how many enrollments of one customer run at once unless the workspace says otherwise; one
 	// more is refused with ENROLLMENT_LIMIT.
@@ -25,6 +25,9 @@ const (
 	MaxState = 48 << 10
 	// maxReserved bounds a state in which every running enrollment has made its proposal; a row may have 64 KiB.
 	maxReserved = 60 << 10
+	// maxProposed bounds the state with a proposal in it; one more is suppressed with PLACEMENT_FULL. The rest of the
+	// row's 64 KiB is for what happens to proposals that are there.
+	maxProposed = 62 << 10
 	// MaxWaiting is how many events wait in all for running enrollments to end, beside journey.MaxWaiting of each journey
 	// and key; one more is refused with ENROLLMENT_LIMIT.
 	MaxWaiting = 128
