@@ -20,14 +20,15 @@ func (m *mesh) halts(s *Stage, meanwhile func()) string {
 	if meanwhile != nil {
 		meanwhile()
 	}
-	eventually(m.t, "the partition is halted", func() bool { return s.halts() == 1 })
+	var why map[string]string
+	eventually(m.t, "the partition is halted, and says why", func() bool {
+		var err error
+		why, err = Halts(ctx, m.broker.KV())
+		return s.halts() == 1 && err == nil && len(why) == 1
+	})
 	cancel()
 	if err := <-ran; err != nil {
 		m.t.Error(err)
-	}
-	why, err := Halts(context.WithoutCancel(ctx), m.broker.KV())
-	if err != nil || len(why) != 1 {
-		m.t.Errorf("halts: got %v, %v", why, err)
 	}
 	for _, text := range why {
 		return text

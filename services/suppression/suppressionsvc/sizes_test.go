@@ -26,6 +26,8 @@ var lists = map[string]int{
 	"basis.endpoints":                         0,
 	"basis.endpoints.do_not_contact.evidence": 0,
 	"basis.closed.evidence":                   0,
+	"basis.missing":                           0, // what kinds of endpoints there are
+	"basis.missing.reason.evidence":           0,
 	"basis.awaits":                            0,
 	"ledger":                                  contact.MaxLedger,
 	"pending":                                 0, // what decision has chosen: at most 64
