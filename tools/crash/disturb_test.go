@@ -44,7 +44,7 @@ func killed(m *meshRun, p plan) {
 
 func redisEmptied(m *meshRun, p plan) {
 	p.during(3, m.redis.empty)
-	*p.between = append(*p.between, m.settle, m.redis.empty) // only timers are left to notice it
+	*p.between = append(*p.between, m.rest, m.redis.empty) // only timers are left to notice it
 	p.after(1, m.redis.empty)
 }
 
