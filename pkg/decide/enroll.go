@@ -54,6 +54,12 @@ func (t *turn) each(in journey.Input) error {
 	running := t.s.GetEnrollments()
 	t.s.Enrollments = nil
 	_, timer := in.(journey.Due)
+	sizes := make([]int, len(running))
+	for n, e := range running {
+		sizes[n] = e.SizeVT() + perEnrollment
+		t.beside += sizes[n]
+	}
+	defer func() { t.beside = 0 }()
 	for n, e := range running {
 		if timer && t.full() {
 			t.s.Enrollments = append(t.s.GetEnrollments(), running[n:]...)
@@ -67,6 +73,7 @@ func (t *turn) each(in journey.Input) error {
 		if err != nil {
 			return err
 		}
+		t.beside -= sizes[n]
 		if r.Enrollment != nil {
 			t.s.Enrollments = append(t.s.Enrollments, r.Enrollment)
 		}

@@ -165,13 +165,12 @@ func TestEventsThatWaitAreBoundedAndAllEnterOrAreRefused(t *testing.T) {
 // However enrollments with large and with small events meet, the state has room for what they propose, or says why one is
 // not kept; no turn leads to a row that cannot be written.
 func TestProposalsFitTheStateOrSayWhyNot(t *testing.T) {
-	for _, test := range []struct{ large, small int }{{1, 120}, {3, 90}, {5, 70}, {2, 200}} {
+	for _, test := range [][]struct{ count, size int }{{{3, 9000}, {90, 1}}, {{5, 9000}, {70, 1}}, {{63, 330}, {1, 4000}}, {{40, 300}, {1, 9000}}} {
 		l := newLargeEvents(t)
-		for range test.large {
-			l.order(t, 9000)
-		}
-		for range test.small {
-			l.order(t, 1)
+		for _, orders := range test {
+			for range orders.count {
+				l.order(t, orders.size)
+			}
 		}
 		entered := len(l.state.GetEnrollments())
 		l.env.Now = l.env.Now.Add(25 * time.Hour)

@@ -109,7 +109,7 @@ func (t *turn) noRoom(p *decisionv1.Proposal) string {
 	if len(t.s.GetProposals()) >= MaxProposals {
 		return fmt.Sprintf("%d proposals are open", MaxProposals)
 	}
-	if size := t.s.SizeVT() + p.SizeVT(); size > maxProposed {
+	if size := t.s.SizeVT() + t.beside + p.SizeVT(); size > maxProposed {
 		return fmt.Sprintf("with it the customer's enrollments and proposals would need %d bytes, of %d", size, maxProposed)
 	}
 	return ""

@@ -28,6 +28,8 @@ const (
 	// maxProposed bounds the state with a proposal in it; one more is suppressed with PLACEMENT_FULL. The rest of the
 	// row's 64 KiB is for what happens to proposals that are there.
 	maxProposed = 62 << 10
+	// perEnrollment is what an enrollment takes in a state beside itself.
+	perEnrollment = 4
 	// MaxWaiting is how many events wait in all for running enrollments to end, beside journey.MaxWaiting of each journey
 	// and key; one more is refused with ENROLLMENT_LIMIT.
 	MaxWaiting = 128
@@ -104,6 +106,7 @@ type turn struct {
 	facts []*decisionv1.Fact
 
 	size, measured int // of the facts, and how many of them are counted in it
+	beside         int // bytes of the enrollments that are not in s because they have not had their turn
 }
 
 // full says that what follows so far is enough for one turn: what is left to do is due at once, in the next one.

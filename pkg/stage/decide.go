@@ -196,7 +196,7 @@ func (p *partition) decideOne(ctx context.Context, it *item, rows *overlay, b *b
 		span.RecordError(err)
 		return p.fail(ctx, &in, rows, b, fault.As(fault.Of(err), err))
 	}
-	out = out.inTime(&in, rows)
+	out = out.inTime(&in, rows, b.now)
 	if in.Traceparent == "" && len(out.Links) > 0 {
 		defer p.startLinked(ctx, &in, out.Links).End()
 	}

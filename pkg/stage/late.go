@@ -132,13 +132,16 @@ func lateDeltas(row string, late *stagev1.LateWakeUp) ([]*stagev1.Delta, error) 
 }
 
 // inTime is what follows from a timer, and that its row's wake-up is not late any more: the fold has dealt with all
-// that was due.
-func (out Outcome) inTime(in *Input, rows *overlay) Outcome {
+// that was due. What was given up may have been a look at a row whose wake-up is still to come: that one stands again.
+func (out Outcome) inTime(in *Input, rows *overlay, now time.Time) Outcome {
 	late := rows.late[in.Key]
 	if !in.wakes() || late == nil {
 		return out
 	}
 	delete(rows.late, in.Key)
+	if row, at := rows.own[in.Key], late.GetAt().AsTime(); row != nil && at.After(now) && !touches(out, in.Key) {
+		out.Cells = append(slices.Clip(out.Cells), Cell{Key: in.Key, State: row, Wake: at})
+	}
 	drop := []*stagev1.Delta{{Name: lateList + in.Key, Kind: stagev1.DeltaKind_DELTA_KIND_DROP}}
 	if late.GetDeadLetter() != in.ID {
 		drop = append(drop, closeGap(late.GetDeadLetter()))

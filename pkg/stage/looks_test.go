@@ -3,7 +3,9 @@ package stage
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"refrain.dev/pkg/clock"
@@ -60,4 +62,45 @@ func TestATakeoverLooksOnceAtWhatHasAWakeUp(t *testing.T) {
 	if err != nil || len(dues) != rows {
 		t.Errorf("%d wake-ups are left (%v), want %d", len(dues), err, rows)
 	}
+}
+
+// shortSighted fails at every look while it is said to.
+type shortSighted struct {
+	*ledger
+
+	bad atomic.Bool
+}
+
+func (f *shortSighted) Decide(in Input, rows Rows, env Env) (Outcome, error) {
+	if f.bad.Load() && in.Source == FromTimer && in.At.After(env.Now) {
+		panic("it cannot be looked at")
+	}
+	return f.ledger.Decide(in, rows, env)
+}
+
+// A look that is given up moves its row's wake-up; once it has passed, the wake-up stands where it stood.
+func TestALookThatWasGivenUpLeavesTheWakeUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 1, 16)
+		stop := m.run(m.stage("profile", m.broker, clock.Wall{}))
+		a := m.add("ann", 1)
+		a.e.Later = time.Hour
+		m.publish(m.broker, nil, a)
+		eventually(t, "it is added", func() bool { return m.row("profile", "ann").Sum == 1 })
+		stop()
+		f := &shortSighted{ledger: m.fold}
+		f.bad.Store(true)
+		stop = m.run(m.again(f))
+		eventually(t, "the look is given up", func() bool { return len(m.deadLetters("profile", 0)) == 1 })
+		f.bad.Store(false)
+		sleep(t, 10*time.Minute)
+		if got := m.row("profile", "ann").Sum; got != 1 || m.late("ann") != 0 {
+			t.Errorf("after the look has passed: got a sum of %d and %d late wake-ups, want 1 and none", got, m.late("ann"))
+		}
+		sleep(t, time.Hour)
+		if got := m.row("profile", "ann").Sum; got != 2 {
+			t.Errorf("after the wake-up: got a sum of %d, want 2", got)
+		}
+		stop()
+	})
 }
