@@ -66,8 +66,14 @@ func (in *Input) isParked(late *stagev1.LateWakeUp) bool {
 }
 
 // putOff gives a timer up: the first time it goes to the dead letters; each time its row's wake-up moves on, further
-// and further, or, if processes have died of it, stays away until the dead letter comes back.
+// and further, or, if processes have died of it, stays away until the dead letter comes back. If they died of it
+// before its time, by a look after a takeover, it stands at its time: it is not known to be bad then.
 func (p *partition) putOff(ctx context.Context, in *Input, rows *overlay, b *batch, cause error) error {
+	if in.look && in.poisoned {
+		p.ports.Logger.Warn("a look is left out, since processes have died of it", "stage", p.cfg.Spec.Name,
+			"partition", p.number, "timer", in.id())
+		return nil
+	}
 	late := &stagev1.LateWakeUp{At: asProto(in.At), Failures: 1}
 	before := rows.late[in.Key]
 	if before != nil && before.GetAt().AsTime().Equal(in.At) {
@@ -87,6 +93,8 @@ func (p *partition) putOff(ctx context.Context, in *Input, rows *overlay, b *bat
 		return nil
 	}
 	switch {
+	case in.poisoned && in.At.After(b.now) && !in.isParked(before):
+		late.Again = late.GetAt()
 	case in.poisoned:
 	case late.GetFailures() > 1 && before.GetAgain().AsTime().After(b.now): // tried early, because the row has changed
 		late.Again, late.Failures = before.GetAgain(), before.GetFailures()

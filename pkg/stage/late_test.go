@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -209,7 +210,8 @@ func (m *mesh) diesAt(s *Stage, doomed func(*Input) bool) {
 			sleep(m.t, time.Millisecond)
 			continue
 		}
-		if in := p.pending[0].input; in != nil && doomed(in) {
+		first := slices.IndexFunc(p.pending, func(it item) bool { return it.input != nil })
+		if first >= 0 && doomed(p.pending[first].input) {
 			if p.careful.any() {
 				if err := p.announce(ctx); err != nil {
 					m.t.Fatal(err)

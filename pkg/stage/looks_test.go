@@ -104,3 +104,41 @@ func TestALookThatWasGivenUpLeavesTheWakeUp(t *testing.T) {
 		stop()
 	})
 }
+
+// Processes die of a look, or of the try after one that has failed: it is left out, and the wake-up has its effect at
+// its time.
+func TestALookThatKillsItsProcessLeavesTheWakeUp(t *testing.T) {
+	for name, failed := range map[string]bool{"a look": false, "the try after one that has failed": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMesh(t, 1, 16)
+				f := &shortSighted{ledger: m.fold}
+				early := func(in *Input) bool { return in.Source == FromTimer && in.look != failed }
+				s := m.stage("profile", m.broker, clock.Wall{})
+				stop := m.run(s)
+				a := m.add("ann", 1)
+				a.e.Later = 12 * time.Hour
+				m.publish(m.broker, nil, a)
+				eventually(t, "it is added", func() bool { return m.row("profile", "ann").Sum == 1 })
+				stop()
+				if failed {
+					f.bad.Store(true)
+					stop = m.run(m.again(f))
+					eventually(t, "the look is given up", func() bool { return len(m.deadLetters("profile", 0)) == 1 })
+					stop()
+					sleep(t, time.Minute)
+				}
+				for range 1 + maxAttempts { // the first one dies before anything is announced
+					m.diesAt(m.again(f), early)
+				}
+				f.bad.Store(false)
+				stop = m.run(m.again(f))
+				sleep(t, 13*time.Hour)
+				if got := m.row("profile", "ann").Sum; got != 2 || m.late("ann") != 0 {
+					t.Errorf("after its time: got a sum of %d and %d late wake-ups, want 2 and none", got, m.late("ann"))
+				}
+				stop()
+			})
+		})
+	}
+}
