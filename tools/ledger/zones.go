@@ -86,6 +86,9 @@ func (c *checker) known(m *contact) (least, most uint64) {
 		}
 		if r != nil {
 			least = r.covers[0].sequence
+			if p := c.chains[m.customer.partition][profile].at(least); r.covers[0].index < p.items() {
+				least-- // the same of the profile's
+			}
 		}
 	}
 	if m.decided != nil {
