@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,6 +34,23 @@ func TenantOf(b *definitionv1.Bundle) string {
 		}
 	}
 	return DefaultTenant
+}
+
+// Computed are the traits of a bundle that are computed from events, by name, each with a hash of how: it differs if
+// they are computed in another way.
+func Computed(b *definitionv1.Bundle) map[string]string {
+	out := map[string]string{}
+	for _, r := range b.GetResources() {
+		if r.GetTrait().GetCompute() == nil {
+			continue
+		}
+		how := r.GetTrait().CloneVT()
+		how.Type = ""
+		alone := &definitionv1.Bundle{Resources: []*definitionv1.Resource{{Spec: &definitionv1.Resource_Trait{Trait: how}}}}
+		sum := sha256.Sum256(definition.Marshal(alone))
+		out[r.GetMetadata().GetName()] = hex.EncodeToString(sum[:8])
+	}
+	return out
 }
 
 // Bare is a bundle that takes all definitions of one away but what stays for a generation: the workspace and its

@@ -19,7 +19,7 @@ import (
 // control lanes, as received and happened at the given time. Whatever arrives there late, the one of the greatest order
 // applies. It may be repeated; after an error it should be, because some partitions may know already. If another bundle
 // of the tenant is activated meanwhile, that one applies, and the answer is Conflict. The first bundle of a tenant is
-// Invalid where MaxTenants have one.
+// Invalid where MaxTenants have one. Since when each computed trait counts is noted for CountedSince.
 func Activate(ctx context.Context, s Store, broker log.Broker, partitions int, revision string, at time.Time) error {
 	if _, err := Get(ctx, s, revision); err != nil {
 		return fmt.Errorf("activate %s: %w", revision, err)
@@ -29,6 +29,9 @@ func Activate(ctx context.Context, s Store, broker log.Broker, partitions int, r
 		return fmt.Errorf("activate %s: move pointer: %w", revision, err)
 	}
 	if err := tell(ctx, broker, partitions, &stagev1.CatalogApplied{Revision: to.ID, Order: to.Order}, at); err != nil {
+		return fmt.Errorf("activate %s: %w", revision, err)
+	}
+	if err := s.noteCounting(ctx, tenant, revision, to.Order, at); err != nil {
 		return fmt.Errorf("activate %s: %w", revision, err)
 	}
 	now, err := current(ctx, s.KV)

@@ -46,6 +46,8 @@ type Bundle struct {
 	// Revision is its identity.
 	Revision string
 	Data     []byte
+	// Computed are the traits that are computed from events, by name: what differs if they are computed in another way.
+	Computed map[string]string
 }
 
 // entry is what is known of a bundle, or of a set.
@@ -55,6 +57,8 @@ type entry struct {
 	// Object that holds the bundle: its hash, and how often it was stored again after it had been removed.
 	Object string `json:"object"`
 	Again  int    `json:"again,omitempty"`
+	// Computed are the bundle's.
+	Computed map[string]string `json:"computed,omitempty"`
 	// Idle is since when it was seen out of force; zero while it is not known to be.
 	Idle time.Time `json:"idle,omitzero"`
 	// Leaving says that it is about to be removed, and Removed that it is.
@@ -116,7 +120,8 @@ func (s Store) use(ctx context.Context, revision string) error {
 		if err != nil || !ok || e.Idle.IsZero() && !e.Leaving {
 			return err
 		}
-		err = write(ctx, s.KV, bundlePrefix+revision, entry{Tenant: e.Tenant, Object: e.Object, Again: e.Again}, e.at)
+		e.Idle, e.Leaving, e.Removed = time.Time{}, false, false
+		err = write(ctx, s.KV, bundlePrefix+revision, e, e.at)
 		if err == nil || !conflict(err) && !errors.Is(err, log.ErrUnknown) || ctx.Err() != nil {
 			return err
 		}
@@ -166,7 +171,7 @@ func (s Store) put(ctx context.Context, b Bundle) error {
 		case ok && e.Idle.IsZero():
 			return nil
 		}
-		next := entry{Tenant: b.Tenant, Object: e.Object, Again: e.Again}
+		next := entry{Tenant: b.Tenant, Object: e.Object, Again: e.Again, Computed: b.Computed}
 		switch {
 		case !ok:
 			next.Object = object

@@ -125,7 +125,9 @@ func (m *Mesh) Apply(ctx context.Context, dir string) (revision string, err erro
 	if err := m.follows(ctx, next); err != nil {
 		return "", fmt.Errorf("workspace %s is not applied: %w", dir, err)
 	}
-	b := source.Bundle{Tenant: next.Tenant, Revision: bundle.GetRevision(), Data: definition.Marshal(bundle)}
+	b := source.Bundle{
+		Tenant: next.Tenant, Revision: bundle.GetRevision(), Data: definition.Marshal(bundle), Computed: catalog.Computed(bundle),
+	}
 	if err := source.Put(ctx, m.deps.Bundles, b); err != nil {
 		return "", err
 	}

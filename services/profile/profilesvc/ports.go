@@ -2,6 +2,7 @@ package profilesvc
 
 import (
 	"context"
+	"time"
 
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/state"
@@ -18,6 +19,12 @@ type Rulebook interface {
 type CurrentRules interface {
 	// Current returns the rules of a tenant.
 	Current(ctx context.Context, tenant string) (*profile.Rules, error)
+}
+
+// Counting knows since when computed traits count.
+type Counting interface {
+	// CountedSince returns it for a tenant's computed traits, by name.
+	CountedSince(ctx context.Context, tenant string) (map[string]time.Time, error)
 }
 
 // Reader reads states.

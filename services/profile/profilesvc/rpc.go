@@ -9,6 +9,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
@@ -23,14 +24,18 @@ const defaultTenant = "default"
 type server struct {
 	profilev1.UnimplementedProfileServiceServer
 
-	engine  *engine
-	metrics *metrics
-	show    bool // identifiers are answered in clear
+	engine   *engine
+	counting Counting
+	metrics  *metrics
+	show     bool // identifiers are answered in clear
 }
 
 // GetProfile implements profilev1.ProfileServiceServer.
 func (s *server) GetProfile(ctx context.Context, req *profilev1.GetProfileRequest) (*profilev1.GetProfileResponse, error) {
 	p, partition, err := s.engine.find(ctx, cmp.Or(req.GetTenant(), defaultTenant), req.GetIdentifier(), req.GetAtLeast())
+	if err == nil {
+		err = s.sayWhatCounts(ctx, p)
+	}
 	s.metrics.read(ctx, "get_profile", err)
 	if err != nil {
 		return nil, explain(err)
@@ -39,6 +44,22 @@ func (s *server) GetProfile(ctx context.Context, req *profilev1.GetProfileReques
 		p = hidden(p)
 	}
 	return &profilev1.GetProfileResponse{Profile: p, Partition: uint32(partition)}, nil //nolint:gosec // at most 1024
+}
+
+// sayWhatCounts says of a profile's computed traits since when they count.
+func (s *server) sayWhatCounts(ctx context.Context, p *profilev1.Profile) error {
+	since, err := s.counting.CountedSince(ctx, p.GetTenant())
+	if err != nil {
+		return err
+	}
+	for _, l := range p.GetLeaves() {
+		for _, t := range l.GetTraits() {
+			if at, ok := since[t.GetName()]; ok {
+				t.CountedSince = timestamppb.New(at)
+			}
+		}
+	}
+	return nil
 }
 
 // hidden is a profile without what names the customer outside of the mesh: which kinds of identifiers and which

@@ -11,6 +11,7 @@ import (
 	"refrain.dev/pkg/expr"
 	"refrain.dev/pkg/fault"
 	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/log"
 	"refrain.dev/pkg/profile"
 	"refrain.dev/pkg/run"
 	"refrain.dev/pkg/source"
@@ -20,6 +21,7 @@ import (
 type rulebook struct {
 	*source.Catalogs[*profile.Rules]
 
+	kv log.KV
 	// none are the rules of tenants without a catalog.
 	none *profile.Rules
 }
@@ -27,6 +29,7 @@ type rulebook struct {
 var (
 	_ Rulebook     = (*rulebook)(nil)
 	_ CurrentRules = (*rulebook)(nil)
+	_ Counting     = (*rulebook)(nil)
 )
 
 func newRulebook(deps run.Deps, cache *catalog.Cache, h identity.Hasher) *rulebook {
@@ -37,7 +40,7 @@ func newRulebook(deps run.Deps, cache *catalog.Cache, h identity.Hasher) *rulebo
 		}
 		return rulesOf(h, c), nil
 	}
-	return &rulebook{Catalogs: source.New(deps.Bundles, deps.Clock, decode), none: profile.DefaultRules(h)}
+	return &rulebook{Catalogs: source.New(deps.Bundles, deps.Clock, decode), kv: deps.KV, none: profile.DefaultRules(h)}
 }
 
 // rulesOf takes what profiles need from a catalog.
@@ -68,6 +71,15 @@ func typesOf(spec *definitionv1.EventType) map[string]expr.Type {
 func (b *rulebook) At(revision, tenant string) (*profile.Rules, bool) {
 	held, ok := b.Catalogs.At(revision, tenant)
 	return b.rules(held), ok
+}
+
+// CountedSince implements Counting.
+func (b *rulebook) CountedSince(ctx context.Context, tenant string) (map[string]time.Time, error) {
+	since, err := source.CountedSince(ctx, b.kv, tenant)
+	if err != nil {
+		return nil, fault.As(fault.Unavailable, err)
+	}
+	return since, nil
 }
 
 func (b *rulebook) rules(held source.Held[*profile.Rules]) *profile.Rules {

@@ -45,7 +45,7 @@ func New(_ context.Context, cfg Config, deps run.Deps) (run.Component, error) {
 			store: deps.Store, rules: rules, hasher: hasher,
 			clock: deps.Clock, partitions: deps.Generation.Partitions, wait: cfg.ReadWait.Std(),
 		},
-		metrics: m, show: cfg.ShowIdentifiers,
+		counting: rules, metrics: m, show: cfg.ShowIdentifiers,
 	})
 	return &Service{stage: s, runner: deps.Runner}, nil
 }

@@ -30,10 +30,11 @@ func Heads(ctx context.Context, broker log.Broker, gen log.Generation) (map[stri
 
 // Workspace is a directory of definitions, compiled.
 type Workspace struct {
-	// Tenant that it names, revision of the bundle, and its bytes.
+	// Tenant that it names, revision of the bundle, its bytes, and its computed traits as in source.Bundle.
 	Tenant   string
 	Revision string
 	Bundle   []byte
+	Computed map[string]string
 }
 
 // Compile reads a directory of definitions; any error in it is an error.
@@ -46,12 +47,14 @@ func Compile(dir string) (Workspace, error) {
 			return Workspace{}, fault.New(fault.Invalid, "compile %s: %s", dir, d)
 		}
 	}
-	return Workspace{Tenant: catalog.TenantOf(bundle), Revision: bundle.GetRevision(), Bundle: definition.Marshal(bundle)}, nil
+	return Workspace{
+		Tenant: catalog.TenantOf(bundle), Revision: bundle.GetRevision(), Bundle: definition.Marshal(bundle), Computed: catalog.Computed(bundle),
+	}, nil
 }
 
 // Apply lets it take effect, once. After an error it may have, in some partitions.
 func (w Workspace) Apply(ctx context.Context, site *log.JetStream, gen log.Generation) error {
-	if err := source.Put(ctx, source.StoreOf(site), source.Bundle{Tenant: w.Tenant, Revision: w.Revision, Data: w.Bundle}); err != nil {
+	if err := source.Put(ctx, source.StoreOf(site), source.Bundle{Tenant: w.Tenant, Revision: w.Revision, Data: w.Bundle, Computed: w.Computed}); err != nil {
 		return fmt.Errorf("apply a workspace: %w", err)
 	}
 	if err := source.Activate(ctx, source.StoreOf(site), site, gen.Partitions, w.Revision, time.Now()); err != nil {

@@ -151,10 +151,16 @@ func (a *app) activate(ctx context.Context, site log.Site, gen log.Generation, b
 		return err
 	}
 	store := source.StoreOf(site)
-	if err := source.Put(ctx, store, source.Bundle{Tenant: catalog.TenantOf(b), Revision: b.GetRevision(), Data: definition.Marshal(b)}); err != nil {
+	if err := source.Put(ctx, store, storedAs(b)); err != nil {
 		return err
 	}
 	return source.Activate(ctx, store, site, gen.Partitions, b.GetRevision(), now)
+}
+
+func storedAs(b *definitionv1.Bundle) source.Bundle {
+	return source.Bundle{
+		Tenant: catalog.TenantOf(b), Revision: b.GetRevision(), Data: definition.Marshal(b), Computed: catalog.Computed(b),
+	}
 }
 
 // table lists the changes with their effects.

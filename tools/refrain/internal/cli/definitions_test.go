@@ -226,6 +226,7 @@ spec: {type: string}
 		wet.want(t, 0, want, "")
 	}
 	b.run(t, "get", "traits").want(t, 0, "orders", "")
+	b.run(t, "get", "trait", "orders").want(t, 0, "# computed from what arrived since 20", "")
 	b.run(t, "apply", directory(t, next), "--dry-run").want(t, 0, "nothing would change", "")
 
 	counted := strings.Replace(next, "count: {event: order}", "count: {event: order, where: event.total > 1}", 1)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +46,11 @@ and the plural will do. "all" lists every kind.`,
 					return noDefinitions(cmd.Context(), site, tenant)
 				}
 				if len(given) == 2 {
-					return a.getOne(b, kind, given[1])
+					since, err := source.CountedSince(cmd.Context(), site.KV(), tenant)
+					if err != nil {
+						return err
+					}
+					return a.getOne(b, kind, given[1], since)
 				}
 				return a.getAll(b, kind)
 			})
@@ -95,7 +100,8 @@ func (a *app) getAll(b *definitionv1.Bundle, kind string) error {
 	return a.print(map[string]any{"tenant": catalog.TenantOf(b), "revision": b.GetRevision(), "resources": list}, t)
 }
 
-func (a *app) getOne(b *definitionv1.Bundle, kind, name string) error {
+// getOne shows a definition, and since when it counts if it is a computed trait.
+func (a *app) getOne(b *definitionv1.Bundle, kind, name string, since map[string]time.Time) error {
 	for _, r := range b.GetResources() {
 		if r.GetMetadata().GetName() != name || definition.KindOf(r) != kind {
 			continue
@@ -104,7 +110,12 @@ func (a *app) getOne(b *definitionv1.Bundle, kind, name string) error {
 		if err != nil {
 			return err
 		}
-		return a.print(written(r), table{lines: []string{"# " + r.GetPosition() + ", revision " + b.GetRevision(), strings.TrimSuffix(string(text), "\n")}})
+		t := table{lines: []string{"# " + r.GetPosition() + ", revision " + b.GetRevision()}}
+		if at, ok := since[name]; ok && computed(r) {
+			t.linef("# computed from what arrived since %s", at.Format(time.RFC3339))
+		}
+		t.linef("%s", strings.TrimSuffix(string(text), "\n"))
+		return a.print(written(r), t)
 	}
 	return negative("revision %s has no %s %q", b.GetRevision(), kind, name)
 }

@@ -55,6 +55,9 @@ func profileTable(res *profilev1.GetProfileResponse) table {
 			if x.GetOutOfRange() {
 				text += " (out of range: the sum stands at its bound)"
 			}
+			if at := x.GetCountedSince(); at != nil {
+				text += " (of what arrived since " + when(at) + ")"
+			}
 			t.row("trait", x.GetName(), text, when(x.GetObservedAt()))
 		}
 		for _, c := range l.GetConsents() {

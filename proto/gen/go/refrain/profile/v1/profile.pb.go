@@ -721,7 +721,10 @@ type Trait struct {
 	// When it was observed as the publisher says it. Unset: that is observed_at.
 	ClaimedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"`
 	// The sum left the range of its type: the value is the bound that it went beyond, and stays there.
-	OutOfRange    bool `protobuf:"varint,7,opt,name=out_of_range,json=outOfRange,proto3" json:"out_of_range,omitempty"`
+	OutOfRange bool `protobuf:"varint,7,opt,name=out_of_range,json=outOfRange,proto3" json:"out_of_range,omitempty"`
+	// With a computed trait that is read: since when it has been computed as it is now. What arrived before is not counted
+	// by that rule. Unset in states, and where the trait is not computed any more.
+	CountedSince  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=counted_since,json=countedSince,proto3" json:"counted_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -803,6 +806,13 @@ func (x *Trait) GetOutOfRange() bool {
 		return x.OutOfRange
 	}
 	return false
+}
+
+func (x *Trait) GetCountedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CountedSince
+	}
+	return nil
 }
 
 // ConsentRecord is the statement in force for one channel and topic. A withdrawal is in force unless a permission lifts
@@ -3224,7 +3234,7 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
 	"\x05cause\x18\x03 \x01(\tR\x05cause\x12\x1c\n" +
 	"\tundecided\x18\x04 \x01(\bR\tundecided\x12\x18\n" +
-	"\aassumed\x18\x05 \x01(\bR\aassumed\"\x92\x02\n" +
+	"\aassumed\x18\x05 \x01(\bR\aassumed\"\xd3\x02\n" +
 	"\x05Trait\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.refrain.event.v1.ValueR\x05value\x12;\n" +
@@ -3235,7 +3245,8 @@ const file_refrain_profile_v1_profile_proto_rawDesc = "" +
 	"\n" +
 	"claimed_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimedAt\x12 \n" +
 	"\fout_of_range\x18\a \x01(\bR\n" +
-	"outOfRange\"\xf5\x02\n" +
+	"outOfRange\x12?\n" +
+	"\rcounted_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fcountedSince\"\xf5\x02\n" +
 	"\rConsentRecord\x123\n" +
 	"\aconsent\x18\x01 \x01(\v2\x19.refrain.event.v1.ConsentR\aconsent\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
@@ -3520,72 +3531,73 @@ var file_refrain_profile_v1_profile_proto_depIdxs = []int32{
 	36, // 21: refrain.profile.v1.Trait.value:type_name -> refrain.event.v1.Value
 	35, // 22: refrain.profile.v1.Trait.observed_at:type_name -> google.protobuf.Timestamp
 	35, // 23: refrain.profile.v1.Trait.claimed_at:type_name -> google.protobuf.Timestamp
-	38, // 24: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
-	35, // 25: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
-	9,  // 26: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
-	35, // 27: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
-	8,  // 28: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
-	35, // 29: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
-	35, // 30: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
-	35, // 31: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	39, // 32: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
-	35, // 33: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
-	35, // 34: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
-	35, // 35: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
-	35, // 36: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
-	35, // 37: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
-	8,  // 38: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
-	10, // 39: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
-	3,  // 40: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
-	35, // 41: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
-	3,  // 42: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
-	17, // 43: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
-	18, // 44: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
-	19, // 45: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
-	20, // 46: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
-	21, // 47: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
-	22, // 48: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
-	23, // 49: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
-	24, // 50: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
-	40, // 51: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
-	8,  // 52: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
-	13, // 53: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
-	35, // 54: refrain.profile.v1.IdentityConflict.at:type_name -> google.protobuf.Timestamp
-	41, // 55: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
-	35, // 56: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
-	31, // 57: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
-	32, // 58: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
-	13, // 59: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
-	21, // 60: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
-	33, // 61: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
-	29, // 62: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
-	30, // 63: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
-	28, // 64: refrain.profile.v1.Letter.granted:type_name -> refrain.profile.v1.IdentifierGranted
-	26, // 65: refrain.profile.v1.Letter.alias_asked:type_name -> refrain.profile.v1.AliasAsked
-	27, // 66: refrain.profile.v1.Letter.alias_answered:type_name -> refrain.profile.v1.AliasAnswered
-	37, // 67: refrain.profile.v1.AliasAsked.previous:type_name -> refrain.event.v1.Identifier
-	37, // 68: refrain.profile.v1.AliasAsked.links:type_name -> refrain.event.v1.Identifier
-	35, // 69: refrain.profile.v1.AliasAsked.at:type_name -> google.protobuf.Timestamp
-	26, // 70: refrain.profile.v1.AliasAnswered.asked:type_name -> refrain.profile.v1.AliasAsked
-	14, // 71: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
-	3,  // 72: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
-	40, // 73: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
-	3,  // 74: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
-	9,  // 75: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
-	37, // 76: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
-	35, // 77: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
-	37, // 78: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
-	42, // 79: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
-	35, // 80: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
-	35, // 81: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
-	39, // 82: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
-	35, // 83: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
-	35, // 84: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
-	85, // [85:85] is the sub-list for method output_type
-	85, // [85:85] is the sub-list for method input_type
-	85, // [85:85] is the sub-list for extension type_name
-	85, // [85:85] is the sub-list for extension extendee
-	0,  // [0:85] is the sub-list for field type_name
+	35, // 24: refrain.profile.v1.Trait.counted_since:type_name -> google.protobuf.Timestamp
+	38, // 25: refrain.profile.v1.ConsentRecord.consent:type_name -> refrain.event.v1.Consent
+	35, // 26: refrain.profile.v1.ConsentRecord.at:type_name -> google.protobuf.Timestamp
+	9,  // 27: refrain.profile.v1.ConsentRecord.arrived:type_name -> refrain.profile.v1.Arrived
+	35, // 28: refrain.profile.v1.ConsentRecord.claimed_at:type_name -> google.protobuf.Timestamp
+	8,  // 29: refrain.profile.v1.ConsentRecord.beside:type_name -> refrain.profile.v1.ConsentRecord
+	35, // 30: refrain.profile.v1.Arrived.received_at:type_name -> google.protobuf.Timestamp
+	35, // 31: refrain.profile.v1.Arrived.stored_at:type_name -> google.protobuf.Timestamp
+	35, // 32: refrain.profile.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	39, // 33: refrain.profile.v1.Endpoint.do_not_contact:type_name -> refrain.reason.v1.Reason
+	35, // 34: refrain.profile.v1.Endpoint.claimed_at:type_name -> google.protobuf.Timestamp
+	35, // 35: refrain.profile.v1.Zone.observed_at:type_name -> google.protobuf.Timestamp
+	35, // 36: refrain.profile.v1.Zone.claimed_at:type_name -> google.protobuf.Timestamp
+	35, // 37: refrain.profile.v1.Relation.since:type_name -> google.protobuf.Timestamp
+	35, // 38: refrain.profile.v1.Linked.at:type_name -> google.protobuf.Timestamp
+	8,  // 39: refrain.profile.v1.Linked.withdrawals:type_name -> refrain.profile.v1.ConsentRecord
+	10, // 40: refrain.profile.v1.Linked.blocked:type_name -> refrain.profile.v1.Endpoint
+	3,  // 41: refrain.profile.v1.Linked.word:type_name -> refrain.profile.v1.Word
+	35, // 42: refrain.profile.v1.IdentifierRow.since:type_name -> google.protobuf.Timestamp
+	3,  // 43: refrain.profile.v1.IdentifierRow.told:type_name -> refrain.profile.v1.Word
+	17, // 44: refrain.profile.v1.Fact.event_applied:type_name -> refrain.profile.v1.EventApplied
+	18, // 45: refrain.profile.v1.Fact.consent_changed:type_name -> refrain.profile.v1.ConsentChanged
+	19, // 46: refrain.profile.v1.Fact.identity_linked:type_name -> refrain.profile.v1.IdentityLinked
+	20, // 47: refrain.profile.v1.Fact.identity_adopted:type_name -> refrain.profile.v1.IdentityAdopted
+	21, // 48: refrain.profile.v1.Fact.identity_conflict:type_name -> refrain.profile.v1.IdentityConflict
+	22, // 49: refrain.profile.v1.Fact.outcome_recorded:type_name -> refrain.profile.v1.OutcomeRecorded
+	23, // 50: refrain.profile.v1.Fact.basis_changed:type_name -> refrain.profile.v1.BasisChanged
+	24, // 51: refrain.profile.v1.Fact.identifier_linked:type_name -> refrain.profile.v1.IdentifierLinked
+	40, // 52: refrain.profile.v1.EventApplied.event:type_name -> refrain.event.v1.Event
+	8,  // 53: refrain.profile.v1.ConsentChanged.record:type_name -> refrain.profile.v1.ConsentRecord
+	13, // 54: refrain.profile.v1.IdentityAdopted.linked:type_name -> refrain.profile.v1.Linked
+	35, // 55: refrain.profile.v1.IdentityConflict.at:type_name -> google.protobuf.Timestamp
+	41, // 56: refrain.profile.v1.OutcomeRecorded.outcome:type_name -> refrain.event.v1.Outcome
+	35, // 57: refrain.profile.v1.OutcomeRecorded.at:type_name -> google.protobuf.Timestamp
+	31, // 58: refrain.profile.v1.Letter.forwarded:type_name -> refrain.profile.v1.ForwardedEvent
+	32, // 59: refrain.profile.v1.Letter.claim:type_name -> refrain.profile.v1.ClaimIdentifier
+	13, // 60: refrain.profile.v1.Letter.linked:type_name -> refrain.profile.v1.Linked
+	21, // 61: refrain.profile.v1.Letter.conflict:type_name -> refrain.profile.v1.IdentityConflict
+	33, // 62: refrain.profile.v1.Letter.account:type_name -> refrain.profile.v1.AccountUpdate
+	29, // 63: refrain.profile.v1.Letter.gap:type_name -> refrain.profile.v1.GapNoted
+	30, // 64: refrain.profile.v1.Letter.closed:type_name -> refrain.profile.v1.GapClosed
+	28, // 65: refrain.profile.v1.Letter.granted:type_name -> refrain.profile.v1.IdentifierGranted
+	26, // 66: refrain.profile.v1.Letter.alias_asked:type_name -> refrain.profile.v1.AliasAsked
+	27, // 67: refrain.profile.v1.Letter.alias_answered:type_name -> refrain.profile.v1.AliasAnswered
+	37, // 68: refrain.profile.v1.AliasAsked.previous:type_name -> refrain.event.v1.Identifier
+	37, // 69: refrain.profile.v1.AliasAsked.links:type_name -> refrain.event.v1.Identifier
+	35, // 70: refrain.profile.v1.AliasAsked.at:type_name -> google.protobuf.Timestamp
+	26, // 71: refrain.profile.v1.AliasAnswered.asked:type_name -> refrain.profile.v1.AliasAsked
+	14, // 72: refrain.profile.v1.GapNoted.gap:type_name -> refrain.profile.v1.ProfileGap
+	3,  // 73: refrain.profile.v1.GapNoted.word:type_name -> refrain.profile.v1.Word
+	40, // 74: refrain.profile.v1.ForwardedEvent.event:type_name -> refrain.event.v1.Event
+	3,  // 75: refrain.profile.v1.ForwardedEvent.word:type_name -> refrain.profile.v1.Word
+	9,  // 76: refrain.profile.v1.ForwardedEvent.arrived:type_name -> refrain.profile.v1.Arrived
+	37, // 77: refrain.profile.v1.ClaimIdentifier.identifier:type_name -> refrain.event.v1.Identifier
+	35, // 78: refrain.profile.v1.ClaimIdentifier.at:type_name -> google.protobuf.Timestamp
+	37, // 79: refrain.profile.v1.AccountUpdate.account:type_name -> refrain.event.v1.Identifier
+	42, // 80: refrain.profile.v1.AccountUpdate.traits:type_name -> refrain.event.v1.Property
+	35, // 81: refrain.profile.v1.AccountUpdate.at:type_name -> google.protobuf.Timestamp
+	35, // 82: refrain.profile.v1.TimelineEntry.at:type_name -> google.protobuf.Timestamp
+	39, // 83: refrain.profile.v1.TimelineEntry.reasons:type_name -> refrain.reason.v1.Reason
+	35, // 84: refrain.profile.v1.TimelineEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	35, // 85: refrain.profile.v1.TimelineEntry.until:type_name -> google.protobuf.Timestamp
+	86, // [86:86] is the sub-list for method output_type
+	86, // [86:86] is the sub-list for method input_type
+	86, // [86:86] is the sub-list for extension type_name
+	86, // [86:86] is the sub-list for extension extendee
+	0,  // [0:86] is the sub-list for field type_name
 }
 
 func init() { file_refrain_profile_v1_profile_proto_init() }

@@ -281,6 +281,7 @@ func (m *Trait) CloneVT() *Trait {
 	r.Count = m.Count
 	r.ClaimedAt = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.ClaimedAt).CloneVT())
 	r.OutOfRange = m.OutOfRange
+	r.CountedSince = (*timestamppb.Timestamp)((*timestamppb1.Timestamp)(m.CountedSince).CloneVT())
 	if rhs := m.Value; rhs != nil {
 		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v1.Value }); ok {
 			r.Value = vtpb.CloneVT()
@@ -1639,6 +1640,9 @@ func (this *Trait) EqualVT(that *Trait) bool {
 		return false
 	}
 	if this.OutOfRange != that.OutOfRange {
+		return false
+	}
+	if !(*timestamppb1.Timestamp)(this.CountedSince).EqualVT((*timestamppb1.Timestamp)(that.CountedSince)) {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -3680,6 +3684,16 @@ func (m *Trait) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.CountedSince != nil {
+		size, err := (*timestamppb1.Timestamp)(m.CountedSince).MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x42
 	}
 	if m.OutOfRange {
 		i--
@@ -6448,6 +6462,10 @@ func (m *Trait) SizeVT() (n int) {
 	}
 	if m.OutOfRange {
 		n += 2
+	}
+	if m.CountedSince != nil {
+		l = (*timestamppb1.Timestamp)(m.CountedSince).SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -9405,6 +9423,42 @@ func (m *Trait) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.OutOfRange = bool(v != 0)
+		case 8:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field CountedSince", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.CountedSince == nil {
+				m.CountedSince = &timestamppb.Timestamp{}
+			}
+			if err := (*timestamppb1.Timestamp)(m.CountedSince).UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
