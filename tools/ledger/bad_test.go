@@ -325,6 +325,16 @@ func badEvents() []bad {
 			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{closes}, state: profileIn("Europe/London", 1)})
 			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{applied(e, true)}, state: profileIn("Europe/London", 2)})
 		}},
+		{name: "an effect on another tenant's customer", want: TenantEvent, during: func(w *world) {
+			e := w.event("e8", "product_viewed")
+			e.Tenant = "bank"
+			w.publish("live", 0, e).Tenant = "bank"
+			w.decide(profile, 0, is{key: ann, state: profileIn("Europe/London", 4), facts: []encoder{applied(e, false)}})
+		}},
+		{name: "definitions that another tenant's apply took away", want: TenantDefinitions, may: []Rule{SettledUncovered}, says: "it had definitions in r1",
+			written: func(w *world) {
+				w.put("evt.control", 0, &stagev1.Arrival{Item: &stagev1.Arrival_Catalog{Catalog: &stagev1.CatalogApplied{Revision: "b1", Order: 2}}})
+			}, known: func(h *History) { h.Sets["b1"] = map[string]string{"bank": "b1"} }},
 		{name: "an event that counts as of an hour after its arrival", want: EventAhead, during: func(w *world) {
 			e := w.event("e8", "product_viewed")
 			e.At = at(w.now.Add(time.Hour))

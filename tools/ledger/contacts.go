@@ -142,9 +142,11 @@ func (m *contact) inbox() string {
 	if m.address == "" {
 		return ""
 	}
-	tenant, _, _ := strings.Cut(m.customer.key, "/")
-	return tenant + "/" + strings.ToLower(m.address)
+	return inboxOf(m.customer.tenant(), m.address)
 }
+
+// inboxOf names an address of a tenant's customers: another tenant's at the same address are other customers.
+func inboxOf(tenant, address string) string { return tenant + "/" + strings.ToLower(address) }
 
 // checkRoom checks that a contact exceeded no cap and kept every gap, counting what was before it: with its customer,
 // and, where others were contacted at the same address, there too.

@@ -49,6 +49,8 @@ func (x *reading) judged(message []byte) {
 			id = field(field(w.data, 1), 1)
 		case 3:
 			treatment = w.data
+		case 4:
+			x.restsOn(field(w.data, 3))
 		case 5:
 			until = stamp(w.data)
 		case 6:
@@ -57,6 +59,7 @@ func (x *reading) judged(message []byte) {
 	}
 	p := x.proposals.get(id)
 	p.verdict = kind
+	x.allowed(kind, id)
 	switch kind {
 	case contactv1.VerdictKind_VERDICT_KIND_DEFERRED:
 		p.deferred, p.deferredUntil = true, until

@@ -131,6 +131,12 @@ func (x *reading) owner() *customer {
 	return found
 }
 
+// tenant is whose customer it is.
+func (c *customer) tenant() string {
+	tenant, _, _ := strings.Cut(c.key, "/")
+	return tenant
+}
+
 // hexOf is the customer's id in a row's key.
 func hexOf(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
 
@@ -189,6 +195,9 @@ func (x *reading) applied(message []byte) {
 	}
 	e.applied++
 	e.customers = append(e.customers, x.cell.key)
+	if e.key.tenant != x.owner().tenant() {
+		x.breaksf(TenantEvent, x.chain.subject, x.cell.key, "event %s of tenant %s took effect in record %d", e.key.id, e.key.tenant, x.record.sequence)
+	}
 	x.said(field(field(message, 1), 12), e)
 	if x.owner().closed {
 		x.breaksf(EventClosed, x.chain.subject, x.cell.key, "event %s took effect in record %d, and the profile is closed", e.key.id, x.record.sequence)

@@ -50,6 +50,9 @@ type History struct {
 	Definitions map[string]*Definitions
 	// Tenants are the rules of tenants for all revisions, instead of those in Definitions.
 	Tenants map[string]*Definitions
+	// Sets say what the revisions of records stand for, where that is known: of every tenant that has definitions the
+	// revision of its bundle, which Definitions are by then. Nil: nothing is known of several tenants.
+	Sets map[string]map[string]string
 
 	// Settled says that the faults are over and the mesh had time to do all that it will do, until Now if
 	// that is set: everything must be covered, delivered, answered and in the store.
@@ -114,8 +117,9 @@ type Request struct {
 	Proposal string `json:"proposal"`
 	// Key is the idempotency key that it carried; empty if none.
 	Key string `json:"key,omitempty"`
-	// Channel, Customer (hex) and Address as they were in the request; empty if they were not.
+	// Channel, Tenant, Customer (hex) and Address as they were in the request; empty if they were not.
 	Channel  string `json:"channel,omitempty"`
+	Tenant   string `json:"tenant,omitempty"`
 	Customer string `json:"customer,omitempty"`
 	Address  string `json:"address,omitempty"`
 	// Started is when the request began to arrive.

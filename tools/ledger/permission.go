@@ -265,7 +265,7 @@ func (c *checker) lifted(o *optOut, before time.Time) bool {
 	})
 }
 
-// optOuts are what clients say was taken away, by customer and by address.
+// optOuts are what clients say was taken away, by customer and by tenant and address.
 type optOuts map[string][]*optOut
 
 // optOuts collects them.
@@ -290,7 +290,7 @@ func (c *checker) optOuts() optOuts {
 		}
 		if len(s.Identifiers) > 0 {
 			_, address, _ := strings.Cut(s.Identifiers[0], ":")
-			about = append(about, strings.ToLower(address))
+			about = append(about, inboxOf(tenant, address))
 		}
 		slices.Sort(about)
 		for _, key := range slices.Compact(about) {
@@ -306,7 +306,7 @@ func (o optOuts) about(m *contact) []*optOut {
 		return o[m.customer.key]
 	}
 	all := slices.Clone(o[m.customer.key])
-	for _, found := range o[strings.ToLower(m.address)] {
+	for _, found := range o[m.inbox()] {
 		if !slices.Contains(all, found) {
 			all = append(all, found)
 		}

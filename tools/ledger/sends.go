@@ -3,7 +3,6 @@ package ledger
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
 )
@@ -56,6 +55,9 @@ func (c *checker) checkRequest(r *Request) {
 	p.requests = append(p.requests, r)
 	if r.Customer != "" && r.Customer != hexOf(p.customer.key) {
 		c.breaksf(SendForged, r.Channel, p.id, "it was sent for customer %s, but is about %s", r.Customer, p.customer.key)
+	}
+	if r.Tenant != "" && r.Tenant != p.customer.tenant() {
+		c.breaksf(SendForged, r.Channel, p.id, "it was sent for tenant %s, but is about %s", r.Tenant, p.customer.key)
 	}
 	declared := 0
 	for _, in := range p.intents {
@@ -137,11 +139,17 @@ func (c *checker) checkAccount(p *proposal) {
 	}
 }
 
-// definitions are the rules for a customer at a revision: the tenant's own; nil if they are not known.
+// definitions are the rules for a customer at what applied: the tenant's own; nil if they are not known, or there are
+// none.
 func (c *checker) definitions(revision string, who *customer) *Definitions {
-	tenant, _, _ := strings.Cut(who.key, "/")
+	tenant := who.tenant()
 	if d := c.h.Tenants[tenant]; d != nil {
 		return d
+	}
+	if set, known := c.h.Sets[revision]; known {
+		if revision = set[tenant]; revision == "" {
+			return nil
+		}
 	}
 	d := c.h.Definitions[revision]
 	if d == nil {

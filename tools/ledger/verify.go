@@ -22,6 +22,7 @@ func Verify(h *History) *Report {
 	c.checkProposals()
 	c.checkSends()
 	c.checkContacts()
+	c.checkTenants()
 	c.checkSettled()
 	return c.out
 }

@@ -78,6 +78,15 @@ const (
 	EventClosed Rule = "event.closed"
 )
 
+// The rules about tenants: what one does is nothing to another.
+const (
+	// TenantEvent: an event took effect on another tenant's customer.
+	TenantEvent Rule = "tenant.event"
+	// TenantDefinitions: what one tenant applied changed what another has, or a customer was judged by what is not the
+	// own tenant's.
+	TenantDefinitions Rule = "tenant.definitions"
+)
+
 // The rules about proposals and deliveries.
 const (
 	// ProposalTwice: a proposal was made twice.
@@ -148,7 +157,7 @@ func Rules() []Rule {
 	return []Rule{
 		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainEarly, ChainOwner, ChainCover, ChainOrigin,
 		ChainSender, ChainRevision, ChainGap, ChainRedrive, ChainSize, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
-		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventAhead, EventClosed, ProposalTwice, ProposalForged,
+		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventAhead, EventClosed, TenantEvent, TenantDefinitions, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
 		SendExpired, ContactCap, ContactAddress, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue, SettledWaits,
 	}

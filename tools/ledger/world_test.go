@@ -272,6 +272,7 @@ func (w *world) history() *History {
 	h := &History{
 		Generation: 1, Partitions: worldPartitions, Log: map[string][]log.Message{}, Sent: w.sent, Received: w.received, AllSent: true,
 		Definitions: map[string]*Definitions{"": worldDefinitions()}, Settled: true, Now: w.now, Skew: time.Second,
+		Sets:    map[string]map[string]string{"r1": {"default": "r1"}},
 		Windows: map[string]time.Duration{"push": time.Hour},
 	}
 	add := func(subject string, sequence uint64, data []byte) {

@@ -104,6 +104,9 @@ func (v *verification) load(ctx context.Context, site log.Site, gen log.Generati
 	if err != nil {
 		return nil, err
 	}
+	if h.Sets, err = ledger.ReadSets(ctx, h, site.KV(), site.Objects()); err != nil {
+		return nil, err //nolint:wrapcheck // says what it read
+	}
 	h.Sent, h.Received, h.Windows, h.Read = files.Sent, files.Received, windows, now
 	h.Definitions, h.Tenants = files.Definitions, files.Tenants
 	h.Settled, h.Trimmed, h.AllSent, h.Channels = v.settled, v.trimmed, v.allSent, v.channels

@@ -41,7 +41,7 @@ func (c *client) reserve(ctx context.Context, a arguments) error {
 	var res *contactv1.ReserveResponse
 	err := c.retried(ctx, func(ctx context.Context, try int) (err error) {
 		res, err = c.contact(try).Reserve(ctx, &contactv1.ReserveRequest{
-			Id: id, Identifier: user(a.number("customer")),
+			Tenant: a.tenant(), Id: id, Identifier: user(a.number("customer")),
 			Contact: &contactv1.Contact{Action: "own-call", Channel: "email", Purpose: "marketing", Topic: "news"},
 		})
 		return err
@@ -54,12 +54,12 @@ func (c *client) reserve(ctx context.Context, a arguments) error {
 	switch a["then"] {
 	case "commit":
 		err = c.retried(ctx, func(ctx context.Context, try int) error {
-			_, err := c.contact(try).Commit(ctx, &contactv1.CommitRequest{Id: id, Identifier: user(a.number("customer"))})
+			_, err := c.contact(try).Commit(ctx, &contactv1.CommitRequest{Tenant: a.tenant(), Id: id, Identifier: user(a.number("customer"))})
 			return err
 		})
 	case "release":
 		err = c.retried(ctx, func(ctx context.Context, try int) error {
-			_, err := c.contact(try).Release(ctx, &contactv1.ReleaseRequest{Id: id, Identifier: user(a.number("customer"))})
+			_, err := c.contact(try).Release(ctx, &contactv1.ReleaseRequest{Tenant: a.tenant(), Id: id, Identifier: user(a.number("customer"))})
 			return err
 		})
 	}
@@ -75,7 +75,7 @@ func (c *client) ask(ctx context.Context, a arguments) error {
 	return c.surprising(c.retried(ctx, func(ctx context.Context, try int) error {
 		res, err := decisionv1.NewDecisionServiceClient(c.p.Dial(replica("decision", (c.number+try)%replicas))).
 			NextBestActions(ctx, &decisionv1.NextBestActionsRequest{
-				Identifier: user(a.number("customer")), Placement: "banner", Reserve: a["reserve"] == "true",
+				Tenant: a.tenant(), Identifier: user(a.number("customer")), Placement: "banner", Reserve: a["reserve"] == "true",
 			})
 		if err == nil && len(res.GetDegraded()) > 0 {
 			c.world.Reach("degraded answer")
@@ -141,9 +141,13 @@ func (c *client) garbage(ctx context.Context, partition int) error {
 	return nil
 }
 
-// apply lets the one or the other catalog take effect, in the middle of everything.
-func (c *client) apply(ctx context.Context, n int) error {
-	b := c.catalogs[n%2]
+// apply lets one of a tenant's catalogs take effect, in the middle of everything.
+func (c *client) apply(ctx context.Context, tenant string, n int) error {
+	all := c.bundlesOf(tenant)
+	if len(all) == 0 {
+		return nil // a case may be tried where there is no second tenant
+	}
+	b := all[n%len(all)]
 	for range 20 {
 		err := source.Put(ctx, store(c.p), b.stored()) // it may have been removed
 		if err == nil {
@@ -151,6 +155,7 @@ func (c *client) apply(ctx context.Context, n int) error {
 		}
 		if err == nil {
 			c.world.Reach("catalog applied")
+			c.appliedFor(tenant, b)
 			return nil
 		}
 		if err := c.p.Sleep(ctx, 200*time.Millisecond); err != nil {

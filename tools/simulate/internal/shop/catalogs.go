@@ -26,7 +26,9 @@ const variants = 24
 type Bundles struct {
 	cache *catalog.Cache
 	zones *ledger.Zones
-	made  [2 + variants]func() (*bundle, error)
+	made  [2 + variants]func() (*bundle, error) // of the first tenant
+	other [2 + variants]func() (*bundle, error) // of the second
+	bare  [2 + variants]func() (*bundle, error) // of the second, when its definitions are removed
 }
 
 // bundle is a compiled workspace, and what the ledger reads of it.
@@ -47,6 +49,8 @@ func NewBundles() (*Bundles, error) {
 	b := &Bundles{cache: &catalog.Cache{}, zones: &ledger.Zones{}}
 	for n := range b.made {
 		b.made[n] = sync.OnceValues(func() (*bundle, error) { return b.compile(dir, variant(n)) })
+		b.other[n] = sync.OnceValues(func() (*bundle, error) { return b.compile(dir, variant(n), outlet()) })
+		b.bare[n] = sync.OnceValues(func() (*bundle, error) { return b.compile(bareOf(dir), variant(n), outlet()) })
 	}
 	for n := range 2 {
 		if _, err := b.made[n](); err != nil {
@@ -70,10 +74,12 @@ func (b *Bundles) pair(seed uint64) (both [2]*bundle, err error) {
 	return both, nil
 }
 
-func (b *Bundles) compile(dir fs.FS, changes *strings.Replacer) (*bundle, error) {
-	fsys, err := changed(dir, changes)
-	if err != nil {
-		return nil, err
+func (b *Bundles) compile(fsys fs.FS, changes ...*strings.Replacer) (*bundle, error) {
+	var err error
+	for _, change := range changes {
+		if fsys, err = changed(fsys, change); err != nil {
+			return nil, err
+		}
 	}
 	src, diags := definition.Load(fsys)
 	for _, d := range diags {

@@ -47,7 +47,7 @@ func (m *mesh) history() (*ledger.History, error) {
 	for _, r := range m.desk.received {
 		h.Received = append(h.Received, *r)
 	}
-	h.Definitions, h.Zones = m.rules(), m.zones
+	h.Definitions, h.Sets, h.Zones = m.rules(), m.sets(), m.zones
 	h.Skew = m.skew()
 	if !m.beyond {
 		h.Settled, h.Now = true, m.world.Now()
@@ -141,7 +141,7 @@ func (m *mesh) unrest() string {
 
 // reach counts the goals that the history itself shows.
 func (m *mesh) reach(r *ledger.Report) {
-	for _, b := range m.catalogs {
+	for _, b := range m.allBundles() {
 		if _, err := source.Get(context.Background(), source.StoreOf(m.world.Log()), b.revision); fault.Of(err) == fault.NotFound {
 			m.world.Reach("catalog removed")
 		}

@@ -87,11 +87,11 @@ func (c *client) do(ctx context.Context, o schedule.Operation) error {
 	}
 	switch verb {
 	case "identify":
-		return c.publish(ctx, c.identify(args), "")
+		return c.publishAll(ctx, args, c.identify)
 	case "consent":
-		return c.publish(ctx, c.consent(args), "")
+		return c.publishAll(ctx, args, c.consent)
 	case "order":
-		return c.publish(ctx, c.ordered(args, args.number("order")), args["lane"])
+		return c.publishAll(ctx, args, func(a arguments) *eventv1.Event { return c.ordered(a, a.number("order")) })
 	case "burst":
 		for n := range args.number("count") {
 			if err := c.publish(ctx, c.ordered(args, args.number("order")*100+n), ""); err != nil {
@@ -116,7 +116,7 @@ func (c *client) do(ctx context.Context, o schedule.Operation) error {
 	case "redrive":
 		return c.surprising(c.redrive(ctx))
 	case "apply":
-		return c.apply(ctx, args.number("revision"))
+		return c.apply(ctx, args.tenant(), args.number("revision"))
 	}
 	return fmt.Errorf("no operation %q", verb)
 }
@@ -127,6 +127,7 @@ const giveUp = 3 * time.Minute
 // publish sends an event until it is acknowledged, to one replica of ingest and then the other.
 func (c *client) publish(ctx context.Context, e *eventv1.Event, lane string) error {
 	line := c.note(e)
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+writeKey(e.GetTenant()))
 	if lane == "bulk" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "x-refrain-lane", lane)
 	}
@@ -188,7 +189,7 @@ func (c *client) event(kind eventv1.Kind, what string, ids ...*eventv1.Identifie
 		}
 	}
 	return &eventv1.Event{
-		Id: fmt.Sprintf("c%d-%04d", c.number, len(c.sent)), Tenant: "default", Type: what, Kind: kind,
+		Id: fmt.Sprintf("c%d-%04d", c.number, len(c.sent)), Tenant: firstTenant, Type: what, Kind: kind,
 		At: timestamppb.New(c.world.Now()), Identifiers: ids,
 	}
 }

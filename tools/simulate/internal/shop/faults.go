@@ -68,8 +68,9 @@ func Generate(seed uint64) schedule.Schedule {
 		s.Faults = append(s.Faults, tamed(f, seed))
 	}
 	s.Faults = append(s.Faults, setBack(s.Faults, seed)...)
-	more := combined(seed)
-	s.Operations, s.Faults = append(s.Operations, more.Operations...), append(s.Faults, more.Faults...)
+	for _, more := range []schedule.Schedule{combined(seed), secondsOperations(seed)} {
+		s.Operations, s.Faults = append(s.Operations, more.Operations...), append(s.Faults, more.Faults...)
+	}
 	// Each client does its operations in this order.
 	slices.SortStableFunc(s.Operations, func(a, b schedule.Operation) int { return cmp.Compare(a.At, b.At) })
 	return s

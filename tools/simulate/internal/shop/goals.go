@@ -39,6 +39,7 @@ func situations() []string {
 		refusedFor(reasonv1.Code_CODE_CAP_REACHED), refusedFor(reasonv1.Code_CODE_MIN_GAP), refusedFor(reasonv1.Code_CODE_QUIET_HOURS),
 		refusedFor(reasonv1.Code_CODE_CONSENT_MISSING), refusedFor(reasonv1.Code_CODE_UNSUBSCRIBED), refusedFor(reasonv1.Code_CODE_NO_ENDPOINT),
 		refusedFor(reasonv1.Code_CODE_DEFER_EXPIRED),
+		"tenant added", "tenant removed", "tenant back", "one event id of two tenants", "one address of two tenants", "withdrawn from another tenant",
 		"opt-out by an unknown channel", "opt-out by an unknown topic", "opt-out by unknown names", "opt-out in other letters",
 	}
 }

@@ -32,7 +32,8 @@ type providers struct {
 
 // receipt is a report that a provider still owes.
 type receipt struct {
-	token string
+	tenant, token string
+
 	kind  eventv1.OutcomeKind
 	times int
 	after time.Duration
@@ -173,7 +174,7 @@ func (d *providers) arrive(m channel.Message, left time.Time) manner {
 	}
 	how := d.mannerOf(m.Proposal, attempt)
 	r := &ledger.Request{
-		Proposal: m.Proposal, Channel: m.Channel, Customer: m.Customer, Address: m.Address, Started: left,
+		Proposal: m.Proposal, Channel: m.Channel, Tenant: m.Tenant, Customer: m.Customer, Address: m.Address, Started: left,
 		Accepted: how != refusing && how != overloaded && how != disappearing,
 		Refused:  how == refusing || how == overloaded || how == lying,
 	}
@@ -184,9 +185,9 @@ func (d *providers) arrive(m channel.Message, left time.Time) manner {
 	d.world.Reach("provider." + how.String())
 	switch how { //nolint:exhaustive // the others never report
 	case afterthoughts:
-		d.receipts = append(d.receipts, receipt{m.Token, eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED, 3, 300 * time.Millisecond})
+		d.receipts = append(d.receipts, receipt{m.Tenant, m.Token, eventv1.OutcomeKind_OUTCOME_KIND_DELIVERED, 3, 300 * time.Millisecond})
 	case silent, garbled:
-		d.receipts = append(d.receipts, receipt{m.Token, eventv1.OutcomeKind_OUTCOME_KIND_OPENED, 1, 2 * time.Second})
+		d.receipts = append(d.receipts, receipt{m.Tenant, m.Token, eventv1.OutcomeKind_OUTCOME_KIND_OPENED, 1, 2 * time.Second})
 	}
 	return how
 }
@@ -220,6 +221,7 @@ func (d *providers) report(c *client, r receipt) error {
 		return err //nolint:wrapcheck // the end
 	}
 	e := c.event(eventv1.Kind_KIND_OUTCOME, event.OutcomeName(r.kind))
+	e.Tenant = r.tenant
 	e.At = timestamppb.New(d.world.Now())
 	e.Outcome = &eventv1.Outcome{Kind: r.kind, Token: r.token}
 	for range r.times {

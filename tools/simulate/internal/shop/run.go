@@ -36,7 +36,8 @@ type Options struct {
 type mesh struct {
 	*Bundles
 	world    *simulate.World
-	catalogs [2]*bundle // the first applies from the begin
+	catalogs [2]*bundle // the first tenant's; the first applies from the begin
+	others   []*bundle  // the second tenant's, if there is one
 	gen      log.Generation
 	seed     uint64
 	schedule schedule.Schedule
@@ -47,6 +48,7 @@ type mesh struct {
 	beyond   bool
 	archive  *ledger.Archive // what was trimmed is still in it
 	reserved []string        // reservations that were answered
+	removed  bool            // the second tenant has removed its definitions
 	sent     []*ledger.Sent
 }
 
@@ -61,7 +63,10 @@ func (b *Bundles) Run(seed uint64, s schedule.Schedule, o Options) simulate.Resu
 	}
 	m.desk = newProviders(m)
 	var err error
-	if m.catalogs, err = b.pair(seed); err == nil {
+	if m.catalogs, err = b.pair(seed); err == nil && twoTenants(seed) {
+		m.others, err = b.second(seed)
+	}
+	if err == nil {
 		err = m.provision()
 	}
 	if err != nil {
@@ -182,6 +187,12 @@ func (m *mesh) quiet() func() bool {
 
 // rules of the catalogs, by revision.
 func (m *mesh) rules() map[string]*ledger.Definitions {
-	first, next := m.catalogs[0], m.catalogs[1]
-	return map[string]*ledger.Definitions{"": first.rules, first.revision: first.rules, next.revision: next.rules}
+	all := map[string]*ledger.Definitions{"": m.catalogs[0].rules}
+	for _, b := range m.allBundles() {
+		all[b.revision] = b.rules
+	}
+	return all
 }
+
+// allBundles are all tenants' in this run.
+func (m *mesh) allBundles() []*bundle { return append(m.catalogs[:], m.others...) }

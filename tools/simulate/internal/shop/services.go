@@ -81,6 +81,7 @@ func (m *mesh) build(p *simulate.Process, service string, deps run.Deps) (run.Co
 	switch service {
 	case "ingest":
 		cfg := ingestsvc.Default()
+		cfg.WriteKeys = map[string]config.Secret{firstTenant: config.Secret(writeKey(firstTenant)), secondTenant: config.Secret(writeKey(secondTenant))}
 		cfg.HTTP, cfg.SampleEvery, cfg.LookEvery = "", config.Duration(5*time.Second), config.Duration(2*time.Second)
 		return ingestsvc.New(p.Context(), cfg, deps)
 	case "profile":
