@@ -1,8 +1,10 @@
 package source_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -122,6 +124,33 @@ func TestTenantsThatApplyAtTheSameTime(t *testing.T) {
 		if got := told(t, m, p); got[len(got)-1] != now.ID {
 			t.Errorf("partition %d ends with %v; want %s", p, got, now.ID)
 		}
+	}
+}
+
+// As many tenants have definitions as may, and go on to apply; one more is refused with a reason that says the limit, and
+// has none.
+func TestOneTenantMoreThanMayHaveDefinitions(t *testing.T) {
+	m := site(t)
+	s := source.StoreOf(m)
+	for n := range source.MaxTenants {
+		r := fmt.Sprintf("r%04d", n)
+		putOf(t, s, "tenant-"+r, r)
+		if err := source.Activate(t.Context(), s, m, 1, r, instant); err != nil {
+			t.Fatalf("tenant %d of %d: %v", n+1, source.MaxTenants, err)
+		}
+	}
+	putOf(t, s, "one-more", "m1")
+	err := source.Activate(t.Context(), s, m, 1, "m1", instant)
+	if fault.Of(err) != fault.Invalid || !strings.Contains(err.Error(), fmt.Sprint(source.MaxTenants)) {
+		t.Errorf("one more: got %v; want Invalid that says %d", err, source.MaxTenants)
+	}
+	putOf(t, s, "tenant-r0000", "m2")
+	if err := source.Activate(t.Context(), s, m, 1, "m2", instant); err != nil {
+		t.Errorf("one of them applies again: %v", err)
+	}
+	now, err := source.Current(t.Context(), m.KV())
+	if err != nil || len(now.Tenants) != source.MaxTenants || now.Tenants["tenant-r0000"] != "m2" || now.Tenants["one-more"] != "" {
+		t.Errorf("%d tenants have definitions, the first %q, %v; want %d, m2", len(now.Tenants), now.Tenants["tenant-r0000"], err, source.MaxTenants)
 	}
 }
 
