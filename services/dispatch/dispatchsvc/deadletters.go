@@ -210,6 +210,7 @@ func (d *deadLetters) info(ctx context.Context, l letterAt) (*dispatchv1.DeadLet
 	return &dispatchv1.DeadLetterInfo{
 		Id: l.letter.GetId(), Stage: l.letter.GetStage(), Partition: l.letter.GetPartition(), Code: l.letter.GetCode(),
 		Why: l.letter.GetWhy(), At: l.letter.GetAt(), Sequence: l.sequence, Redriven: sent != 0, Status: status,
+		Tenant: tenantOf(l.letter),
 	}, nil
 }
 

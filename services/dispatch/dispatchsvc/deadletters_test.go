@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	dispatchv1 "refrain.dev/proto/gen/go/refrain/dispatch/v1"
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
@@ -301,6 +302,53 @@ func TestPayloadsAreReadable(t *testing.T) {
 		if got := readable(&stagev1.DeadLetter{Input: tt.input, Payload: []byte(tt.payload)}); !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q in it", tt.input, got, tt.want)
 		}
+	}
+}
+
+// A dead letter says whose customers it is about, whatever input was given up.
+func TestADeadLetterNamesItsTenant(t *testing.T) {
+	encoded := func(m interface{ MarshalVT() ([]byte, error) }) []byte {
+		data, err := m.MarshalVT()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	e := &eventv1.Event{Id: "e1", Tenant: "acme", Type: "order_placed"}
+	row := encoded(&stagev1.Cell{Key: identity.CustomerKey("acme", customer())})
+	asked := &profilev1.AliasAnswered{Asked: &profilev1.AliasAsked{Tenant: "acme"}, To: customer()}
+	for name, l := range map[string]*stagev1.DeadLetter{
+		"refused at the door":  {Stage: "ingest", Tenant: "acme", Payload: []byte("{")},
+		"an event":             {Stage: "profile", Input: "evt.live", Payload: encoded(e)},
+		"a redriven event":     {Stage: "profile", Input: "redrive.profile", Redriven: "evt.bulk", Payload: encoded(e)},
+		"a chain's cell":       {Stage: "decision", Input: "prf", Payload: row},
+		"a timer":              {Stage: "dispatch", Input: "timer", Payload: row},
+		"a call's result":      {Stage: "dispatch", Input: "call", Payload: row},
+		"a forwarded event":    {Stage: "profile", Input: "box.profile", Payload: encoded(&profilev1.Letter{Letter: &profilev1.Letter_Forwarded{Forwarded: &profilev1.ForwardedEvent{Event: e}}})},
+		"an answer to another": {Stage: "profile", Input: "box.profile", Payload: encoded(&profilev1.Letter{Letter: &profilev1.Letter_AliasAnswered{AliasAnswered: asked}})},
+		"a contact ledger":     {Stage: "suppression", Input: "box.suppression", Payload: encoded(&contactv1.Letter{Tenant: "acme"})},
+		"a receipt":            {Stage: "dispatch", Input: "box.dispatch", Payload: encoded(&dispatchv1.Receipt{Tenant: "acme"})},
+		"a fact that went round too often": {
+			Stage: "suppression", Input: "prf", Payload: encoded(&dispatchv1.Receipt{Tenant: "acme"}), Addressed: &stagev1.Addressed{Stage: "dispatch"},
+		},
+	} {
+		if got := tenantOf(l); got != "acme" {
+			t.Errorf("%s: got tenant %q, want acme", name, got)
+		}
+	}
+	for name, l := range map[string]*stagev1.DeadLetter{
+		"garbage in a lane":  {Stage: "profile", Input: "evt.live", Payload: []byte("garbage")},
+		"garbage in a chain": {Stage: "decision", Input: "prf", Payload: []byte("garbage")},
+		"a row of no tenant": {Stage: "decision", Input: "timer", Payload: encoded(&stagev1.Cell{Key: ":gap/"})},
+	} {
+		if got := tenantOf(l); got != "" {
+			t.Errorf("%s: got tenant %q, want none", name, got)
+		}
+	}
+	s, _ := letterServer(t, &stagev1.DeadLetter{Id: "dl", Stage: "ingest", Tenant: "acme"})
+	page, err := s.ListDeadLetters(t.Context(), &dispatchv1.ListDeadLettersRequest{})
+	if err != nil || page.GetDeadLetters()[0].GetTenant() != "acme" {
+		t.Errorf("the list says %v, %v", page.GetDeadLetters(), err)
 	}
 }
 

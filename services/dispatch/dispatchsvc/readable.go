@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	contactv1 "refrain.dev/proto/gen/go/refrain/contact/v1"
 	decisionv1 "refrain.dev/proto/gen/go/refrain/decision/v1"
@@ -14,6 +15,9 @@ import (
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 	stagev1 "refrain.dev/proto/gen/go/refrain/stage/v1"
+
+	"refrain.dev/pkg/identity"
+	"refrain.dev/pkg/log"
 )
 
 // readable shows a dead letter's payload to a person: as JSON where the contract is known, as it came if
@@ -44,6 +48,55 @@ func readable(l *stagev1.DeadLetter) string {
 		return string(payload)
 	}
 	return hex.EncodeToString(payload)
+}
+
+// tenantOf is whose customers a dead letter is about; empty if that cannot be read. What ingest refused says so itself.
+func tenantOf(l *stagev1.DeadLetter) string {
+	if l.GetTenant() != "" {
+		return l.GetTenant()
+	}
+	input := firstInput(l)
+	if to := l.GetAddressed().GetStage(); to != "" { // it is a fact that was not sent
+		input = log.Box(to)
+	}
+	var m proto.Message
+	switch input {
+	case log.Box("profile"):
+		m = &profilev1.Letter{}
+	case log.Box("suppression"):
+		m = &contactv1.Letter{}
+	case log.Box("dispatch"):
+		m = &dispatchv1.Receipt{}
+	default:
+		if strings.HasPrefix(input, "evt.") {
+			m = &eventv1.Event{}
+			break
+		}
+		cell := &stagev1.Cell{} // of a chain; of a timer or the result of a call its row
+		if cell.UnmarshalVT(l.GetPayload()) != nil {
+			return ""
+		}
+		tenant, _, _, _ := identity.ParseKey(cell.GetKey()) //nolint:errcheck // what is no key names no tenant
+		return tenant
+	}
+	if proto.Unmarshal(l.GetPayload(), m) != nil {
+		return ""
+	}
+	return tenantIn(m.ProtoReflect())
+}
+
+// tenantIn is the tenant that a message names, or one in it.
+func tenantIn(m protoreflect.Message) (tenant string) {
+	if f := m.Descriptor().Fields().ByName("tenant"); f != nil {
+		return m.Get(f).String()
+	}
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.Message() != nil && !f.IsList() && !f.IsMap() {
+			tenant = tenantIn(v.Message())
+		}
+		return tenant == ""
+	})
+	return tenant
 }
 
 // chainContract makes the message that a chain's facts are; nil if the input is no chain.

@@ -209,7 +209,7 @@ func (services) ListDeliveries(_ context.Context, r *dispatchv1.ListDeliveriesRe
 
 func (services) ListDeadLetters(context.Context, *dispatchv1.ListDeadLettersRequest) (*dispatchv1.ListDeadLettersResponse, error) {
 	return &dispatchv1.ListDeadLettersResponse{Next: 7, DeadLetters: []*dispatchv1.DeadLetterInfo{{
-		Id: "x1", Stage: "ingest", Code: "REFUSED", Why: "userId: missing", At: timestamppb.New(noon),
+		Id: "x1", Stage: "ingest", Tenant: "acme", Code: "REFUSED", Why: "userId: missing", At: timestamppb.New(noon),
 		Status: dispatchv1.DeadLetterStatus_DEAD_LETTER_STATUS_REFUSED,
 	}}}, nil
 }
@@ -338,6 +338,8 @@ func TestExitCodes(t *testing.T) {
 		{"explain --customer ann --placement web", 0, "CAP_REACHED until 2026-03-01T13:00:00Z by ContactPolicy/cadence.caps[0] [welcome-mail Mon 09:12]", ""},
 		{"dlq", 2, "", "want list, show or redrive"},
 		{"dlq list", 0, "userId: missing", "--after 7"},
+		{"dlq list", 0, "acme", ""},
+		{"dlq list -o json", 0, `"tenant": "acme"`, ""},
 		{"dlq show x2", 1, "", "there is no dead letter x2"},
 		{"dlq redrive x1 x2", 1, "redrive.profile.0", "redrive x2"},
 		{"dlq redrive x3 x1", 0, "its input was applied after all", ""},

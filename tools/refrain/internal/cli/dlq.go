@@ -52,9 +52,9 @@ func (a *app) dlqList() *cobra.Command {
 			}); err != nil {
 				return err
 			}
-			t := table{head: []string{"AT", "STAGE", "PARTITION", "CODE", "WHY", "STATUS", "ID"}}
+			t := table{head: []string{"AT", "STAGE", "PARTITION", "TENANT", "CODE", "WHY", "STATUS", "ID"}}
 			for _, d := range res.GetDeadLetters() {
-				t.row(when(d.GetAt()), d.GetStage(), fmt.Sprint(d.GetPartition()), d.GetCode(), d.GetWhy(), statusOf(d.GetStatus()), d.GetId())
+				t.row(when(d.GetAt()), d.GetStage(), fmt.Sprint(d.GetPartition()), d.GetTenant(), d.GetCode(), d.GetWhy(), statusOf(d.GetStatus()), d.GetId())
 			}
 			if len(t.rows) == 0 {
 				t.linef("there are no dead letters")
@@ -88,7 +88,7 @@ func (a *app) dlqShow() *cobra.Command {
 			d := res.GetDeadLetter()
 			t := table{}
 			for _, line := range [][2]string{
-				{"id", d.GetId()}, {"stage", d.GetStage()}, {"partition", fmt.Sprint(d.GetPartition())}, {"code", d.GetCode()},
+				{"id", d.GetId()}, {"stage", d.GetStage()}, {"partition", fmt.Sprint(d.GetPartition())}, {"tenant", d.GetTenant()}, {"code", d.GetCode()},
 				{"why", d.GetWhy()}, {"at", when(d.GetAt())}, {"status", statusOf(d.GetStatus())}, {"payload", d.GetPayload()},
 			} {
 				t.row(line[0], line[1])

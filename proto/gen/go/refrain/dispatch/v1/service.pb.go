@@ -336,7 +336,9 @@ type DeadLetterInfo struct {
 	// It was sent back.
 	Redriven bool `protobuf:"varint,9,opt,name=redriven,proto3" json:"redriven,omitempty"`
 	// What became of it.
-	Status        DeadLetterStatus `protobuf:"varint,10,opt,name=status,proto3,enum=refrain.dispatch.v1.DeadLetterStatus" json:"status,omitempty"`
+	Status DeadLetterStatus `protobuf:"varint,10,opt,name=status,proto3,enum=refrain.dispatch.v1.DeadLetterStatus" json:"status,omitempty"`
+	// Whose customers it is about; empty if that cannot be read.
+	Tenant        string `protobuf:"bytes,11,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -439,6 +441,13 @@ func (x *DeadLetterInfo) GetStatus() DeadLetterStatus {
 		return x.Status
 	}
 	return DeadLetterStatus_DEAD_LETTER_STATUS_UNSPECIFIED
+}
+
+func (x *DeadLetterInfo) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
 }
 
 // GetDeadLetterRequest asks for one.
@@ -663,7 +672,7 @@ const file_refrain_dispatch_v1_service_proto_rawDesc = "" +
 	"\x05limit\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05limit\"u\n" +
 	"\x17ListDeadLettersResponse\x12F\n" +
 	"\fdead_letters\x18\x01 \x03(\v2#.refrain.dispatch.v1.DeadLetterInfoR\vdeadLetters\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\x04R\x04next\"\xb7\x02\n" +
+	"\x04next\x18\x02 \x01(\x04R\x04next\"\xcf\x02\n" +
 	"\x0eDeadLetterInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1c\n" +
@@ -675,7 +684,8 @@ const file_refrain_dispatch_v1_service_proto_rawDesc = "" +
 	"\apayload\x18\b \x01(\tR\apayload\x12\x1a\n" +
 	"\bredriven\x18\t \x01(\bR\bredriven\x12=\n" +
 	"\x06status\x18\n" +
-	" \x01(\x0e2%.refrain.dispatch.v1.DeadLetterStatusR\x06status\"/\n" +
+	" \x01(\x0e2%.refrain.dispatch.v1.DeadLetterStatusR\x06status\x12\x16\n" +
+	"\x06tenant\x18\v \x01(\tR\x06tenant\"/\n" +
 	"\x14GetDeadLetterRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"]\n" +
 	"\x15GetDeadLetterResponse\x12D\n" +
