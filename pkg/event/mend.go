@@ -1,7 +1,9 @@
 package event
 
 import (
+	"cmp"
 	"math"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -15,7 +17,7 @@ func SetAside(field, why string) Problem {
 
 // Mend takes out of e what could not be stored and may be missing, so that one unusable optional field never loses an
 // event: a time that is none, properties and traits that are no values, circumstances that are too long, details of a
-// consent or outcome. It returns a remark for each. A permission's end is not optional: one that cannot be read stays,
+// consent or outcome. A withdrawal whose channel or topic can be none counts for all of them. It returns a remark for each. A permission's end is not optional: one that cannot be read stays,
 // for Validate to refuse; so is the time of a permission. e is the caller's own; what is wrong with it beyond that is
 // for Validate to say.
 func Mend(e *eventv1.Event) []Problem {
@@ -71,14 +73,34 @@ func (m *mender) text(field string, s *string, limit int) {
 	}
 }
 
-// consent mends the details of a consent. When a permission ends is no detail.
+// consent mends the details of a consent, and the names of a withdrawal, which is never refused for them. When a
+// permission ends is no detail.
 func (m *mender) consent(field string, c *eventv1.Consent) {
+	if c.GetState() == eventv1.ConsentState_CONSENT_STATE_WITHDRAWN {
+		m.widen(field, "channel", &c.Channel)
+		m.widen(field, "topic", &c.Topic)
+	}
 	m.text(field+".basis", &c.Basis, maxShort)
 	m.text(field+".evidence", &c.Evidence, maxIdentifier)
 	given := c.GetState() == eventv1.ConsentState_CONSENT_STATE_GIVEN
 	if c.GetExpiresAt() != nil && !given && !m.time(field+".expires_at", c.GetExpiresAt()) {
 		c.ExpiresAt = nil
 	}
+}
+
+// widen makes a withdrawal count for all of what it names, a channel or topic, if the name can be none. Nothing is all.
+func (m *mender) widen(field, what string, name *string) {
+	var p problems
+	if p.optional(field+"."+what, *name, maxShort); len(p.list) > 0 {
+		m.list = append(m.list, widened(field, what, p.list[0].Why))
+		*name = ""
+	}
+	*name = cmp.Or(strings.TrimSpace(*name), "*")
+}
+
+// widened is the remark about a withdrawal that counts for all channels or topics, and why.
+func widened(field, what, why string) Problem {
+	return Problem{Field: field + "." + what, Why: why + ", so the withdrawal counts for every " + what}
 }
 
 // properties returns the list without what is no property, the list itself if all are.

@@ -16,31 +16,33 @@ const (
 )
 
 // ConsentOf reads the consent that a reserved event states; nil if the type is not reserved. A missing
-// channel or topic means all of them ("*") when consent is withdrawn and is a problem when it is given. Details that
-// cannot be read are set aside, which is remarked; when a permission ends is no detail, and a problem. An end without
-// a zone is taken in zone (nil: UTC).
+// channel or topic means all of them ("*") when consent is withdrawn, as does one that can be no name, which is remarked;
+// either is a problem when consent is given. Details that cannot be read are set aside, which is remarked; when a
+// permission ends is no detail, and a problem. An end without a zone is taken in zone (nil: UTC).
 func ConsentOf(eventType string, properties []*eventv1.Property, zone *time.Location) (c *eventv1.Consent, problems, remarks []Problem) {
 	state := stateOf(eventType)
 	if state == eventv1.ConsentState_CONSENT_STATE_UNSPECIFIED {
 		return nil, nil, nil
 	}
 	given := state == eventv1.ConsentState_CONSENT_STATE_GIVEN
-	c = &eventv1.Consent{
-		State:    state,
-		Channel:  TextOf(properties, "channel"),
-		Topic:    TextOf(properties, "topic"),
-		Basis:    TextOf(properties, "basis"),
-		Evidence: TextOf(properties, "evidence"),
-	}
-	if given {
-		for _, name := range []string{"channel", "topic"} {
-			if TextOf(properties, name) == "" {
-				problems = append(problems, Problem{Field: "properties." + name, Why: `is missing: name one, or "*" for all`})
-			}
+	var m mender
+	c = &eventv1.Consent{State: state}
+	for _, f := range []struct {
+		name string
+		into *string
+	}{{"channel", &c.Channel}, {"topic", &c.Topic}} {
+		said, why := nameIn(Property(properties, f.name))
+		*f.into = said
+		switch {
+		case said != "":
+		case given:
+			problems = append(problems, Problem{Field: "properties." + f.name, Why: cmp.Or(why, "is missing") + `: name one, or "*" for all`})
+			*f.into = "*"
+		case why != "":
+			m.list = append(m.list, widened("properties", f.name, why))
 		}
 	}
-	c.Channel, c.Topic = cmp.Or(c.GetChannel(), "*"), cmp.Or(c.GetTopic(), "*")
-	var m mender
+	c.Basis, c.Evidence = m.detail(properties, "basis"), m.detail(properties, "evidence")
 	if end := Property(properties, "expires_at"); !IsNull(end) {
 		switch at, err := InstantOf(end, zone); {
 		case err == nil:
@@ -56,6 +58,28 @@ func ConsentOf(eventType string, properties []*eventv1.Property, zone *time.Loca
 	}
 	m.consent("properties", c)
 	return c, append(problems, consentProblems("properties", c)...), m.list
+}
+
+// nameIn reads the name of a channel or topic; why says what is there instead, empty for nothing.
+func nameIn(v *eventv1.Value) (name, why string) {
+	switch v.GetKind().(type) {
+	case nil, *eventv1.Value_Text:
+	case *eventv1.Value_List:
+		why = "is a list and not one name"
+	default:
+		why = "is no name"
+	}
+	return IdentifierText(v), why
+}
+
+// detail reads what may be missing; a number is its digits. Anything else is set aside.
+func (m *mender) detail(properties []*eventv1.Property, name string) string {
+	v := Property(properties, name)
+	text := IdentifierText(v)
+	if _, isText := v.GetKind().(*eventv1.Value_Text); text == "" && !isText && !IsNull(v) {
+		m.remark("properties."+name, "is neither a text nor a number")
+	}
+	return text
 }
 
 // IsConsent reports whether an event type is reserved for consent, either way.

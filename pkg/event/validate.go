@@ -231,8 +231,8 @@ func consentProblems(field string, c *eventv1.Consent) []Problem {
 	if s := c.GetState(); s != eventv1.ConsentState_CONSENT_STATE_GIVEN && s != eventv1.ConsentState_CONSENT_STATE_WITHDRAWN {
 		p.add(field+".state", "is neither given nor withdrawn")
 	}
-	p.text(field+".channel", c.GetChannel(), 64)
-	p.text(field+".topic", c.GetTopic(), 64)
+	p.text(field+".channel", c.GetChannel(), maxShort)
+	p.text(field+".topic", c.GetTopic(), maxShort)
 	p.optional(field+".basis", c.GetBasis(), 64)
 	p.optional(field+".evidence", c.GetEvidence(), 512)
 	if c.GetExpiresAt() != nil {

@@ -41,6 +41,7 @@ func TestAPermissionThatNamesWhatNoDefinitionHasIsRefused(t *testing.T) {
 		"withdrawn, misspelt":   {event: "consent_withdrawn", channel: "emial", topic: "news", field: "properties.channel", why: "counts for every channel: did you mean email?"},
 		"withdrawn, otherwise":  {event: "consent_withdrawn", channel: "E-mail", topic: "news"},
 		"withdrawn, whatever":   {event: "consent_withdrawn", channel: "email", topic: "weather", field: "properties.topic", why: "counts for every topic"},
+		"withdrawn, at length":  {event: "consent_withdrawn", channel: strings.Repeat("x", 73), topic: "news", field: "properties.channel", why: "has 73 bytes, more than 64, so the withdrawal counts for every channel"},
 		"withdrawn, everything": {event: "consent_withdrawn", channel: "", topic: ""},
 	} {
 		t.Run(name, func(t *testing.T) {
