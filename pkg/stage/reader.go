@@ -153,6 +153,7 @@ func (r *reader) decodeArrivals(msg log.Message) ([]item, error) {
 		case *stagev1.Arrival_Payload:
 			in.Payload, it.input = v.Payload, in
 		case *stagev1.Arrival_Redrive:
+			in.ReceivedAt, in.StoredAt = time.Time{}, time.Time{} // it has come again, and did not arrive now
 			if err := r.redrive(in, v.Redrive); err != nil {
 				in.broken = err
 			}

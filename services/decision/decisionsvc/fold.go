@@ -74,7 +74,7 @@ func (f Fold) Decide(in stage.Input, rows stage.Rows, env stage.Env) (stage.Outc
 		err = t.answered(in.Facts)
 	case stage.FromTimer:
 		row, ok := rows.Foreign(profileStage, in.Key)
-		if t.before == nil {
+		if t.before == nil || !t.refresh && decide.Wake(t.state).IsZero() { // the row knows of no wake-up
 			return stage.Outcome{}, nil
 		}
 		if !ok {

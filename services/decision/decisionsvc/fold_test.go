@@ -165,6 +165,21 @@ func TestATimerWithoutTheProfileShardComesBack(t *testing.T) {
 	equal(t, "then it goes on", b.timer(), []string{"decision_made", "dispatch_treatment"})
 }
 
+// An index entry of which its row does not know any more, since an input before it in the batch has taken the wake-up
+// away, is dropped: with a retry it would be a wake-up that nobody asked for.
+func TestATimerOfWhichItsRowDoesNotKnowIsDropped(t *testing.T) {
+	b := newBench(t)
+	b.before(placed("o1", 20))
+	b.before(&profilev1.Fact{Fact: &profilev1.Fact_IdentityLinked{IdentityLinked: &profilev1.IdentityLinked{LinkedTo: []byte("fedcba9876543210"), Cause: "i1"}}})
+	equal(t, "the row knows of no wake-up", b.wake, time.Time{})
+	if b.own == nil {
+		t.Fatal("nothing is left of the row: the test shows nothing")
+	}
+	b.blind = true
+	b.timer()
+	equal(t, "what the timer writes", len(b.last.Cells), 0)
+}
+
 func TestATimerThatComesTooEarlyKeepsItsWakeUp(t *testing.T) {
 	b := newBench(t)
 	b.before(placed("o1", 20))

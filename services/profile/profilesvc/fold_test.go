@@ -733,3 +733,23 @@ func TestARedrivenRepeatClosesTheGapElsewhere(t *testing.T) {
 	want(t, "gaps", len(m.made(user("u")).GetGaps()), 0)
 	want(t, "applied", m.applied(m.made(user("u"))), []string{"i1", "c1"})
 }
+
+// A permission that was given up, and comes back after a withdrawal that arrived later, lifts nothing.
+func TestAPermissionThatComesBackDoesNotLiftWhatWasWithdrawnMeanwhile(t *testing.T) {
+	m := newMesh(t, 32)
+	m.publish(identify("i1", 0, user("u")))
+	yes := withdrawal("c1", 1, user("u"))
+	yes.Type, yes.Consent.State = "consent_given", eventv1.ConsentState_CONSENT_STATE_GIVEN
+	m.miss(yes, "dl-1")
+	no := withdrawal("c2", 2, user("u"))
+	no.At = timestamppb.New(start) // by a clock that is slow
+	m.publish(no)
+	if err := m.lane(yes, stage.FromRedrive, "dl-1"); err != nil {
+		t.Fatal(err)
+	}
+	m.settle()
+	got := profile.Consents(m.made(user("u")))
+	if len(got) != 1 || got[0].GetConsent().GetState() != eventv1.ConsentState_CONSENT_STATE_WITHDRAWN {
+		t.Errorf("got %v, want the withdrawal", got)
+	}
+}

@@ -143,7 +143,11 @@ func laneInput(t fataler, e *eventv1.Event, source stage.Source, deadLetter stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stage.Input{Source: source, Name: "evt.live", Redriven: "evt.live", ID: deadLetter, Payload: payload, At: e.GetAt().AsTime(), ReceivedAt: e.GetReceivedAt().AsTime(), StoredAt: e.GetReceivedAt().AsTime()}
+	in := stage.Input{Source: source, Name: "evt.live", Redriven: "evt.live", ID: deadLetter, Payload: payload, At: e.GetAt().AsTime()}
+	if source != stage.FromRedrive { // what comes back does not arrive again
+		in.ReceivedAt, in.StoredAt = e.GetReceivedAt().AsTime(), e.GetReceivedAt().AsTime()
+	}
+	return in
 }
 
 func (m *mesh) step(p int, in stage.Input, now time.Time) error {

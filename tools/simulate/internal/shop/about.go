@@ -51,6 +51,10 @@ func aboutRecord(b *strings.Builder, msg log.Message, what string) {
 		if body.UnmarshalVT(c.GetSealed()) != nil {
 			continue
 		}
+		about := fmt.Sprintf("%s (%s, wake %s)", head, body.GetCause(), body.GetWake().AsTime().Format("15:04:05.000"))
+		if len(body.GetFacts()) == 0 && strings.Contains(c.GetKey(), what) {
+			fmt.Fprintf(b, "%s no facts, a state of %d bytes\n", about, len(body.GetState()))
+		}
 		for _, data := range body.GetFacts() {
 			fact := blank(msg.Subject)
 			if proto.Unmarshal(data, fact) != nil {
@@ -58,7 +62,7 @@ func aboutRecord(b *strings.Builder, msg log.Message, what string) {
 			}
 			text := prototext.MarshalOptions{}.Format(fact)
 			if strings.Contains(text, what) || strings.Contains(c.GetKey(), what) {
-				fmt.Fprintf(b, "%s (%s, wake %s)\n    %.700s\n", head, body.GetCause(), body.GetWake().AsTime().Format("15:04:05.000"), text)
+				fmt.Fprintf(b, "%s\n    %.700s\n", about, text)
 			}
 		}
 	}
