@@ -200,6 +200,7 @@ func (x *reading) reported(p *proposal, message []byte) {
 	}
 	p.statuses = append(p.statuses, status)
 	p.mayCall = true
+	p.givenUp = p.givenUp || status != dispatchv1.Status_STATUS_QUEUED && x.gaveUp(suppression)
 	if status != dispatchv1.Status_STATUS_QUEUED && finals(p.statuses) > 1 {
 		x.breaksf(DeliveryEnds, x.chain.subject, p.id, "it ended again in record %d: %v", x.record.sequence, p.statuses)
 	}

@@ -91,7 +91,7 @@ func (c *client) redrive(ctx context.Context) error {
 	}
 	var page *dispatchv1.ListDeadLettersResponse
 	err := c.retried(ctx, func(ctx context.Context, try int) (err error) {
-		page, err = operator(try).ListDeadLetters(ctx, &dispatchv1.ListDeadLettersRequest{})
+		page, err = operator(try).ListDeadLetters(ctx, &dispatchv1.ListDeadLettersRequest{Limit: 1000})
 		return err
 	})
 	for _, l := range page.GetDeadLetters() {
