@@ -44,7 +44,8 @@ func (a *app) publishCommand() *cobra.Command {
 		Use:   "publish FILE|-",
 		Short: "Publish events, one JSON object a line, or a JSON array",
 		Long: `publish sends the events of a file, or of the standard input (-), to ingest, in their order.
-The file has one JSON object a line, or is one JSON array of them. An object is a call of the Segment API (type track, identify, page, screen, group or alias), or an event with
+The file has one JSON object a line, or is one JSON array of them. Byte order marks, which files that were put together
+have in their middle, are skipped. An object is a call of the Segment API (type track, identify, page, screen, group or alias), or an event with
 the names of refrain.event.v1: {"type": "order_placed", "identifiers": [{"kind": "user_id", "value": "ann"}],
 "properties": {"total": 42}, "at": "2026-11-21T08:00:00Z"}.
 
@@ -93,6 +94,7 @@ func (p *publisher) report(err error) error {
 		noun = "event"
 	}
 	slices.SortStableFunc(out.Refused, func(x, y refused) int { return cmp.Compare(x.Line+x.Event, y.Line+y.Event) })
+	slices.SortStableFunc(out.Remarks, func(x, y *remarks) int { return cmp.Compare(x.First[0], y.First[0]) })
 	t := table{head: []string{strings.ToUpper(noun), "FIELD", "WHY", "DEAD LETTER"}}
 	t.linef("%s accepted, %d refused, of %s", count(out.Accepted, "event"), len(out.Refused), count(out.Events, noun))
 	if out.AppliedUntil != "" {
@@ -183,6 +185,9 @@ func (p *publisher) take(ctx context.Context, b *batch, number int, text []byte)
 	if wrong != nil {
 		p.refuse(number, refused{Why: wrong.Error()})
 		return nil //nolint:nilerr // it is in the report
+	}
+	for _, x := range item.aside {
+		p.result.remark(number, x.Field, x.Why)
 	}
 	if first := p.ids.seen(item.key, number); first > 0 {
 		p.result.remark(number, "messageId", fmt.Sprintf("is that of number %d, too: one of the two has no effect", first))

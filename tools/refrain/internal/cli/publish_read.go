@@ -12,13 +12,13 @@ import (
 // begin skips a byte order mark and blank space, and refuses text that is not UTF-8 by its mark.
 func begin(in io.Reader) (*bufio.Reader, error) {
 	r := bufio.NewReaderSize(in, 64<<10)
-	mark, _ := r.Peek(3)
+	first, _ := r.Peek(len(mark))
 	switch {
-	case bytes.HasPrefix(mark, []byte{0xEF, 0xBB, 0xBF}):
-		if _, err := r.Discard(3); err != nil {
+	case string(first) == mark:
+		if _, err := r.Discard(len(mark)); err != nil {
 			return nil, fmt.Errorf("read the events: %w", err)
 		}
-	case bytes.HasPrefix(mark, []byte{0xFF, 0xFE}), bytes.HasPrefix(mark, []byte{0xFE, 0xFF}):
+	case bytes.HasPrefix(first, []byte{0xFF, 0xFE}), bytes.HasPrefix(first, []byte{0xFE, 0xFF}):
 		return nil, usage("the events are UTF-16: save them as UTF-8")
 	}
 	return r, nil
@@ -44,6 +44,12 @@ func isArray(r *bufio.Reader) bool {
 	}
 }
 
+// mark is the byte order mark of UTF-8.
+const mark = "\uFEFF"
+
+// unmarked is a line without byte order marks before and behind it: files that were put together have them in their middle.
+func unmarked(line []byte) []byte { return bytes.Trim(line, mark) }
+
 // eachLine hands the lines that are not blank to take, with their numbers.
 func eachLine(r io.Reader, take func(number int, text []byte) error) error {
 	lines := bufio.NewScanner(r)
@@ -51,10 +57,11 @@ func eachLine(r io.Reader, take func(number int, text []byte) error) error {
 	number := 0
 	for lines.Scan() {
 		number++
-		if len(trimmed(lines.Bytes())) == 0 {
+		line := unmarked(lines.Bytes())
+		if len(trimmed(line)) == 0 {
 			continue
 		}
-		if err := take(number, lines.Bytes()); err != nil {
+		if err := take(number, line); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -42,9 +43,9 @@ func (p *published) remark(number int, field, why string) {
 
 func (r *remarks) add(number int) {
 	r.Events++
-	if len(r.First) < mostPlaces {
-		r.First = append(r.First, number)
-	}
+	at, _ := slices.BinarySearch(r.First, number)
+	r.First = slices.Insert(r.First, at, number)
+	r.First = r.First[:min(len(r.First), mostPlaces)]
 }
 
 // where says which lines or events it is about.
