@@ -325,6 +325,23 @@ func badEvents() []bad {
 			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{closes}, state: profileIn("Europe/London", 1)})
 			w.decide(profile, 1, is{key: "default/c/address", facts: []encoder{applied(e, true)}, state: profileIn("Europe/London", 2)})
 		}},
+		{name: "two spellings of one number are two customers", want: IdentitySplit, during: func(w *world) {
+			for n, number := range []string{"+447700900001", "07700900001"} {
+				e := w.event(fmt.Sprint("e8", n), "product_viewed")
+				e.Identifiers = []*eventv1.Identifier{{Kind: "phone", Value: number}}
+				w.publish("live", 0, e)
+				w.decide(profile, 0, is{key: fmt.Sprint("default/c/0", n), state: profileIn("Europe/London", 4), facts: []encoder{applied(e, true)}})
+			}
+		}, known: inBritain},
+		{name: "two user ids are one customer", want: IdentityMerged, during: func(w *world) {
+			for n := range 2 {
+				e := w.named(fmt.Sprint("e8", n), eventv1.Kind_KIND_TRACK, fmt.Sprint("u", n))
+				w.decide(profile, 0, is{key: ann, state: profileIn("Europe/London", uint64(4+n)), facts: []encoder{applied(e, false)}}) //nolint:gosec // small
+			}
+		}},
+		{name: "an alias that only one of two customers hears of", want: IdentityAlias, during: func(w *world) {
+			w.refusedAlias(ann)
+		}},
 		{name: "an effect on another tenant's customer", want: TenantEvent, during: func(w *world) {
 			e := w.event("e8", "product_viewed")
 			e.Tenant = "bank"

@@ -88,9 +88,10 @@ func (r *reader) document(doc *document) error {
 		var spec struct {
 			Tenant      string
 			DefaultZone string `yaml:"default_zone"`
+			Region      string
 		}
 		err := doc.Spec.Decode(&spec)
-		r.Zone, r.Tenant = spec.DefaultZone, cmp.Or(spec.Tenant, defaultTenant)
+		r.Zone, r.Region, r.Tenant = spec.DefaultZone, spec.Region, cmp.Or(spec.Tenant, defaultTenant)
 		return err
 	case "Action":
 		return r.action(doc)

@@ -34,6 +34,8 @@ type event struct {
 	key     eventKey
 	stored  []stored
 	applied int
+	effect  time.Time // when it first took effect
+	first   string    // the first identifier of what took effect, as it is stored
 	// customers are the rows that it was applied to.
 	customers []string
 	dead      bool

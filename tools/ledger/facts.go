@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"encoding/hex"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ type customer struct {
 	key       string
 	partition int
 	closed    bool
+	linkedTo  string // the key of the one that it was closed for
 	// zones and statements in the order of the profile chain.
 	zones      []zonePoint
 	statements []statement
@@ -173,7 +175,8 @@ func (x *reading) profileFact(fact []byte) {
 		case 2:
 			x.statement(field(w.data, 1))
 		case 3:
-			x.owner().closed = true
+			own := x.owner()
+			own.closed, own.linkedTo = true, own.tenant()+"/c/"+hex.EncodeToString(field(w.data, 2))
 		}
 	}
 }
@@ -193,11 +196,14 @@ func (x *reading) applied(message []byte) {
 	if e == nil {
 		return
 	}
-	e.applied++
+	if e.applied++; e.applied == 1 {
+		e.effect, e.first = x.record.now, firstOf(field(message, 1))
+	}
 	e.customers = append(e.customers, x.cell.key)
 	if e.key.tenant != x.owner().tenant() {
 		x.breaksf(TenantEvent, x.chain.subject, x.cell.key, "event %s of tenant %s took effect in record %d", e.key.id, e.key.tenant, x.record.sequence)
 	}
+	x.alias(field(message, 1), e)
 	x.said(field(field(message, 1), 12), e)
 	if x.owner().closed {
 		x.breaksf(EventClosed, x.chain.subject, x.cell.key, "event %s took effect in record %d, and the profile is closed", e.key.id, x.record.sequence)

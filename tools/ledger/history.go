@@ -152,6 +152,8 @@ type Definitions struct {
 	Tenant string
 	// Zone is the workspace's default zone.
 	Zone string
+	// Region is that of telephone numbers without a country code, such as GB; empty: they are nobody's.
+	Region string
 	// Policies for contact.
 	Policies []Policy
 	// Channels and Topics that are defined: statements of permission name them. Nil: they are taken as they are said.

@@ -12,28 +12,42 @@ type messageKey struct{ tenant, id string }
 
 // customerOf is the first identifier of an encoded event, by which its customer is told; "" if it has none.
 func customerOf(message []byte) string {
-	first := field(message, 7)
-	if len(first) == 0 {
-		return ""
-	}
-	return folded(string(field(first, 1)) + ":" + string(field(first, 2)))
+	return folded(firstOf(message), "")
 }
 
-// folded is an identifier as it is compared, however its publisher wrote it.
-func folded(identifier string) string { return strings.ToLower(strings.TrimSpace(identifier)) }
+// firstOf is the first identifier of an encoded event as it is stored, as kind:value; "" if it has none.
+func firstOf(message []byte) string {
+	for w := (wire{rest: message}); w.next(); {
+		if w.num == 7 {
+			return string(field(w.data, 1)) + ":" + string(field(w.data, 2))
+		}
+	}
+	return ""
+}
+
+// folded is an identifier as it is compared, however its publisher wrote it. A telephone number without a country code is
+// of the region.
+func folded(identifier, region string) string {
+	identifier = strings.ToLower(strings.TrimSpace(identifier))
+	if number, ok := strings.CutPrefix(identifier, "phone:"); ok {
+		return "phone:" + dialled(number, region)
+	}
+	return identifier
+}
 
 // sentAs returns the event that a line of the client's log is about. Its identifiers tell; if none is as it is stored, the
 // only event of the message id, unless other customers' events have it too, or what is stored where it was acknowledged.
 func (c *checker) sentAs(s *Sent) *event {
 	message := messageKey{tenantOf(s), s.ID}
 	known := c.events.byMessage[message]
+	region := c.region(message.tenant)
 	var customer string
 	for n, id := range s.Identifiers {
 		if n == 0 {
-			customer = folded(id)
+			customer = folded(id, region)
 		}
 		for _, e := range known {
-			if e.key.customer == folded(id) {
+			if e.key.customer == folded(id, region) {
 				return e
 			}
 		}
@@ -59,7 +73,7 @@ func (c *checker) senders() map[messageKey][]string {
 		s := &c.h.Sent[n]
 		customer := ""
 		if len(s.Identifiers) > 0 {
-			customer = folded(s.Identifiers[0])
+			customer = folded(s.Identifiers[0], c.region(tenantOf(s)))
 		}
 		message := messageKey{tenantOf(s), s.ID}
 		if !slices.Contains(c.sendersOf[message], customer) {

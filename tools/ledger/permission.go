@@ -289,7 +289,7 @@ func (c *checker) optOuts() optOuts {
 			about = append(about, tenant+"/c/"+s.OptOut.Customer)
 		}
 		if len(s.Identifiers) > 0 {
-			_, address, _ := strings.Cut(s.Identifiers[0], ":")
+			_, address, _ := strings.Cut(folded(s.Identifiers[0], c.region(tenant)), ":")
 			about = append(about, inboxOf(tenant, address))
 		}
 		slices.Sort(about)

@@ -23,6 +23,7 @@ func Verify(h *History) *Report {
 	c.checkSends()
 	c.checkContacts()
 	c.checkTenants()
+	c.checkIdentities()
 	c.checkSettled()
 	return c.out
 }
@@ -56,6 +57,9 @@ type checker struct {
 	waits     waits
 	customers map[string]*customer
 	contacts  []*contact
+
+	aliases []alias
+	regions map[string]string // by tenant
 
 	reservations map[string]*reservation
 	sendersOf    map[messageKey][]string // see senders

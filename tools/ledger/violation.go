@@ -78,6 +78,16 @@ const (
 	EventClosed Rule = "event.closed"
 )
 
+// The rules about who is who.
+const (
+	// IdentitySplit: what was published under one address took effect on customers who are not one.
+	IdentitySplit Rule = "identity.split"
+	// IdentityMerged: customers of two user_ids have become one.
+	IdentityMerged Rule = "identity.merged"
+	// IdentityAlias: an alias of two known customers is not refused in the timelines of both.
+	IdentityAlias Rule = "identity.alias"
+)
+
 // The rules about tenants: what one does is nothing to another.
 const (
 	// TenantEvent: an event took effect on another tenant's customer.
@@ -157,7 +167,7 @@ func Rules() []Rule {
 	return []Rule{
 		ChainUnreadable, ChainStart, ChainLink, ChainSequence, ChainRepeat, ChainGeneration, ChainTime, ChainEarly, ChainOwner, ChainCover, ChainOrigin,
 		ChainSender, ChainRevision, ChainGap, ChainRedrive, ChainSize, LetterForged, LetterOrder, LetterTwice, LetterLost, StateAhead, StateBehind, StateMeta,
-		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventAhead, EventClosed, TenantEvent, TenantDefinitions, ProposalTwice, ProposalForged,
+		StateRow, StateTimer, StateList, StateSet, EventLost, EventTwice, EventForged, EventAhead, EventClosed, IdentitySplit, IdentityMerged, IdentityAlias, TenantEvent, TenantDefinitions, ProposalTwice, ProposalForged,
 		ProposalEnds, ProposalAccount, DeliveryQueued, DeliveryIntent, DeliveryEnds, SendTwice, SendKey, SendForged, SendIntent, SendApproval,
 		SendExpired, ContactCap, ContactAddress, ContactGap, ContactQuiet, ContactConsent, ContactOptOut, ContactRoom, SettledUncovered, SettledOpen, SettledDue, SettledWaits,
 	}

@@ -99,6 +99,12 @@ func (c *client) do(ctx context.Context, o schedule.Operation) error {
 			}
 		}
 		return nil
+	case "callback":
+		return c.publishAll(ctx, args, c.callback)
+	case "visit":
+		return c.publish(ctx, c.event(eventv1.Kind_KIND_TRACK, "product_viewed", device(args.number("device"))), "")
+	case "alias":
+		return c.publish(ctx, c.alias(args), "")
 	case "cancel":
 		return c.publish(ctx, c.cancelled(args), "")
 	case "link":
@@ -138,6 +144,11 @@ func (c *client) publish(ctx context.Context, e *eventv1.Event, lane string) err
 			PublishEvents(within, &eventv1.PublishEventsRequest{Events: []*eventv1.Event{e.CloneVT()}})
 		cancel()
 		switch {
+		case err == nil && res.GetResults()[0].GetRefusal() != nil && nobodys(e):
+			c.world.Reach("national number without a region")
+			return nil
+		case err == nil && nobodys(e):
+			return fmt.Errorf("event %s is about %s, which is nobody's number, and was taken", e.GetId(), e.GetIdentifiers()[0].GetValue())
 		case err == nil && res.GetResults()[0].GetRefusal() != nil:
 			return fmt.Errorf("event %s was refused: %s", e.GetId(), res.GetResults()[0].GetRefusal().GetWhy())
 		case err == nil:

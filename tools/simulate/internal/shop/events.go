@@ -60,6 +60,10 @@ func zones() []string {
 func (c *client) identify(a arguments) *eventv1.Event {
 	n := a.number("customer")
 	e := c.event(eventv1.Kind_KIND_IDENTIFY, "identify", user(n), email(n))
+	if a["written"] != "" {
+		e.Identifiers = append(e.Identifiers, phone(n, a["written"]))
+		c.world.Reach("number " + a["written"])
+	}
 	e.Traits = []*eventv1.Property{text("email", email(n).GetValue())}
 	e.Context = &eventv1.Context{TimeZone: zones()[a.number("zone")%len(zones())]}
 	return e
@@ -72,6 +76,8 @@ func by(a arguments) *eventv1.Identifier {
 		return email(a.number("customer"))
 	case "device":
 		return device(a.number("customer"))
+	case "phone":
+		return phone(a.number("customer"), a["written"])
 	}
 	return user(a.number("customer"))
 }

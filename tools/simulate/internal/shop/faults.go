@@ -68,7 +68,7 @@ func Generate(seed uint64) schedule.Schedule {
 		s.Faults = append(s.Faults, tamed(f, seed))
 	}
 	s.Faults = append(s.Faults, setBack(s.Faults, seed)...)
-	for _, more := range []schedule.Schedule{combined(seed), secondsOperations(seed)} {
+	for _, more := range []schedule.Schedule{combined(seed), secondsOperations(seed), knownOtherwise(seed)} {
 		s.Operations, s.Faults = append(s.Operations, more.Operations...), append(s.Faults, more.Faults...)
 	}
 	// Each client does its operations in this order.

@@ -40,6 +40,8 @@ func situations() []string {
 		refusedFor(reasonv1.Code_CODE_CONSENT_MISSING), refusedFor(reasonv1.Code_CODE_UNSUBSCRIBED), refusedFor(reasonv1.Code_CODE_NO_ENDPOINT),
 		refusedFor(reasonv1.Code_CODE_DEFER_EXPIRED),
 		"tenant added", "tenant removed", "tenant back", "one event id of two tenants", "one address of two tenants", "withdrawn from another tenant",
+		"number international", "number dialled", "number national", "number bracketed", "one number in two spellings", "national number without a region",
+		"withdrawn by another spelling", "alias of a device", "alias of two customers refused",
 		"opt-out by an unknown channel", "opt-out by an unknown topic", "opt-out by unknown names", "opt-out in other letters",
 	}
 }

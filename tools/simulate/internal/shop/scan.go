@@ -41,6 +41,7 @@ func (m *mesh) scan(h *ledger.History) {
 		m.scanSizes(h, p)
 	}
 	m.scanTenants(h)
+	m.scanNumbers(h)
 	for _, id := range m.reserved {
 		if !made[id] {
 			m.world.Violate(RuleReservation, fmt.Sprintf("%s was answered, but is not in the log", id))

@@ -47,7 +47,7 @@ func (b *Bundles) second(seed uint64) (all []*bundle, err error) {
 func outlet() *strings.Replacer {
 	return strings.NewReplacer(
 		"tenant: default", "tenant: "+secondTenant, "Thank you for", "The outlet thanks for", "title: News", "title: Bargains",
-		"default_zone: Europe/London", "default_zone: Asia/Tokyo", "key: event.order_id\n  reentry: always\n  steps:\n  - {id: tell", "reentry: always\n  steps:\n  - {id: tell",
+		"default_zone: Europe/London", "default_zone: Asia/Tokyo", "\n  region: GB", "", "key: event.order_id\n  reentry: always\n  steps:\n  - {id: tell", "reentry: always\n  steps:\n  - {id: tell",
 		`value: "6.0"`, `value: "4.0"`,
 	)
 }
