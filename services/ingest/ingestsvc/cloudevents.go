@@ -3,7 +3,7 @@ package ingestsvc
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,15 +27,13 @@ func parseCloudEvents(ctx context.Context, header http.Header, body []byte) ([]*
 	}
 	media, _, _ := strings.Cut(strings.ToLower(header.Get("Content-Type")), ";")
 	media = strings.TrimSpace(media)
-	if strings.HasSuffix(media, "json") {
-		if err := guardJSON(body); err != nil {
-			return nil, err
-		}
-	}
 	switch {
 	case cehttp.IsHTTPBatch(header):
 		return parseCloudEventBatch(body)
 	case media == ce.ApplicationCloudEventsJSON:
+		if err := guardJSON(body); err != nil && isJSON(body) {
+			return []*item{unusableItem(body, err)}, nil
+		}
 		it, err := cloudEventJSON(body)
 		if err != nil {
 			return nil, fmt.Errorf("is not a CloudEvent: %w", err)
@@ -59,15 +57,23 @@ func parseCloudEvents(ctx context.Context, header http.Header, body []byte) ([]*
 }
 
 func parseCloudEventBatch(body []byte) ([]*item, error) {
-	var raws []json.RawMessage
-	if err := decodeJSON(body, &raws); err != nil {
+	if !begins(body, '[') {
+		return nil, errors.New("is not a list of CloudEvents")
+	}
+	raws, err := membersOf(body, maxJSONDepth+1)
+	if err != nil {
 		return nil, err
 	}
 	if len(raws) == 0 || len(raws) > maxItems {
 		return nil, fmt.Errorf("the batch has %d events; want 1 to %d", len(raws), maxItems)
 	}
 	items := make([]*item, len(raws))
-	for i, raw := range raws {
+	for i, m := range raws {
+		raw := m.raw
+		if err := guardJSON(raw); err != nil {
+			items[i] = unusableItem(raw, err)
+			continue
+		}
 		it, err := cloudEventJSON(raw)
 		if err != nil {
 			it = &item{raw: raw, problems: []event.Problem{{Why: "is not a CloudEvent: " + printable(err)}}}
@@ -96,9 +102,6 @@ func cloudEventItem(e *ce.Event) *item {
 	if sent := e.Extensions()["sentat"]; sent != nil { // is to time what Segment's sentAt is to timestamp
 		it.sent = stated{"sentat", extensionText(sent)}
 	}
-	if len(e.Source()) > event.MaxName {
-		it.event.Context.Source = ""
-	}
 	it.cloudEventIdentities(e)
 	it.cloudEventData(e)
 	return it
@@ -124,8 +127,8 @@ func (it *item) cloudEventIdentities(e *ce.Event) {
 	if account := extensionText(extensions["accountid"]); account != "" {
 		it.event.Account = &eventv1.Identifier{Kind: event.KindAccountID, Value: account}
 	}
-	if zone := extensionText(extensions["timezone"]); validZone(zone) {
-		it.event.Context.TimeZone = zone
+	if zone := extensionText(extensions["timezone"]); zone != "" {
+		it.zone("timezone", zone)
 	}
 	if len(it.fields) == 0 && e.Subject() != "" {
 		it.identify("subject", event.KindUserID, e.Subject())

@@ -1,7 +1,9 @@
 package ingestsvc
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -22,15 +24,55 @@ type providerReceipt struct {
 	At     any    `json:"at"`
 	Reason string `json:"reason"`
 
-	signals
+	signals signals
+	odd     []event.Problem // what cannot be read and can be missed
+}
+
+// readReceipt reads a body. An error means that it is no object; whatever is in it, a complaint is not lost for a field that
+// can be missed.
+func readReceipt(body []byte) (r providerReceipt, err error) {
+	if !begins(body, '{') {
+		return r, errors.New("is not a JSON object")
+	}
+	members, err := membersOf(body, maxJSONDepth)
+	if err != nil {
+		return r, err
+	}
+	for name, into := range map[string]*string{"token": &r.Token, "kind": &r.Kind} {
+		v, _ := loose(valid(named(members, name))) // both are needed: what is none is refused by its value
+		*into, _ = textOf(v)
+	}
+	optional := func(name string) any {
+		v, why := loose(valid(named(members, name)))
+		if why != "" {
+			r.odd = append(r.odd, event.SetAside(name, why))
+		}
+		return v
+	}
+	for _, f := range []struct {
+		name string
+		into *string
+	}{{"id", &r.ID}, {"reason", &r.Reason}} {
+		text, ok := textOf(optional(f.name))
+		if *f.into = text; !ok {
+			r.odd = append(r.odd, event.SetAside(f.name, "is neither a text nor a number"))
+		}
+	}
+	r.At = optional("at")
+	r.signals = signals{optional("machine"), optional("prefetch"), optional("user_agent")}
+	return r, nil
+}
+
+// valid is a text with question marks for bytes that are no UTF-8: mail servers write what they like into their reasons.
+func valid(text []byte) []byte {
+	if text == nil {
+		return nil
+	}
+	return bytes.ToValidUTF8(text, []byte("?"))
 }
 
 // signals tell whether a machine did it. They are judged and not kept.
-type signals struct {
-	Machine   any `json:"machine"`
-	Prefetch  any `json:"prefetch"`
-	UserAgent any `json:"user_agent"`
-}
+type signals struct{ Machine, Prefetch, UserAgent any }
 
 // signalNames are the properties of an outcome that are judged and not kept. An address of the network is not even judged.
 func signalNames() []string { return []string{"machine", "prefetch", "user_agent", "ip"} }
@@ -65,12 +107,8 @@ func (h *httpEntrances) receipts(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer visit.Leave()
-	if err := guardJSON(body); err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	var in providerReceipt
-	if err := decodeJSON(body, &in); err != nil {
+	in, err := readReceipt(body)
+	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
@@ -91,10 +129,9 @@ func (h *httpEntrances) receipts(w http.ResponseWriter, r *http.Request) {
 // receiptItem reads a receipt. What it does not know of one, such as an address of the network, goes nowhere, not even into
 // a dead letter.
 func receiptItem(in providerReceipt) *item {
-	verdict := in.read().Verdict()
-	in.signals = signals{}
+	verdict := in.signals.read().Verdict()
 	raw, err := json.Marshal(in)
-	it := &item{raw: raw}
+	it := &item{raw: raw, remarks: in.odd}
 	if err != nil {
 		it.problem("", err.Error())
 		return it
@@ -107,7 +144,7 @@ func receiptItem(in providerReceipt) *item {
 	it.event = &eventv1.Event{
 		Id: derived("receipt", in.Token, in.Kind, in.ID), Type: in.Kind, Kind: eventv1.Kind_KIND_OUTCOME,
 		Context: &eventv1.Context{Via: viaReceipt},
-		Outcome: &eventv1.Outcome{Kind: kind, Token: in.Token, Reason: strings.ToValidUTF8(in.Reason, "?"), Machine: verdict},
+		Outcome: &eventv1.Outcome{Kind: kind, Token: in.Token, Reason: in.Reason, Machine: verdict},
 	}
 	it.happened = []stated{{"at", in.At}}
 	return it

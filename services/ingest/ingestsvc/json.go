@@ -15,25 +15,50 @@ func guardJSON(data []byte) error {
 	if !utf8.Valid(data) {
 		return errors.New("the text is not valid UTF-8")
 	}
-	depth, inText, escaped := 0, false, false
+	return guardDepth(data, maxJSONDepth)
+}
+
+// guardDepth refuses nesting deeper than most.
+func guardDepth(data []byte, most int) error {
+	depth := 0
+	var text scan
 	for _, b := range data {
-		switch {
-		case escaped:
-			escaped = false
-		case inText:
-			escaped, inText = b == '\\', b != '"'
-		case b == '"':
-			inText = true
-		case b == '{' || b == '[':
-			depth++
-			if depth > maxJSONDepth {
-				return fmt.Errorf("the JSON is nested deeper than %d", maxJSONDepth)
+		switch text.next(b) {
+		case opens:
+			if depth++; depth > most {
+				return fmt.Errorf("the JSON is nested deeper than %d", most)
 			}
-		case b == '}' || b == ']':
+		case closes:
 			depth--
 		}
 	}
 	return nil
+}
+
+// scan tells brackets from what stands in texts.
+type scan struct{ inText, escaped bool }
+
+// What a byte of JSON does to the depth.
+const (
+	neither = iota
+	opens
+	closes
+)
+
+func (s *scan) next(b byte) int {
+	switch {
+	case s.escaped:
+		s.escaped = false
+	case s.inText:
+		s.escaped, s.inText = b == '\\', b != '"'
+	case b == '"':
+		s.inText = true
+	case b == '{' || b == '[':
+		return opens
+	case b == '}' || b == ']':
+		return closes
+	}
+	return neither
 }
 
 // decodeJSON decodes exactly one JSON value, keeping numbers as they are written. The error tells what

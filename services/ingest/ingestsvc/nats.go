@@ -173,18 +173,13 @@ func parseNATS(ctx context.Context, header nats.Header, data []byte) ([]*item, e
 	case plain.Get("Ce-Id") != "" || strings.HasPrefix(media, "application/cloudevents"):
 		return parseCloudEvents(ctx, plain, data)
 	}
-	var probe struct {
-		Type  string `json:"type"`
-		Batch []any  `json:"batch"`
-	}
-	if err := guardJSON(data); err != nil {
+	members, err := membersOf(data, maxJSONDepth+2)
+	if err != nil {
 		return nil, err
 	}
-	if err := decodeJSON(data, &probe); err != nil {
-		return nil, err
-	}
-	call := probe.Type
-	if probe.Batch != nil {
+	kind, _ := loose(named(members, "type"))
+	call, _ := kind.(string)
+	if named(members, "batch") != nil {
 		call = "batch"
 	}
 	items, _, err := parseSegment(call, data)

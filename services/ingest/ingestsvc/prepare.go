@@ -130,19 +130,18 @@ func (it *item) outcome() {
 		e.Properties = without(e.GetProperties(), "token")
 		return
 	}
+	value, odd := event.NumberOf(event.Property(e.GetProperties(), "value"))
+	if odd != "" {
+		it.remark("properties.value", odd)
+	}
+	reason := event.Property(e.GetProperties(), "reason")
+	text := event.IdentifierText(reason)
+	if _, isText := reason.GetKind().(*eventv1.Value_Text); text == "" && !isText && !event.IsNull(reason) {
+		it.aside("properties.reason", "is neither a text nor a number")
+	}
 	e.Kind = eventv1.Kind_KIND_OUTCOME
-	e.Outcome = &eventv1.Outcome{
-		Kind: kind, Token: token, Reason: event.TextOf(e.GetProperties(), "reason"),
-		Value: number(event.Property(e.GetProperties(), "value")), Machine: signalsIn(e.GetProperties()).Verdict(),
-	}
+	e.Outcome = &eventv1.Outcome{Kind: kind, Token: token, Reason: text, Value: value, Machine: signalsIn(e.GetProperties()).Verdict()}
 	e.Properties = without(e.GetProperties(), append(signalNames(), "token")...)
-}
-
-func number(v *eventv1.Value) float64 {
-	if n, ok := v.GetKind().(*eventv1.Value_Integer); ok {
-		return float64(n.Integer)
-	}
-	return v.GetNumber()
 }
 
 func without(list []*eventv1.Property, names ...string) []*eventv1.Property {

@@ -114,8 +114,9 @@ func protoItem(e *eventv1.Event, entrance string) *item {
 		e.Context = &eventv1.Context{}
 	}
 	e.Context.Via = entrance
-	if !validZone(e.GetContext().GetTimeZone()) {
+	if zone := e.GetContext().GetTimeZone(); zone != "" {
 		e.Context.TimeZone = ""
+		it.zone("context.time_zone", zone)
 	}
 	for i, id := range e.GetIdentifiers() {
 		if id.GetKind() == event.KindProfile {

@@ -2,6 +2,7 @@ package ingestsvc
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,47 +40,89 @@ func segmentKind(call string) eventv1.Kind {
 	return eventv1.Kind_KIND_UNSPECIFIED
 }
 
-// segmentBatch is the body of /v1/batch.
-type segmentBatch struct {
-	Batch    []json.RawMessage `json:"batch"`
-	WriteKey any               `json:"writeKey"`
-	SentAt   any               `json:"sentAt"`
-	Context  any               `json:"context"`
+// parseSegment reads the body of a Segment call: track, identify, page, screen, group, alias or batch.
+// An error means that nothing could be read. An item that is no UTF-8 or too deep is refused alone. writeKey is what the
+// body says, empty if nothing.
+func parseSegment(call string, body []byte) (items []*item, writeKey string, err error) {
+	if call == "batch" {
+		return parseSegmentBatch(body)
+	}
+	if err := guardJSON(body); err != nil {
+		if !isJSON(body) {
+			return nil, "", err
+		}
+		return []*item{unusableItem(body, err)}, keyIn(body), nil
+	}
+	it, key := parseSegmentItem(call, body)
+	if it.event == nil && !json.Valid(body) {
+		return nil, "", fmt.Errorf("%s", why(it.problems))
+	}
+	return []*item{it}, key, nil
 }
 
-// parseSegment reads the body of a Segment call: track, identify, page, screen, group, alias or batch.
-// An error means that nothing could be read. writeKey is what the body says, empty if nothing.
-func parseSegment(call string, body []byte) (items []*item, writeKey string, err error) {
-	if err := guardJSON(body); err != nil {
+// keyIn reads the write key out of a body that cannot be used.
+func keyIn(body []byte) string {
+	members, err := membersOf(body, maxJSONDepth)
+	if err != nil {
+		return ""
+	}
+	v, _ := loose(named(members, "writeKey"))
+	key, _ := v.(string)
+	return key
+}
+
+// parseSegmentBatch reads the body of /v1/batch: {batch, writeKey, sentAt, context}.
+func parseSegmentBatch(body []byte) (items []*item, writeKey string, err error) {
+	if len(body) == 0 || !begins(body, '{') {
+		return nil, "", errors.New("is not JSON: want an object with the member batch")
+	}
+	members, err := membersOf(body, maxJSONDepth+2)
+	if err != nil {
 		return nil, "", err
 	}
-	if call != "batch" {
-		it, key := parseSegmentItem(call, body)
-		if it.event == nil && !json.Valid(body) {
-			return nil, "", fmt.Errorf("%s", why(it.problems))
+	list := named(members, "batch")
+	if list != nil && !begins(list, '[') {
+		return nil, "", fmt.Errorf("batch: is not a list")
+	}
+	var raws []member
+	if list != nil {
+		if raws, err = membersOf(list, maxJSONDepth+1); err != nil {
+			return nil, "", fmt.Errorf("batch: %w", err)
 		}
-		return []*item{it}, key, nil
 	}
-	var batch segmentBatch
-	if err := decodeJSON(body, &batch); err != nil {
-		return nil, "", err
-	}
-	if len(batch.Batch) == 0 {
+	if len(raws) == 0 {
 		return nil, "", fmt.Errorf("batch: is missing or empty")
 	}
-	if len(batch.Batch) > maxItems {
-		return nil, "", fmt.Errorf("batch: has %d events, more than %d", len(batch.Batch), maxItems)
+	if len(raws) > maxItems {
+		return nil, "", fmt.Errorf("batch: has %d events, more than %d", len(raws), maxItems)
 	}
-	for _, raw := range batch.Batch {
-		it, _ := parseSegmentItem("", raw)
-		if !it.sent.said() {
-			it.sent = stated{"batch.sentAt", batch.SentAt}
+	sentAt, oddSentAt := loose(named(members, "sentAt"))
+	context, oddContext := loose(named(members, "context"))
+	for _, raw := range raws {
+		it := parseBatchItem(raw.raw)
+		if oddSentAt != "" {
+			it.aside("batch.sentAt", oddSentAt)
 		}
-		it.addContext("batch.context", batch.Context)
+		if oddContext != "" {
+			it.aside("batch.context", oddContext)
+		}
+		if !it.sent.said() {
+			it.sent = stated{"batch.sentAt", sentAt}
+		}
+		it.addContext("batch.context", context)
 		items = append(items, it)
 	}
-	writeKey, _ = batch.WriteKey.(string)
+	key, _ := loose(named(members, "writeKey"))
+	writeKey, _ = key.(string)
 	return items, writeKey, nil
+}
+
+func parseBatchItem(raw []byte) *item {
+	if err := guardJSON(raw); err != nil {
+		return unusableItem(raw, err)
+	}
+	it, _ := parseSegmentItem("", raw)
+	return it
 }
 
 // segmentReader reads fields of one item and collects what is wrong with them.
@@ -245,42 +288,72 @@ func (r segmentReader) context() {
 }
 
 // addContext fills from a Segment context what is not known yet: an item's own context goes before the
-// batch's. What is not understood in it is left out.
+// batch's. What cannot be used in it is set aside.
 func (it *item) addContext(name string, v any) {
 	if it.event == nil {
 		return
 	}
 	context := it.object(name, v)
 	c := it.event.GetContext()
-	if zone, _ := context["timezone"].(string); c.GetTimeZone() == "" && validZone(zone) {
-		c.TimeZone = zone
+	if zone := it.contextText(name, context, "timezone"); zone != "" && c.GetTimeZone() == "" {
+		it.zone(name+".timezone", zone)
 	}
-	if locale, _ := context["locale"].(string); c.GetLocale() == "" && len(locale) <= 64 {
+	if locale := it.contextText(name, context, "locale"); locale != "" && c.GetLocale() == "" {
 		c.Locale = locale
 	}
-	if library, ok := context["library"].(map[string]any); ok && c.GetSource() == "" {
-		name, _ := library["name"].(string)
-		version, _ := library["version"].(string)
-		if source := strings.Trim(name+"/"+version, "/"); len(source) <= event.MaxName {
-			c.Source = source
-		}
-	}
-	if group, _ := textOf(context["groupId"]); group != "" && it.event.GetAccount() == nil {
+	it.addSource(name+".library", context["library"])
+	if group := it.contextText(name, context, "groupId"); group != "" && it.event.GetAccount() == nil {
 		it.event.Account = &eventv1.Identifier{Kind: event.KindAccountID, Value: group}
 	}
 	it.externalIDs(name+".externalIds", context["externalIds"])
 }
 
+// contextText reads a text of a context; what is none is set aside.
+func (it *item) contextText(name string, context map[string]any, member string) string {
+	text, ok := textOf(context[member])
+	if !ok {
+		it.aside(name+"."+member, "is not a text")
+	}
+	return text
+}
+
+// zone takes a time zone; what is none is set aside.
+func (it *item) zone(field, zone string) {
+	if !validZone(zone) {
+		it.aside(field, "is no zone, such as Europe/Berlin")
+		return
+	}
+	it.event.Context.TimeZone = zone
+}
+
+// addSource names the library that published.
+func (it *item) addSource(field string, v any) {
+	library := it.object(field, v)
+	name, isName := textOf(library["name"])
+	version, isVersion := textOf(library["version"])
+	if !isName || !isVersion {
+		it.aside(field, "is not {name, version}, both texts")
+	}
+	if c := it.event.GetContext(); c.GetSource() == "" {
+		c.Source = strings.Trim(name+"/"+version, "/")
+	}
+}
+
 // externalIDs reads context.externalIds: [{type, id}], where the type is an identifier kind.
 func (it *item) externalIDs(name string, v any) {
-	list, _ := v.([]any)
+	list, ok := v.([]any)
+	if v != nil && !ok {
+		it.aside(name, "is not a list of {type, id}")
+	}
 	for i, entry := range list {
 		fields, _ := entry.(map[string]any)
 		kind, _ := fields["type"].(string)
 		value, _ := textOf(fields["id"])
-		if kind != "" && value != "" {
-			it.identify(fmt.Sprintf("%s[%d]", name, i), kind, value)
+		if kind == "" || value == "" {
+			it.aside(fmt.Sprintf("%s[%d]", name, i), "is not {type, id}, both texts")
+			continue
 		}
+		it.identify(fmt.Sprintf("%s[%d]", name, i), kind, value)
 	}
 }
 

@@ -46,7 +46,7 @@ func (s *ingest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		if e["event"] == "odd" {
-			remarks = append(remarks, map[string]any{"index": i, "field": "context.timezone", "why": "is no zone; it is set aside"})
+			remarks = append(remarks, map[string]any{"index": i, "field": "context.timezone", "why": "is no zone, such as Europe/Berlin; it was set aside"})
 		}
 		s.events = append(s.events, e)
 	}
@@ -214,7 +214,7 @@ func TestPublishSaysWhatHadNoEffect(t *testing.T) {
 `
 	r := b.run(t, "publish", "-")
 	r.want(t, 0, "15 events accepted, 0 refused, of 15 lines", "")
-	r.want(t, 0, "remark on lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more: context.timezone is no zone; it is set aside", "")
+	r.want(t, 0, "remark on lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more: context.timezone is no zone, such as Europe/Berlin; it was set aside", "")
 	r.want(t, 0, "remark on line 15: messageId is that of number 13, too: one of the two has no effect", "")
 	if r = b.run(t, "publish", "-", "-o", "json"); !strings.Contains(r.out, `"events": 12`) {
 		t.Errorf("got %s; want the number of events", r.out)
