@@ -196,7 +196,8 @@ func (x *reading) applied(message []byte) {
 	if e == nil {
 		return
 	}
-	if e.applied++; e.applied == 1 {
+	e.applied++
+	if e.applied == 1 {
 		e.effect, e.first = x.record.now, firstOf(field(message, 1))
 	}
 	e.customers = append(e.customers, x.cell.key)
