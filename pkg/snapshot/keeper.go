@@ -44,8 +44,9 @@ type Ports struct {
 	Decode Decode
 	// Owned lists the partitions that this process owns and runs now.
 	Owned func() []int
-	// Waiting lists the partitions that this process could not take over yet; nil: there are none. They are
-	// trimmed as well: a full chain takes no new owner before that.
+	// Waiting lists the partitions that this process is to own and could not take over yet; nil: there are none. They
+	// are trimmed as well, and where their stream is pressed snapshots are taken of them: a full chain takes no new
+	// owner before there is room.
 	Waiting func() []int
 	// Answered says whether nothing is left to do about a dead letter of the stage; nil: none is trimmed.
 	Answered func(ctx context.Context, letter *stagev1.DeadLetter) (bool, error)
@@ -165,6 +166,11 @@ func (k *Keeper) owns(partition int) bool {
 	return slices.Contains(k.ports.Owned(), partition)
 }
 
+// keeps says whether snapshots of a partition are still this process's to take: it owns it, or is to.
+func (k *Keeper) keeps(partition int) bool {
+	return k.owns(partition) || k.ports.Waiting != nil && slices.Contains(k.ports.Waiting(), partition)
+}
+
 // note logs what failed, unless the process ends.
 func (k *Keeper) note(ctx context.Context, what string, partition int, err error) {
 	if err == nil || ctx.Err() != nil {
@@ -174,23 +180,25 @@ func (k *Keeper) note(ctx context.Context, what string, partition int, err error
 	k.ports.Logger.Warn("upkeep waits", "stage", k.cfg.Spec.Name, "partition", partition, "what", what, "error", err)
 }
 
-// look takes a snapshot of a partition if it is owned and one is due, and trims what can go.
+// look takes a snapshot of a partition if one is due, and trims what can go.
 func (k *Keeper) look(ctx context.Context, partition int) {
-	chain := log.Subject(k.cfg.Spec.Chain, partition)
-	if k.owns(partition) {
-		due, err := k.due(ctx, chain, partition)
-		if err == nil && due {
-			_, err = k.build(ctx, partition)
-		}
-		k.note(ctx, "build", partition, err)
+	due, err := k.due(ctx, log.Subject(k.cfg.Spec.Chain, partition), partition)
+	if err == nil && due {
+		_, err = k.build(ctx, partition)
 	}
+	k.note(ctx, "build", partition, err)
 	k.note(ctx, "trim", partition, k.trim.chain(ctx, partition))
 	k.note(ctx, "trim", partition, k.trim.inputs(ctx, partition))
 	k.note(ctx, "trim", partition, k.trim.deadLetters(ctx, partition))
 }
 
-// due says whether a chain has moved on far enough, or for long enough, since its newest snapshot.
+// due says whether a chain has moved on far enough, or for long enough, since its newest snapshot. One that has no
+// owner moves on once there is one, unless its stream is too full for that.
 func (k *Keeper) due(ctx context.Context, chain string, partition int) (bool, error) {
+	press, err := pressure(ctx, k.ports.Broker, chain) // what is below snapshots can go: the fuller, the sooner
+	if err != nil || press < 1 && !k.owns(partition) {
+		return false, err
+	}
 	last, err := k.ports.Broker.Last(ctx, chain)
 	if err != nil {
 		return false, fmt.Errorf("read the end of %s: %w", chain, err)
@@ -214,10 +222,6 @@ func (k *Keeper) due(ctx context.Context, chain string, partition int) (bool, er
 	age := k.ports.Clock.Elapsed()
 	if at := newest.GetAt(); at != nil {
 		age = k.ports.Clock.Now().Sub(at.AsTime()).Abs() // a clock that was far ahead must not stop snapshots
-	}
-	press, err := pressure(ctx, k.ports.Broker, chain) // what is below snapshots can go: the fuller, the sooner
-	if err != nil {
-		return false, err
 	}
 	every := k.cfg.Every - k.cfg.Every/64*time.Duration(partition%8)
 	return age >= max(eased(every, press), min(every, k.checkEvery())), nil
@@ -276,7 +280,7 @@ func (k *Keeper) step(ctx context.Context, partition int, base *Snapshot, upto u
 	if err := k.records.collect(ctx, chain, d, upto, k.cfg.Changes); err != nil {
 		return nil, err
 	}
-	if !k.owns(partition) {
+	if !k.keeps(partition) {
 		return nil, errLost
 	}
 	s, err := k.library.Build(ctx, Build{

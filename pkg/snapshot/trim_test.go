@@ -341,3 +341,39 @@ func TestAFullStreamDoesNotWaitForANewerSnapshot(t *testing.T) {
 		})
 	}
 }
+
+// A chain without an owner, whose stream takes no OPEN record, and of which there is no snapshot: who is to own it takes one,
+// and there is room.
+func TestAFullStreamWithoutAnOwnerGetsItsFirstSnapshot(t *testing.T) {
+	for name, test := range map[string]struct {
+		share   float64
+		waiting []int
+		room    bool
+	}{
+		"full":                      {share: 1, waiting: []int{0}, room: true},
+		"not pressed":               {share: 0.59, waiting: []int{0}},
+		"full, and it is another's": {share: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Settings{Every: time.Hour, Records: 5, History: time.Hour})
+			full := &filled{Broker: w.log, share: test.share}
+			w.keeper.trim.broker, w.keeper.ports.Broker = full, full
+			w.owned, w.keeper.ports.Waiting = nil, func() []int { return test.waiting }
+			w.fill(20)
+			w.relayed(w.last)
+			w.cover("act.0", "prf", w.last)
+			w.now = w.now.Add(time.Minute)
+			w.keeper.turn(t.Context())
+			if got, want := len(w.listed()) == 1, test.room; got != want {
+				t.Errorf("there is a snapshot: %v, want %v", got, want)
+			}
+			want := uint64(1)
+			if test.room {
+				want = w.last
+			}
+			if got := w.first(chain); got != want {
+				t.Errorf("the chain begins at %d, want %d", got, want)
+			}
+		})
+	}
+}
