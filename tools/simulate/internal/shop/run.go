@@ -131,6 +131,9 @@ func (m *mesh) streamSize() int64 {
 // scenario lets the clients work, ends the faults, waits for quiet and checks.
 func (m *mesh) scenario(ctx context.Context, p *simulate.Process) error {
 	m.startClients()
+	if !p.Until(ctx, clocksWrong, 250*time.Millisecond, m.clientsDone) {
+		m.setClocks()
+	}
 	if !p.Until(ctx, 5*time.Minute, 250*time.Millisecond, m.clientsDone) && !m.beyond {
 		return fmt.Errorf("the clients are not done after %s: %s", m.world.Elapsed(), m.waiting())
 	}
@@ -147,6 +150,10 @@ func (m *mesh) scenario(ctx context.Context, p *simulate.Process) error {
 	m.check()
 	return nil
 }
+
+// clocksWrong is how long it takes an operator to see that clocks are wrong: where all of a service's are, it stands still,
+// and in small streams so do the clients.
+const clocksWrong = time.Minute
 
 // setClocks makes every clock right again, as an operator would: while one is wrong nothing is sent there.
 func (m *mesh) setClocks() {
