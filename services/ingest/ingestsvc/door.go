@@ -53,7 +53,7 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("refrain.via", s.via), attribute.Int("messaging.batch.message_count", len(s.items)))
 	}
-	if err := d.committer.times.know(ctx); err != nil {
+	if err := d.know(ctx); err != nil {
 		span.RecordError(err)
 		return receipt{}, err
 	}
@@ -86,6 +86,14 @@ func (d *door) take(ctx context.Context, s submission) (receipt, error) {
 		return receipt{}, err
 	}
 	return r, nil
+}
+
+// know sees to it that the time and the definitions are known by which items are judged.
+func (d *door) know(ctx context.Context) error {
+	if err := d.committer.times.know(ctx); err != nil {
+		return err
+	}
+	return d.kinds.Know(ctx)
 }
 
 // expiry is the time by which an item's token may have expired: now, or the item's own under a clock

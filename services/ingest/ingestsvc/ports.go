@@ -44,6 +44,9 @@ type kinds interface {
 	Zone(tenant string) *time.Location
 	// Names are the channels and topics; nil if nothing was applied.
 	Names(tenant string) *consent.Names
+	// Know reads what is defined if that was never read. An error says that it cannot be: by what was not read nothing
+	// may be decided.
+	Know(ctx context.Context) error
 	// Look looks whether more was applied.
 	Look(ctx context.Context)
 }
@@ -56,5 +59,7 @@ func (d defaultKinds) Kinds(string) *event.Kinds { return d.set }
 func (defaultKinds) Zone(string) *time.Location { return time.UTC }
 
 func (defaultKinds) Names(string) *consent.Names { return nil }
+
+func (defaultKinds) Know(context.Context) error { return nil }
 
 func (defaultKinds) Look(context.Context) {}

@@ -110,6 +110,17 @@ func (r *routing) Look(ctx context.Context) {
 	}
 }
 
+// Know implements kinds.
+func (r *routing) Know(ctx context.Context) error {
+	if r.now.Load() != nil {
+		return nil
+	}
+	if err := r.refresh(ctx); err != nil {
+		return unavailable(fmt.Errorf("read the definitions: %w", err))
+	}
+	return nil
+}
+
 // run follows the catalog until ctx ends; known is called whenever the current one is known.
 func (r *routing) run(ctx context.Context, known func()) error {
 	for {
@@ -124,10 +135,10 @@ func (r *routing) run(ctx context.Context, known func()) error {
 	}
 }
 
-// refresh takes what applies. An error leaves what did before.
+// refresh takes what applies; "" is that nothing was applied yet. An error leaves what did before.
 func (r *routing) refresh(ctx context.Context) error {
 	id, err := r.catalogs.Current(ctx)
-	if err != nil || id == "" {
+	if err != nil {
 		return err //nolint:wrapcheck // source says what it was reading
 	}
 	if err := r.catalogs.Prepare(ctx, id); err != nil {
