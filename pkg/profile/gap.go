@@ -100,10 +100,11 @@ func gaps(p *profilev1.Profile, closing bool) (n int) {
 	return n
 }
 
-// MissLetter notes that a letter was given up, in the profile that it is about. A claim changes nothing
-// that its own profile would have to know.
+// MissLetter notes that a letter was given up, in the profile that it is about; of a claim, in the claimant's.
 func MissLetter(r *Rules, l Mail, p *profilev1.Profile, up Missed) Change {
 	switch k := l.Letter.GetLetter().(type) {
+	case *profilev1.Letter_Claim:
+		return missClaim(r, k.Claim, up)
 	case *profilev1.Letter_Forwarded:
 		return missWord(r, p, given{up, k.Forwarded.GetWord(), ClosesContact(k.Forwarded.GetEvent())})
 	case *profilev1.Letter_Linked: // without it p takes its own addresses for those of a stranger
@@ -117,6 +118,18 @@ func MissLetter(r *Rules, l Mail, p *profilev1.Profile, up Missed) Change {
 		return Miss(r, p, up, false)
 	}
 	return Change{}
+}
+
+// missClaim tells who claims an identifier that the claim was given up: what is withdrawn under the identifier, or was
+// before, does not come there as long as nobody knows whose it is.
+func missClaim(r *Rules, c *profilev1.ClaimIdentifier, up Missed) Change {
+	out := Change{Letters: []Posted{tell(r, &profilev1.GapNoted{
+		Tenant: c.GetTenant(), To: c.GetProfileId(), Gap: &profilev1.ProfileGap{DeadLetter: up.DeadLetter, ClosesContact: true},
+	})}}
+	if up.Before != "" {
+		out.Letters = append(out.Letters, filled(r, c.GetTenant(), c.GetProfileId(), up.Before))
+	}
+	return out
 }
 
 // given is a letter that was given up: its dead letters, the word that it brought, and whether contact must wait

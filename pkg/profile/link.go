@@ -110,8 +110,17 @@ func (d *draft) conflict(c *profilev1.IdentityConflict) {
 // goes to the claimant. A device goes to whoever used it last. An endpoint goes to the claimant if only
 // a profile without a person has it; then that profile, which keeps its id and its past, is closed.
 // Everything else stays where it is and the claimant is told of the conflict. The claimant of an address is answered in
-// any case: it is contacted there only then.
+// any case: it is contacted there only then. A claim that was given up has closed contact with the claimant, until it
+// comes back.
 func Claim(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *profilev1.ClaimIdentifier, m Moment) Change {
+	out := claimed(r, row, own, c, m)
+	if m.DeadLetter != "" { // after its answer: what is to be heard under the identifier is in that
+		out.Letters = append(out.Letters, filled(r, c.GetTenant(), c.GetProfileId(), m.DeadLetter))
+	}
+	return out
+}
+
+func claimed(r *Rules, row *profilev1.IdentifierRow, own *profilev1.Profile, c *profilev1.ClaimIdentifier, m Moment) Change {
 	home := r.hasher.ID(c.GetTenant(), c.GetIdentifier())
 	owner := row.GetProfileId()
 	class := r.class(c.GetIdentifier().GetKind())

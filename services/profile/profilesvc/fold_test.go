@@ -753,3 +753,35 @@ func TestAPermissionThatComesBackDoesNotLiftWhatWasWithdrawnMeanwhile(t *testing
 		t.Errorf("got %v, want the withdrawal", got)
 	}
 }
+
+// While a claim is in the dead letters nothing that is withdrawn under the identifier comes to the claimant: contact is
+// closed there until it comes back.
+func TestAClaimThatIsGivenUpClosesContactWithTheClaimant(t *testing.T) {
+	m := newMesh(t, 32)
+	m.publish(track("t1", 0, anon("d")))
+	m.held = true
+	m.publish(identify("i1", 1, user("u"), anon("d")))
+	home := m.hasher.Home(tenant, anon("d"))
+	in := stage.Input{Source: stage.FromBox, Name: "box.profile", Payload: m.boxes[home][0].Payload}
+	m.boxes[home], m.held = nil, false
+	n, err := m.fold.Needs(in, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.take(home, m.fold.Gap(in, view{m, home, n}, stage.Env{Now: start}, "dl-1"))
+	m.settle()
+	want(t, "closed", profile.Basis(m.made(user("u")), nil).GetClosed().GetEvidence(), []string{"dead letter dl-1"})
+
+	m.publish(withdrawal("c1", 2, anon("d")))
+	in.Source, in.ID, in.Redriven = stage.FromRedrive, "dl-1", "box.profile"
+	if err := m.step(home, in, start); err != nil {
+		t.Fatal(err)
+	}
+	m.settle()
+	p := m.made(user("u"))
+	want(t, "open again", profile.Basis(p, nil).GetClosed(), nil)
+	got := profile.Consents(p)
+	if len(got) != 1 || got[0].GetConsent().GetState() != eventv1.ConsentState_CONSENT_STATE_WITHDRAWN {
+		t.Errorf("got %v, want the device's withdrawal", got)
+	}
+}
