@@ -2,6 +2,7 @@ package event
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"strings"
 
@@ -103,8 +104,12 @@ func widened(field, what, why string) Problem {
 	return Problem{Field: field + "." + what, Why: why + ", so the withdrawal counts for every " + what}
 }
 
-// properties returns the list without what is no property, the list itself if all are.
+// properties returns the list without what is no property and what is beyond MaxProperties, the list itself if nothing is.
 func (m *mender) properties(field string, list []*eventv1.Property) []*eventv1.Property {
+	if over := len(list) - MaxProperties; over > 0 {
+		m.list = append(m.list, Problem{Field: field, Why: fmt.Sprintf("are %d, more than %d; the last %d were set aside", len(list), MaxProperties, over)})
+		list = list[:MaxProperties]
+	}
 	for i, prop := range list {
 		if m.keep(func(p *problems) { p.property(field, i, prop, 0) }) {
 			continue

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 
@@ -42,6 +43,10 @@ func parseCloudEvents(ctx context.Context, header http.Header, body []byte) ([]*
 	}
 	at := stated{"time", header.Get(cePrefix + "time")}
 	header.Del(cePrefix + "time")
+	if _, _, err := mime.ParseMediaType(header.Get("Content-Type")); err != nil && media != "" {
+		header.Del("Content-Type")
+		odd = append(odd, event.Problem{Field: "datacontenttype", Why: "is no media type"})
+	}
 	message := cehttp.NewMessage(header, io.NopCloser(bytes.NewReader(body)))
 	if message.ReadEncoding() == binding.EncodingUnknown {
 		return nil, noCloudEvent(header)

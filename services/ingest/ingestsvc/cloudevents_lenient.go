@@ -1,15 +1,19 @@
 package ingestsvc
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
+
+	"refrain.dev/pkg/event"
 )
 
 // What this file does comes before the SDK reads a CloudEvent: the SDK refuses an event whole for one optional
@@ -18,32 +22,45 @@ import (
 const cePrefix = "ce-"
 
 // decodedHeader returns header with the values of ce- headers as they were before they were written into headers: out of
-// double quotes (RFC 7230), then out of percent-encoding. An attribute whose name cannot be one is left out, with a
-// remark.
-func decodedHeader(header http.Header) (http.Header, []string, error) {
-	out, odd := make(http.Header, len(header)), []string(nil)
+// double quotes (RFC 7230), then out of percent-encoding. An attribute whose name or value cannot be one is left out, with a
+// remark, unless no event can be without it.
+func decodedHeader(header http.Header) (http.Header, []event.Problem, error) {
+	out, odd := make(http.Header, len(header)), []event.Problem(nil)
 	for name, values := range header {
-		attribute, ok := strings.CutPrefix(strings.ToLower(name), cePrefix)
+		name = strings.ToLower(name)
+		attribute, ok := strings.CutPrefix(name, cePrefix)
 		if !ok {
-			out[name] = values
+			out[http.CanonicalHeaderKey(name)] = values
 			continue
 		}
 		if !attributeName(attribute) {
-			odd = append(odd, strings.ToLower(name))
+			odd = append(odd, event.Problem{Field: name, Why: noAttribute})
 			continue
 		}
 		decoded := make([]string, len(values))
+		problem := ""
 		for i, v := range values {
 			decoded[i] = percentDecoded(unquoted(strings.TrimSpace(v)))
-			if problem := attributeProblem(decoded[i]); problem != "" {
-				return nil, nil, fmt.Errorf("header %s: %s", strings.ToLower(name), problem)
-			}
+			problem = cmp.Or(problem, attributeProblem(decoded[i]))
 		}
-		out[name] = decoded
+		switch {
+		case problem == "":
+			out[http.CanonicalHeaderKey(name)] = decoded
+		case slices.Contains(requiredAttributes(), attribute):
+			return nil, nil, fmt.Errorf("header %s: %s", name, problem)
+		default:
+			odd = append(odd, event.Problem{Field: name, Why: problem})
+		}
 	}
-	slices.Sort(odd)
+	slices.SortFunc(odd, func(x, y event.Problem) int { return cmp.Compare(x.Field, y.Field) })
 	return out, odd, nil
 }
+
+// requiredAttributes are those that no CloudEvent can be without.
+func requiredAttributes() []string { return []string{"id", "source", "specversion", "type"} }
+
+// noAttribute is why a name or value is set aside.
+const noAttribute = "is not an attribute of a CloudEvent"
 
 // attributeProblem says why a text can be no attribute's value.
 func attributeProblem(v string) string {
@@ -113,6 +130,7 @@ func cloudEventJSON(raw []byte) (*item, error) {
 			return nil, err
 		}
 	}
+	l.contentType()
 	tidy, err := json.Marshal(members)
 	if err != nil {
 		return nil, fmt.Errorf("encode attributes: %w", err)
@@ -137,8 +155,8 @@ func cloudEventJSON(raw []byte) (*item, error) {
 type lenient struct {
 	members map[string]json.RawMessage
 	at      stated
-	odd     []string // names of what can be no attribute
-	tamed   bool     // the data held numbers out of range
+	odd     []event.Problem // what can be no attribute
+	tamed   bool            // the data held numbers out of range
 }
 
 // member makes one member ready.
@@ -180,7 +198,7 @@ func (l *lenient) attribute(name string, v any) error {
 	case v == nil:
 		delete(l.members, name)
 	case !attributeName(name) || !isText && !isFlag:
-		l.odd = append(l.odd, name)
+		l.odd = append(l.odd, event.Problem{Field: name, Why: noAttribute})
 		delete(l.members, name)
 	case isText:
 		return l.set(name, text)
@@ -188,8 +206,38 @@ func (l *lenient) attribute(name string, v any) error {
 	return nil
 }
 
-func (it *item) oddAttributes(odd []string) {
-	for _, name := range odd {
-		it.aside(name, "is not an attribute of a CloudEvent")
+// oddAttributes notes what was left out. One that would have said whom the event is about is the reason for a refusal if
+// nothing else says it.
+func (it *item) oddAttributes(odd []event.Problem) {
+	for _, p := range odd {
+		switch strings.TrimPrefix(p.Field, cePrefix) {
+		case "userid", "anonymousid", "email", "phone", "subject":
+			it.unusable = append(it.unusable, p)
+		default:
+			it.aside(p.Field, p.Why)
+		}
 	}
+}
+
+// contentType takes out a media type that contradicts the data beside it, which is JSON unless it is a text.
+func (l *lenient) contentType() {
+	var said, text string
+	raw, ok := l.members["datacontenttype"]
+	if !ok {
+		return
+	}
+	_ = json.Unmarshal(raw, &said) // what is no text is no media type either
+	media, _, err := mime.ParseMediaType(said)
+	isJSON := err == nil && strings.Contains(media, "/") && strings.HasSuffix(media, "json")
+	data, there := l.members["data"]
+	isText := there && json.Unmarshal(data, &text) == nil
+	if isJSON {
+		l.members["datacontenttype"] = json.RawMessage(`"` + ce.ApplicationJSON + `"`) // the SDK knows no parameters
+		return
+	}
+	if err == nil && strings.Contains(media, "/") && (isText || !there) {
+		return
+	}
+	delete(l.members, "datacontenttype")
+	l.odd = append(l.odd, event.Problem{Field: "datacontenttype", Why: "is no media type of the data, which is read as JSON"})
 }

@@ -56,6 +56,11 @@ func invalid(it *item, e *ce.Event) []event.Problem {
 			it.aside(p.Field, "cannot be used")
 			continue
 		}
+		if p.Field == "datacontenttype" {
+			_ = e.Context.SetDataContentType("") // none is always taken
+			it.aside(p.Field, "is no media type")
+			continue
+		}
 		out = append(out, p)
 	}
 	return out
@@ -94,7 +99,7 @@ func (l *lenient) readable() error {
 	if schema := text("dataschema"); schema != "" {
 		if _, err := url.Parse(schema); err != nil {
 			delete(l.members, "dataschema")
-			l.odd = append(l.odd, "dataschema")
+			l.odd = append(l.odd, event.Problem{Field: "dataschema", Why: noAttribute})
 		}
 	}
 	if data := l.members["data_base64"]; data != nil {

@@ -1,7 +1,6 @@
 package ingestsvc
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -24,26 +23,25 @@ func TestHostileBodiesGetAClearError(t *testing.T) {
 		status     int
 		says       string
 	}{
-		"no JSON":                {path: "/v1/track", body: "hello", status: 400, says: "not JSON"},
-		"nothing":                {path: "/v1/track", status: 400, says: "JSON"},
-		"half":                   {path: "/v1/batch", body: `{"batch":[`, status: 400, says: "JSON"},
-		"two values":             {path: "/v1/batch", body: `{"batch":[{}]} {}`, status: 400, says: "more after"},
-		"batch of another type":  {path: "/v1/batch", body: `{"batch":{}}`, status: 400, says: "batch"},
-		"empty batch":            {path: "/v1/batch", body: `{"batch":[]}`, status: 400, says: "batch"},
-		"too many":               {path: "/v1/batch", body: `{"batch":[` + strings.Repeat("1,", 2500) + `1]}`, status: 400, says: "2500"},
-		"large event":            {path: "/v1/track", body: `{"event":"` + strings.Repeat("a", 33<<10) + `"}`, status: 413, says: "too large"},
-		"large batch":            {path: "/v1/batch", body: `{"batch":["` + strings.Repeat("a", 501<<10) + `"]}`, status: 413, says: "too large"},
-		"gzip bomb":              {path: "/v1/batch", body: bomb, headers: []string{"Content-Encoding", "gzip"}, status: 413, says: "too large"},
-		"no gzip":                {path: "/v1/batch", body: "hello", headers: []string{"Content-Encoding", "gzip"}, status: 400, says: "gzip"},
-		"cut gzip":               {path: "/v1/batch", body: zip(`{"batch":[]}`)[:12], headers: []string{"Content-Encoding", "gzip"}, status: 400, says: "end"},
-		"unknown encoding":       {path: "/v1/batch", body: "x", headers: []string{"Content-Encoding", "br"}, status: 400, says: "gzip"},
-		"CloudEvent: nothing":    {path: "/cloudevents", status: 400, says: "CloudEvent"},
-		"CloudEvent: no JSON":    {path: "/cloudevents", body: "{", headers: []string{"Content-Type", "application/cloudevents+json"}, status: 400, says: "CloudEvent"},
-		"CloudEvent: header":     {path: "/cloudevents", body: "{}", headers: append([]string{"Ce-Evil", "a\x01b"}, binary...), status: 400, says: "control characters"},
-		"CloudEvent: bomb":       {path: "/cloudevents", body: bomb, headers: append([]string{"Content-Encoding", "gzip"}, binary...), status: 413, says: "too large"},
-		"receipt: no token":      {path: "/v1/receipts/email", body: `{"kind":"delivered"}`, status: 400, says: "token"},
-		"receipt: wrong type":    {path: "/v1/receipts/email", body: `{"token":7}`, status: 400, says: "token"},
-		"receipt: deep":          {path: "/v1/receipts/email", body: deep[:30<<10], status: 400, says: "JSON"},
+		"no JSON":               {path: "/v1/track", body: "hello", status: 400, says: "not JSON"},
+		"nothing":               {path: "/v1/track", status: 400, says: "JSON"},
+		"half":                  {path: "/v1/batch", body: `{"batch":[`, status: 400, says: "JSON"},
+		"two values":            {path: "/v1/batch", body: `{"batch":[{}]} {}`, status: 400, says: "more after"},
+		"batch of another type": {path: "/v1/batch", body: `{"batch":{}}`, status: 400, says: "batch"},
+		"empty batch":           {path: "/v1/batch", body: `{"batch":[]}`, status: 400, says: "batch"},
+		"too many":              {path: "/v1/batch", body: `{"batch":[` + strings.Repeat("1,", 2500) + `1]}`, status: 400, says: "2500"},
+		"large event":           {path: "/v1/track", body: `{"event":"` + strings.Repeat("a", 33<<10) + `"}`, status: 413, says: "too large"},
+		"large batch":           {path: "/v1/batch", body: `{"batch":["` + strings.Repeat("a", 501<<10) + `"]}`, status: 413, says: "too large"},
+		"gzip bomb":             {path: "/v1/batch", body: bomb, headers: []string{"Content-Encoding", "gzip"}, status: 413, says: "too large"},
+		"no gzip":               {path: "/v1/batch", body: "hello", headers: []string{"Content-Encoding", "gzip"}, status: 400, says: "gzip"},
+		"cut gzip":              {path: "/v1/batch", body: zip(`{"batch":[]}`)[:12], headers: []string{"Content-Encoding", "gzip"}, status: 400, says: "end"},
+		"unknown encoding":      {path: "/v1/batch", body: "x", headers: []string{"Content-Encoding", "br"}, status: 400, says: "gzip"},
+		"CloudEvent: nothing":   {path: "/cloudevents", status: 400, says: "CloudEvent"},
+		"CloudEvent: no JSON":   {path: "/cloudevents", body: "{", headers: []string{"Content-Type", "application/cloudevents+json"}, status: 400, says: "CloudEvent"},
+		"CloudEvent: bomb":      {path: "/cloudevents", body: bomb, headers: append([]string{"Content-Encoding", "gzip"}, binary...), status: 413, says: "too large"},
+		"receipt: no token":     {path: "/v1/receipts/email", body: `{"kind":"delivered"}`, status: 400, says: "token"},
+		"receipt: wrong type":   {path: "/v1/receipts/email", body: `{"token":7}`, status: 400, says: "token"},
+		"receipt: deep":         {path: "/v1/receipts/email", body: deep[:30<<10], status: 400, says: "JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -60,13 +58,8 @@ func TestHostileBodiesGetAClearError(t *testing.T) {
 
 // TestHostileItemsAreRefusedAlone puts each wrong item beside a good one.
 func TestHostileItemsAreRefusedAlone(t *testing.T) {
-	many := make([]string, 501)
-	for i := range many {
-		many[i] = fmt.Sprintf(`"p%d":1`, i)
-	}
 	for name, item := range map[string]string{
 		"large":               `{"type":"track","userId":"u","event":"` + strings.Repeat("a", 33<<10) + `"}`,
-		"many properties":     `{"type":"track","userId":"u","event":"a","properties":{` + strings.Join(many, ",") + `}}`,
 		"userId an object":    `{"type":"track","userId":{},"event":"a"}`,
 		"userId too long":     `{"type":"track","userId":"` + strings.Repeat("u", 600) + `","event":"a"}`,
 		"no event":            `{"type":"track","userId":"u"}`,

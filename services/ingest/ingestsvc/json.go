@@ -25,7 +25,8 @@ func guardDepth(data []byte, most int) error {
 	for _, b := range data {
 		switch text.next(b) {
 		case opens:
-			if depth++; depth > most {
+			depth++
+			if depth > most {
 				return fmt.Errorf("the JSON is nested deeper than %d", most)
 			}
 		case closes:

@@ -21,7 +21,8 @@ func flattened(data []byte, depth int) []byte {
 	for i, b := range data {
 		switch text.next(b) {
 		case opens:
-			if at++; at == depth+1 {
+			at++
+			if at == depth+1 {
 				out[i] = '0'
 				continue
 			}

@@ -302,11 +302,64 @@ func TestHeadersOfCloudEventsAreDecoded(t *testing.T) {
 			t.Errorf("%s: got %q at %s, want %q", encoded, got, e.GetAt().AsTime(), want)
 		}
 	}
-	for _, bad := range []string{"%00", "%FF", "a%0Ab", "%C3%28"} {
+	ce := []string{"Content-Type", "application/json", "Ce-Id", "1", "Ce-Source", "/s", "Ce-Type", "a", "Ce-Specversion", "1.0"}
+	for _, bad := range []string{"%00", "%FF", "a%0Ab", "%C3%28", "b\xfcro", "a\x01b"} {
 		f := newFixture(t)
-		code, a, _ := f.post("/cloudevents", `{}`, "Content-Type", "application/json", "Ce-Id", "1", "Ce-Source", "/s", "Ce-Type", "a", "Ce-Specversion", "1.0", "Ce-Userid", bad)
-		if code != http.StatusBadRequest || !strings.Contains(a.Error, "control characters") {
-			t.Errorf("%s: got %d %+v", bad, code, a)
+		_, a, _ := f.post("/cloudevents", `{}`, append([]string{"Ce-Userid", bad}, ce...)...)
+		if len(a.Refused) != 1 || a.Refused[0].Field != "ce-userid" || !strings.Contains(a.Refused[0].Why, "control characters") || len(f.letters()) != 1 {
+			t.Errorf("%q, and nothing else says whom it is about: %+v", bad, a)
 		}
+		for _, name := range []string{"Ce-Comment", "Ce-Subject", "Ce-Userid", "Ce-Timezone", "Ce-Time", "Ce-Dataschema"} {
+			f := newFixture(t)
+			_, remarks := f.accepted("/cloudevents", `{}`, append([]string{"Ce-Email", "ann@example.com", name, bad}, ce...)...)
+			if len(remarks) != 1 || remarks[0] != strings.ToLower(name) {
+				t.Errorf("%s %q: remarks on %v", name, bad, remarks)
+			}
+		}
+		code, a, _ := newFixture(t).post("/cloudevents", `{}`, append(append([]string{"Ce-Userid", "u"}, ce...), "Ce-Type", bad)...)
+		if code != http.StatusBadRequest || !strings.Contains(a.Error, "control characters") {
+			t.Errorf("a type %q: got %d %+v", bad, code, a)
+		}
+	}
+}
+
+// TestAMediaTypeLosesNoCloudEvent has media types that are none, or contradict the data, which is JSON.
+func TestAMediaTypeLosesNoCloudEvent(t *testing.T) {
+	for media, remarked := range map[string]bool{
+		`"application/json"`: false, `"application/vnd.acme+json; charset=utf-8"`: false, `"json"`: true, `"text/plain"`: true, `""`: true, `"a b"`: true, `7`: true, `null`: false, `{}`: true,
+	} {
+		f := newFixture(t)
+		e, remarks := f.accepted("/cloudevents", `{"specversion":"1.0","id":"1","source":"/s","type":"a","subject":"u","datacontenttype":`+media+`,"data":{"x":1}}`, "Content-Type", "application/cloudevents+json")
+		if (len(remarks) == 1 && remarks[0] == "datacontenttype") != remarked || event.Property(e.GetProperties(), "x").GetInteger() != 1 {
+			t.Errorf("%s: event %v, remarks on %v", media, e, remarks)
+		}
+	}
+	f := newFixture(t)
+	if _, remarks := f.accepted("/cloudevents", `{"x":1}`, "Content-Type", "a b", "Ce-Id", "1", "Ce-Source", "/s", "Ce-Type", "a", "Ce-Specversion", "1.0", "Ce-Userid", "u"); len(remarks) != 1 {
+		t.Errorf("a header: remarks on %v", remarks)
+	}
+}
+
+// TestWhatIsOverABoundIsSetAside keeps the event, and of its identifiers the strongest.
+func TestWhatIsOverABoundIsSetAside(t *testing.T) {
+	many := func(n int, format string) string {
+		out := make([]string, n)
+		for i := range out {
+			out[i] = fmt.Sprintf(format, i)
+		}
+		return strings.Join(out, ",")
+	}
+	f := newFixture(t)
+	e, remarks := f.accepted("/v1/track", `{"userId":"u","event":"a","context":{"externalIds":[`+many(30, `{"type":"email","id":"a%d@b.example"}`)+`]}}`)
+	if len(e.GetIdentifiers()) != event.MaxIdentifiers || e.GetIdentifiers()[0].GetValue() != "u" || !slices.Equal(remarks, []string{"identifiers"}) {
+		t.Errorf("identifiers %v, remarks on %v", e.GetIdentifiers(), remarks)
+	}
+	e, _ = f.accepted("/v1/alias", `{"userId":"u","previousId":"dev","context":{"externalIds":[`+many(30, `{"type":"email","id":"a%d@b.example"}`)+`]}}`)
+	if n := len(e.GetIdentifiers()); n != event.MaxIdentifiers || e.GetIdentifiers()[n-1].GetValue() != "dev" {
+		t.Errorf("the earlier id of an alias is lost: %v", e)
+	}
+	e, remarks = f.accepted("/v1/track", `{"userId":"u","event":"a","properties":{`+many(501, `"p%d":1`)+`}}`)
+	if len(e.GetProperties()) != event.MaxProperties || !slices.Equal(remarks, []string{"properties"}) {
+		t.Errorf("%d properties, remarks on %v", len(e.GetProperties()), remarks)
 	}
 }

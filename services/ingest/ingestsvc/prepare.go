@@ -3,6 +3,7 @@ package ingestsvc
 import (
 	"cmp"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -218,7 +219,7 @@ func (d *door) normalise(it *item) {
 			it.aside(p.Field, p.Why)
 		}
 	}
-	e.Identifiers = set.Order(kept)
+	e.Identifiers = it.strongest(set.Order(kept))
 	if e.GetAccount() == nil {
 		return
 	}
@@ -232,6 +233,20 @@ func (d *door) normalise(it *item) {
 	default:
 		e.Account = account
 	}
+}
+
+// strongest keeps as many identifiers as an event may have, the strongest, and the one that an alias is about.
+func (it *item) strongest(ids []*eventv1.Identifier) []*eventv1.Identifier {
+	over := len(ids) - event.MaxIdentifiers
+	if over <= 0 {
+		return ids
+	}
+	it.remark("identifiers", fmt.Sprintf("are %d, more than %d; the %d weakest were set aside", len(ids), event.MaxIdentifiers, over))
+	kept, rest := slices.Clone(ids[:event.MaxIdentifiers]), ids[event.MaxIdentifiers:]
+	if previous := it.event.GetPrevious(); previous != nil && slices.Contains(rest, previous) {
+		kept[len(kept)-1] = previous
+	}
+	return kept
 }
 
 // name gives an item an id if the publisher gave none: from its content if that says when it happened,

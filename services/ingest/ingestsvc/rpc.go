@@ -3,6 +3,7 @@ package ingestsvc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"google.golang.org/grpc/codes"
@@ -114,6 +115,10 @@ func protoItem(e *eventv1.Event, entrance string) *item {
 		e.Context = &eventv1.Context{}
 	}
 	e.Context.Via = entrance
+	if id := e.GetId(); len(id) > event.MaxID {
+		e.Id = derived("message", id)
+		it.remark("id", fmt.Sprintf("has more than %d bytes; a shorter id was made of it", event.MaxID))
+	}
 	if zone := e.GetContext().GetTimeZone(); zone != "" {
 		e.Context.TimeZone = ""
 		it.zone("context.time_zone", zone)
