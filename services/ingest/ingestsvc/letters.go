@@ -38,9 +38,9 @@ const lettersAtOnce = 16
 const codeRefused = "REFUSED"
 
 // deadLetter describes a refused item. Its id is derived from the content: the same refused again is the
-// same letter.
+// same letter. It holds no address of the network and no user agent.
 func deadLetter(s submission, it *item, now time.Time) *stagev1.DeadLetter {
-	payload := it.raw
+	payload := redacted(it.raw)
 	if len(payload) > maxDeadLetter {
 		payload = payload[:maxDeadLetter]
 	}

@@ -104,6 +104,7 @@ func protoItem(e *eventv1.Event, entrance string) *item {
 	if e == nil {
 		return it
 	}
+	judgeProto(e)
 	raw, err := e.MarshalVT()
 	if err != nil {
 		it.problem("", "cannot be encoded")
