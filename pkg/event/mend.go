@@ -92,7 +92,8 @@ func (m *mender) consent(field string, c *eventv1.Consent) {
 // widen makes a withdrawal count for all of what it names, a channel or topic, if the name can be none. Nothing is all.
 func (m *mender) widen(field, what string, name *string) {
 	var p problems
-	if p.optional(field+"."+what, *name, maxShort); len(p.list) > 0 {
+	p.optional(field+"."+what, *name, maxShort)
+	if len(p.list) > 0 {
 		m.list = append(m.list, widened(field, what, p.list[0].Why))
 		*name = ""
 	}
