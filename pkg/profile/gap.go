@@ -1,6 +1,8 @@
 package profile
 
 import (
+	"slices"
+
 	eventv1 "refrain.dev/proto/gen/go/refrain/event/v1"
 	profilev1 "refrain.dev/proto/gen/go/refrain/profile/v1"
 
@@ -13,6 +15,20 @@ import (
 func ClosesContact(e *eventv1.Event) bool {
 	return e.GetKind() == eventv1.Kind_KIND_CONSENT ||
 		e.GetOutcome().GetKind() == eventv1.OutcomeKind_OUTCOME_KIND_COMPLAINED
+}
+
+// closes says whether nobody may be contacted while an event about p is in the dead letters: it says something about
+// permission, or would link an identifier to p, under which something may be said. The first one is what leads to p.
+func closes(p *profilev1.Profile, e *eventv1.Event) bool {
+	return ClosesContact(e) || slices.ContainsFunc(e.GetIdentifiers()[1:], func(id *eventv1.Identifier) bool { return !isKnownBy(p, id) })
+}
+
+func isKnownBy(p *profilev1.Profile, id *eventv1.Identifier) bool {
+	return slices.ContainsFunc(p.GetLeaves(), func(l *profilev1.Leaf) bool {
+		return slices.ContainsFunc(l.GetIdentities(), func(i *profilev1.Identity) bool {
+			return i.GetIdentifier().GetKind() == id.GetKind() && i.GetIdentifier().GetValue() == id.GetValue()
+		})
+	})
 }
 
 // Missed says that an input was given up.
@@ -33,8 +49,9 @@ func MissArrival(r *Rules, a Arrival, up Missed) Change {
 	}
 	owner := a.Row.GetProfileId()
 	if to := a.elsewhere(home); to != nil {
+		links := len(a.Event.GetIdentifiers()) > 1 // what that profile is known by is not known here
 		note := &profilev1.GapNoted{
-			Tenant: a.Event.GetTenant(), To: to, Gap: &profilev1.ProfileGap{DeadLetter: up.DeadLetter, ClosesContact: ClosesContact(a.Event)},
+			Tenant: a.Event.GetTenant(), To: to, Gap: &profilev1.ProfileGap{DeadLetter: up.DeadLetter, ClosesContact: links || ClosesContact(a.Event)},
 		}
 		out := Change{}
 		if ClosesContact(a.Event) && a.Row != nil {
@@ -55,7 +72,7 @@ func MissArrival(r *Rules, a Arrival, up Missed) Change {
 	if p == nil {
 		p = r.make(a.Event, home)
 	}
-	out := Miss(r, p, up, ClosesContact(a.Event))
+	out := Miss(r, p, up, closes(p, a.Event))
 	if len(owner) == 0 && first.GetKind() != event.KindProfile {
 		out.Row = &profilev1.IdentifierRow{
 			Kind: first.GetKind(), ProfileId: home, Since: a.Event.GetAt(), SeenDays: a.Row.GetSeenDays(),
@@ -106,7 +123,7 @@ func MissLetter(r *Rules, l Mail, p *profilev1.Profile, up Missed) Change {
 	case *profilev1.Letter_Claim:
 		return missClaim(r, k.Claim, up)
 	case *profilev1.Letter_Forwarded:
-		return missWord(r, p, given{up, k.Forwarded.GetWord(), ClosesContact(k.Forwarded.GetEvent())})
+		return missWord(r, p, given{up, k.Forwarded.GetWord(), closes(p, k.Forwarded.GetEvent())})
 	case *profilev1.Letter_Linked: // without it p takes its own addresses for those of a stranger
 		return missWord(r, p, given{up, k.Linked.GetWord(), true})
 	case *profilev1.Letter_Gap:

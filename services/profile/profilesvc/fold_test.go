@@ -785,3 +785,33 @@ func TestAClaimThatIsGivenUpClosesContactWithTheClaimant(t *testing.T) {
 		t.Errorf("got %v, want the device's withdrawal", got)
 	}
 }
+
+// An event in the dead letters that names an identifier which the profile is not known by closes contact: something may be
+// withdrawn under that one.
+func TestAnEventThatWouldLinkClosesContactWhileItIsGivenUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		before *eventv1.Event
+		missed *eventv1.Event
+		closed bool
+	}{
+		"a device that is new":             {identify("i1", 0, user("u")), identify("e1", 1, user("u"), anon("d")), true},
+		"a device that it has":             {identify("i1", 0, user("u"), anon("d")), identify("e1", 1, user("u"), anon("d")), false},
+		"nothing but what leads to it":     {identify("i1", 0, user("u")), track("e1", 1, user("u")), false},
+		"the first of all":                 {identify("i1", 0, user("v")), track("e1", 1, user("u")), false},
+		"by an address, with a new device": {identify("i1", 0, user("u"), email("u@x.example")), track("e1", 1, email("u@x.example"), anon("d")), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMesh(t, 32)
+			m.publish(c.before)
+			m.miss(c.missed, "dl-1")
+			m.settle()
+			closed := profile.Basis(m.made(user("u")), nil).GetClosed() != nil
+			want(t, "closed", closed, c.closed)
+			if err := m.lane(c.missed, stage.FromRedrive, "dl-1"); err != nil {
+				t.Fatal(err)
+			}
+			m.settle()
+			want(t, "closed after it came back", profile.Basis(m.made(user("u")), nil).GetClosed() != nil, false)
+		})
+	}
+}
