@@ -149,6 +149,8 @@ func (c *client) publish(ctx context.Context, e *eventv1.Event, lane string) err
 			return nil
 		case err == nil && nobodys(e):
 			return fmt.Errorf("event %s is about %s, which is nobody's number, and was taken", e.GetId(), e.GetIdentifiers()[0].GetValue())
+		case err == nil && res.GetResults()[0].GetRefusal() != nil && removable(e):
+			return nil // a permission is for what is defined, and the tenant's definitions are removed
 		case err == nil && res.GetResults()[0].GetRefusal() != nil:
 			return fmt.Errorf("event %s was refused: %s", e.GetId(), res.GetResults()[0].GetRefusal().GetWhy())
 		case err == nil:

@@ -181,7 +181,11 @@ func (m *mesh) skew() time.Duration {
 
 // quiet returns a question: has nothing been stored for a while, and is nothing due soon?
 func (m *mesh) quiet() func() bool {
-	const still, soon = 13 * time.Second, 6 * time.Minute
+	const soon = 6 * time.Minute
+	still := 13 * time.Second
+	if small(m.seed) { // a stage may wait for room until it was looked twice what can be trimmed
+		still = 26 * time.Second
+	}
 	var before uint64
 	since := m.world.Elapsed()
 	return func() bool {

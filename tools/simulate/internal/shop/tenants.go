@@ -211,3 +211,8 @@ func afterColon(identifier string) string {
 	_, value, _ := strings.Cut(identifier, ":")
 	return value
 }
+
+// removable says whether an event is a permission of a tenant that may have removed what it is for.
+func removable(e *eventv1.Event) bool {
+	return e.GetTenant() == secondTenant && e.GetConsent().GetState() == eventv1.ConsentState_CONSENT_STATE_GIVEN
+}
