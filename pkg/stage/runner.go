@@ -158,7 +158,7 @@ const saveRelayEvery = 5 * time.Second
 // relayFree delivers letters until the context ends; what is left is delivered by the drain or, after a
 // kill, by the next owner.
 func (p *partition) relayFree(ctx context.Context) {
-	back := p.backoff()
+	back, saved := p.backoff(), p.ports.Clock.Elapsed()
 	for ctx.Err() == nil {
 		_, err := p.relay.flush(ctx)
 		if err != nil {
@@ -171,10 +171,13 @@ func (p *partition) relayFree(ctx context.Context) {
 			continue
 		}
 		back.reset()
-		woken, err := p.ports.Clock.Wait(ctx, saveRelayEvery, p.relay.wake)
-		if err != nil || woken >= 0 {
-			continue
+		// However often it is woken: the log is trimmed up to the position that is saved.
+		if due := saved + saveRelayEvery - p.ports.Clock.Elapsed(); due > 0 {
+			if woken, err := p.ports.Clock.Wait(ctx, due, p.relay.wake); err != nil || woken >= 0 {
+				continue
+			}
 		}
+		saved = p.ports.Clock.Elapsed()
 		if err := p.relay.save(ctx, 1); err != nil && ctx.Err() == nil {
 			p.ports.Logger.Warn("relay position is not saved", "chain", p.relay.chain, "error", err)
 		}
