@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -220,7 +221,8 @@ func (c *checker) decidedLater(o, m *contact) (d *Definitions, yes bool) {
 	return d, d != nil && o.revision != m.revision && o.decided.sequence > m.decided.sequence
 }
 
-// allowed is how many contacts a cap of m's revision allows.
+// allowed is how many contacts a cap of m's revision allows; as many as there are if one before it was decided later by
+// rules without that cap.
 func (c *checker) allowed(p *Policy, limit int, m *contact, list []*contact) int {
 	most := p.Limits[limit].Max
 	for _, o := range list {
@@ -228,9 +230,11 @@ func (c *checker) allowed(p *Policy, limit int, m *contact, list []*contact) int
 			break
 		}
 		if d, other := c.decidedLater(o, m); other {
-			if q := d.policyOf(p.Name); limit < len(q.Limits) {
-				most = max(most, q.Limits[limit].Max)
+			q := d.policyOf(p.Name)
+			if limit >= len(q.Limits) {
+				return math.MaxInt
 			}
+			most = max(most, q.Limits[limit].Max)
 		}
 	}
 	return most

@@ -54,23 +54,26 @@ func TestRoomIsJudgedByTheRulesUnderWhichItWasTaken(t *testing.T) {
 // Room is a decision of when it was taken: contacts that were decided after that, under wider caps, knew of it, and
 // may have been made before it was used.
 func TestRoomIsUsedAfterContactsThatCameLater(t *testing.T) {
-	narrow, wide := worldDefinitions(), worldDefinitions()
+	narrow, wide, uncapped := worldDefinitions(), worldDefinitions(), worldDefinitions()
 	narrow.Policies[0].Limits, narrow.Policies[0].Gap = []Limit{{Max: 1, Rolling: 2 * time.Hour}}, time.Hour
 	wide.Policies[0].Limits, wide.Policies[0].Gap = []Limit{{Max: 2, Rolling: 2 * time.Hour}}, 0
-	w := goodWorld(t)
-	w.tick(3 * time.Hour)
-	revision := func(name string, facts ...encoder) {
-		w.decide(suppression, 0, is{key: ann, facts: facts}).record.Revision = name
-		w.tick(time.Second)
-	}
-	revision("narrow", roomTaken("first"))
-	revision("wide", roomTaken("second"))
-	revision("wide", roomUsed("second"))
-	revision("wide", roomUsed("first"))
-	h := w.history()
-	h.Definitions = map[string]*Definitions{"r1": worldDefinitions(), "narrow": narrow, "wide": wide}
-	if broken := Verify(h).Broken; broken[ContactCap]+broken[ContactGap] > 0 {
-		t.Errorf("broken: got %v, want neither %s nor %s", broken, ContactCap, ContactGap)
+	uncapped.Policies[0].Limits, uncapped.Policies[0].Gap = nil, 0
+	for _, then := range []string{"wide", "uncapped"} {
+		w := goodWorld(t)
+		w.tick(3 * time.Hour)
+		revision := func(name string, facts ...encoder) {
+			w.decide(suppression, 0, is{key: ann, facts: facts}).record.Revision = name
+			w.tick(time.Second)
+		}
+		revision("narrow", roomTaken("first"))
+		revision(then, roomTaken("second"))
+		revision(then, roomUsed("second"))
+		revision(then, roomUsed("first"))
+		h := w.history()
+		h.Definitions = map[string]*Definitions{"r1": worldDefinitions(), "narrow": narrow, "wide": wide, "uncapped": uncapped}
+		if broken := Verify(h).Broken; broken[ContactCap]+broken[ContactGap] > 0 {
+			t.Errorf("%s: broken: got %v, want neither %s nor %s", then, broken, ContactCap, ContactGap)
+		}
 	}
 }
 
