@@ -117,6 +117,11 @@ func (c *client) surprising(err error) error {
 			return nil // it asked about the customer for whom the fold panics
 		}
 		return err
+	case codes.InvalidArgument:
+		if strings.Contains(err.Error(), "its process ended") {
+			return nil // processes died of it, or while it was tried: it is not tried again
+		}
+		return err
 	case codes.OK, codes.NotFound, codes.FailedPrecondition, codes.Aborted:
 		return nil
 	default:
